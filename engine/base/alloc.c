@@ -1,0 +1,62 @@
+#include "engine/base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *libc_resize(void *ctx, void *p, size_t n) {
+    (void)ctx;
+    if (n == 0) {
+        free(p);
+        return NULL;
+    }
+    return realloc(p, n);
+}
+
+static struct kevo_allocator allocator = {libc_resize, NULL};
+
+void kevo_set_allocator(const struct kevo_allocator *a) {
+    allocator = a ? *a : (struct kevo_allocator){libc_resize, NULL};
+}
+
+void *mem_alloc(size_t bytes) {
+    return allocator.resize(allocator.ctx, NULL, bytes ? bytes : 1);
+}
+
+void *mem_zalloc(size_t bytes) {
+    void *p = mem_alloc(bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+void *mem_resize(void *p, size_t bytes) {
+    return allocator.resize(allocator.ctx, p, bytes ? bytes : 1);
+}
+
+void *mem_array(size_t count, size_t bytes) {
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total)) return NULL;
+    return mem_zalloc(total);
+}
+
+void mem_free(void *p) {
+    if (p) allocator.resize(allocator.ctx, p, 0);
+}
+
+char *mem_strdup(const char *s) {
+    size_t n = strlen(s) + 1;
+    char *copy = mem_alloc(n);
+    if (copy) memcpy(copy, s, n);
+    return copy;
+}
+
+bool mem_grow(void **array, size_t *cap, size_t need, size_t bytes) {
+    if (need <= *cap) return true;
+    size_t want = *cap + *cap / 2 + 8, total;
+    if (want < need) want = need;
+    if (__builtin_mul_overflow(want, bytes, &total)) return false;
+    void *p = mem_resize(*array, total);
+    if (!p) return false;
+    *array = p;
+    *cap = want;
+    return true;
+}

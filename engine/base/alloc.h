@@ -1,0 +1,23 @@
+/* alloc.h - the engine's only door to the heap.
+ *
+ * Everything goes through the allocator given to kevo_set_allocator(), so that
+ * a test can fail the n-th request and count what was not returned. The lint
+ * refuses malloc and its kin anywhere else in the engine. */
+#ifndef KEVO_BASE_ALLOC_H
+#define KEVO_BASE_ALLOC_H
+
+#include "engine/kevo.h"
+
+void *mem_alloc(size_t bytes);               /* NULL when there is none */
+void *mem_zalloc(size_t bytes);              /* zeroed */
+void *mem_resize(void *p, size_t bytes);     /* p stays valid on failure */
+void *mem_array(size_t count, size_t bytes); /* zeroed; NULL also on overflow */
+void mem_free(void *p);                      /* p may be NULL */
+char *mem_strdup(const char *s);
+
+/* Make room for at least `need` elements in *array (capacity *cap elements of
+ * `bytes` each), growing by half again. False when there is no memory; the
+ * array is unchanged then. */
+bool mem_grow(void **array, size_t *cap, size_t need, size_t bytes);
+
+#endif

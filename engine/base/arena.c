@@ -1,0 +1,67 @@
+#include "engine/base/arena.h"
+
+#include "engine/base/alloc.h"
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 7) & ~(size_t)7;
+}
+
+void arena_init(struct arena *a, size_t first_chunk_bytes) {
+    *a = (struct arena){.chunk_bytes = aligned(first_chunk_bytes)};
+}
+
+void arena_release(struct arena *a) {
+    for (struct arena_chunk *c = a->first, *next; c; c = next) {
+        next = c->next;
+        mem_free(c);
+    }
+    *a = (struct arena){.chunk_bytes = a->chunk_bytes};
+}
+
+static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
+    size_t cap = bytes > a->chunk_bytes ? bytes : a->chunk_bytes;
+    struct arena_chunk *c = mem_alloc(sizeof *c + cap);
+    if (!c) return NULL;
+    c->next = NULL;
+    c->used = 0;
+    c->cap = cap;
+    if (a->last)
+        a->last->next = c;
+    else
+        a->first = c;
+    a->last = c;
+    atomic_fetch_add_explicit(&a->bytes, sizeof *c + cap, memory_order_relaxed);
+    if (a->chunk_bytes < ARENA_MAX_CHUNK_BYTES) a->chunk_bytes *= 2;
+    return c;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes) {
+    if (bytes > SIZE_MAX / 2) return NULL;
+    bytes = aligned(bytes);
+    struct arena_chunk *c = a->last;
+    if (!c || c->cap - c->used < bytes) {
+        c = add_chunk(a, bytes);
+        if (!c) return NULL;
+    }
+    void *p = c->data + c->used;
+    c->used += bytes;
+    return p;
+}
+
+uint64_t arena_bytes(const struct arena *a) {
+    return atomic_load_explicit(&a->bytes, memory_order_relaxed);
+}
+
+struct arena_mark arena_mark(const struct arena *a) {
+    return (struct arena_mark){a->last, a->last ? a->last->used : 0};
+}
+
+void arena_walk(struct arena *a, struct arena_mark mark, size_t (*visit)(void *arg, void *piece),
+                void *arg) {
+    size_t at = mark.used;
+    for (struct arena_chunk *c = mark.chunk ? mark.chunk : a->first; c; c = c->next) {
+        while (at < c->used)
+            at += aligned(visit(arg, c->data + at));
+        at = 0;
+    }
+}

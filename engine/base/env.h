@@ -1,0 +1,114 @@
+/* env.h - the world outside: files, directories, clock, randomness, threads.
+ *
+ * The engine reaches the system through a struct env alone, so that tests can
+ * fail any call, drop what was not synced, or stop time. Two live here: the
+ * operating system (env_posix.c) and one whose files are in memory
+ * (env_memory.c); tests wrap either.
+ *
+ * Paths. A path is used as given. Names inside a directory that the engine
+ * makes never contain '/'.
+ *
+ * Durability. What was written to a file survives a power loss once file_sync()
+ * has returned 0. That a name exists, or no longer exists, survives once
+ * sync_dir() of its directory has returned 0.
+ *
+ * Errors. 0, or a negative enum kevo_rc with a message that names the path and
+ * the system's reason: KEVO_FULL for no space or quota, KEVO_CANTOPEN for a
+ * missing file or permission, KEVO_BUSY for a lock held elsewhere, KEVO_NOMEM,
+ * else KEVO_IOERR. Calls interrupted by a signal are continued.
+ *
+ * Threads. All calls may be made from any thread; calls on one file that
+ * overlap in bytes are the caller's to order. */
+#ifndef KEVO_BASE_ENV_H
+#define KEVO_BASE_ENV_H
+
+#include "engine/base/slice.h"
+
+struct env_file;   /* an open file */
+struct env_thread; /* a started thread */
+
+enum env_open {
+    ENV_READ = 1,
+    ENV_WRITE = 2,
+    ENV_CREATE = 4,    /* make it if missing, with `mode` less the umask */
+    ENV_EXCLUSIVE = 8, /* with ENV_CREATE: KEVO_CANTOPEN if it is there already */
+    ENV_TRUNCATE = 16
+};
+
+struct env_stat {
+    uint64_t size_bytes;
+    bool is_dir;
+    unsigned mode; /* permission bits */
+};
+
+struct env {
+    /* Symbolic links in the last part of `path` are not followed. */
+    int (*open)(struct env *env, const char *path, unsigned flags, unsigned mode,
+                struct env_file **file, struct kevo_err *err);
+    void (*close)(struct env *env, struct env_file *file); /* file may be NULL */
+
+    /* Read up to `len` bytes at `offset`; *got is less only at the end of file. */
+    int (*read)(struct env *env, struct env_file *file, uint64_t offset, void *data, size_t len,
+                size_t *got, struct kevo_err *err);
+    /* Write all of it or fail; after a failure any part may have been written. */
+    int (*write)(struct env *env, struct env_file *file, uint64_t offset, const void *data,
+                 size_t len, struct kevo_err *err);
+    /* Make the contents durable, the size with them. After a failure what was
+     * written since the last success may be lost for good: do not try again. */
+    int (*sync)(struct env *env, struct env_file *file, struct kevo_err *err);
+    int (*truncate)(struct env *env, struct env_file *file, uint64_t size_bytes,
+                    struct kevo_err *err);
+    /* Reserve space up to `size_bytes` and let the file have that size, the new
+     * part reading as zeros. May be refused with KEVO_FULL; where the system
+     * cannot reserve it does as truncate. */
+    int (*allocate)(struct env *env, struct env_file *file, uint64_t size_bytes,
+                    struct kevo_err *err);
+    int (*size)(struct env *env, struct env_file *file, uint64_t *size_bytes, struct kevo_err *err);
+    /* All of the file, read-only, until unmap. A file of 0 bytes maps to NULL. */
+    int (*map)(struct env *env, struct env_file *file, uint64_t size_bytes, const uint8_t **data,
+               struct kevo_err *err);
+    void (*unmap)(struct env *env, const uint8_t *data, uint64_t size_bytes);
+    /* Tell that [data, data + len) of a mapped file will not be read again soon
+     * (`soon` false) or will be (true). A hint. */
+    void (*advise)(struct env *env, const uint8_t *data, size_t len, bool soon);
+    /* Take the exclusive lock of the file, without waiting: KEVO_BUSY when another
+     * open file has it, also one of this process. Released by close and by the
+     * process's end. */
+    int (*lock)(struct env *env, struct env_file *file, struct kevo_err *err);
+
+    int (*make_dir)(struct env *env, const char *path, unsigned mode, struct kevo_err *err);
+    int (*remove_dir)(struct env *env, const char *path, struct kevo_err *err); /* must be empty */
+    int (*sync_dir)(struct env *env, const char *path, struct kevo_err *err);
+    /* Call visit for each name but . and .., until it returns non-zero; that is
+     * returned then. The directory may be changed meanwhile. */
+    int (*list)(struct env *env, const char *path, int (*visit)(void *arg, const char *name),
+                void *arg, struct kevo_err *err);
+    int (*rename)(struct env *env, const char *from, const char *to, struct kevo_err *err);
+    int (*unlink)(struct env *env, const char *path, struct kevo_err *err);
+    /* KEVO_NOTFOUND when there is nothing of that name. */
+    int (*stat)(struct env *env, const char *path, struct env_stat *st, struct kevo_err *err);
+
+    uint64_t (*now_us)(struct env *env); /* monotonic, from any origin */
+    void (*sleep_us)(struct env *env, uint64_t us);
+    int (*random)(struct env *env, void *data, size_t len, struct kevo_err *err);
+    unsigned (*process_id)(struct env *env);
+
+    /* All signals are blocked in the new thread. */
+    int (*thread_start)(struct env *env, void (*run)(void *arg), void *arg,
+                        struct env_thread **thread, struct kevo_err *err);
+    void (*thread_join)(struct env *env, struct env_thread *thread);
+};
+
+/* The operating system. Never freed. */
+struct env *env_posix(void);
+
+/* A tree of files in memory, empty at first; the clock, randomness and threads
+ * are the system's. Freed with env_memory_free when nothing uses it any more. */
+struct env *env_memory_new(void); /* NULL when there is no memory */
+void env_memory_free(struct env *env);
+
+/* dir + "/" + name into path; KEVO_CANTOPEN when it does not fit. */
+enum { ENV_PATH_MAX = 4096 };
+int env_join(char path[ENV_PATH_MAX], const char *dir, const char *name, struct kevo_err *err);
+
+#endif

@@ -1,0 +1,354 @@
+/* kevo.h - the C interface of the Kevo storage engine.
+ *
+ * An ordered store of byte-string keys and values in one directory: a
+ * log-structured merge tree with a write-ahead log, memtables, compressed
+ * sorted tables and background compaction. It knows nothing of SQL.
+ *
+ * Keys are ordered by memcmp, a shorter key before its extensions. Keys are 1
+ * to KEVO_MAX_KEY_BYTES bytes, values 0 to KEVO_MAX_VALUE_BYTES; an empty
+ * value is a value.
+ *
+ * Batches. Every change belongs to a batch: all of it happens or none of it,
+ * through any crash. Batches carry ids that grow and are never used twice,
+ * not even after a batch was cut off. A snapshot is a batch id: a reader at
+ * snapshot S sees every committed batch with an id up to S.
+ *
+ * Who decides. A store is created with one of two authorities, for good:
+ *   KEVO_AUTHORITY_SELF      a batch is committed when its record is whole in
+ *                            the write-ahead log.
+ *   KEVO_AUTHORITY_EXTERNAL  somebody else's commit decides (SQLite's, in the
+ *                            extension). kevo_txn_prepare() makes a batch
+ *                            ready, and kevo_resolve() tells later which batch
+ *                            was the last one committed; all above are cut.
+ *
+ * Errors. Functions that can fail return 0 (KEVO_OK), a positive code where
+ * the description says so (KEVO_NOTFOUND), or a negative enum kevo_rc, and
+ * then fill *err with a sentence that names the thing. err may be NULL.
+ * Out-parameters are NULL or zero after a failure.
+ *
+ * Threads. A store may be used from any number of threads. Iterators,
+ * transactions and pinned values belong to one thread at a time. Readers never
+ * wait for writers, flushes or compactions. After fork() the child must not
+ * use a store that the parent opened; calls in the child fail with
+ * KEVO_FORKED, except kevo_close(), which then only frees memory.
+ *
+ * Lifetime. A struct kevo_slice never owns its bytes; each function says how
+ * long they live.
+ */
+#ifndef KEVO_H
+#define KEVO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KEVO_VERSION "0.1.0"
+
+#define KEVO_MAX_KEY_BYTES   65536u      /* 64 KB */
+#define KEVO_MAX_VALUE_BYTES 0x7fffffffu /* 2 GB - 1, SQLite's own limit */
+
+enum kevo_rc {
+    KEVO_OK = 0,
+    KEVO_NOTFOUND = 1, /* no such key, or no more */
+    KEVO_NOMEM = -1,
+    KEVO_IOERR = -2,     /* the system refused a read, write or sync */
+    KEVO_FULL = -3,      /* no space left on the device, or quota reached */
+    KEVO_CORRUPT = -4,   /* a file does not hold what was written to it */
+    KEVO_BUSY = -5,      /* another process has the store open */
+    KEVO_SNAPSHOT = -6,  /* the snapshot is older than what the store keeps */
+    KEVO_DIVERGED = -7,  /* the store and its authority tell different stories */
+    KEVO_INVALID = -8,   /* a wrong argument or option, or a call out of order */
+    KEVO_TOOBIG = -9,    /* a key or value beyond its limit */
+    KEVO_READONLY = -10, /* the store was opened for reading, or refuses writes
+                            after a failed sync until it is opened again */
+    KEVO_CANTOPEN = -11, /* missing directory, no permission, not a store */
+    KEVO_FORKED = -12,   /* used in a child of the process that opened it */
+    KEVO_CANCELLED = -13 /* a long call was told to stop */
+};
+
+struct kevo_err {
+    int rc;        /* the code that was returned */
+    char msg[500]; /* one sentence without a full stop, NUL-terminated */
+};
+
+struct kevo_slice {
+    const uint8_t *data; /* may be NULL when len is 0 */
+    size_t len;          /* bytes */
+};
+
+typedef struct kevo_store kevo_store;
+typedef struct kevo_txn kevo_txn;
+typedef struct kevo_iter kevo_iter;
+typedef struct kevo_snapshot kevo_snapshot;
+typedef struct kevo_batch kevo_batch;
+struct env; /* engine/base/env.h */
+
+/* ---- opening ---------------------------------------------------------- */
+
+enum kevo_authority { KEVO_AUTHORITY_SELF = 1, KEVO_AUTHORITY_EXTERNAL = 2 };
+
+/* When a commit reaches the disk. */
+enum kevo_sync {
+    KEVO_SYNC_OFF = 0,    /* never asked for: a power loss may lose any commit */
+    KEVO_SYNC_NORMAL = 1, /* after every wal_sync_bytes */
+    KEVO_SYNC_FULL = 2    /* before each commit returns */
+};
+
+enum kevo_compression { KEVO_COMPRESSION_NONE = 0, KEVO_COMPRESSION_LZ4 = 1 };
+
+struct kevo_options {
+    struct env *env;              /* NULL: the operating system */
+    bool create_if_missing;       /* make the directory's store when there is none */
+    bool error_if_exists;         /* refuse a directory that has a store */
+    int authority;                /* enum kevo_authority; must match an existing store */
+    int sync;                     /* enum kevo_sync, for kevo_put and its like */
+    uint64_t wal_sync_bytes;      /* KEVO_SYNC_NORMAL: bytes between syncs */
+    uint64_t memtable_bytes;      /* a memtable this large becomes immutable */
+    unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
+    uint64_t cache_bytes;         /* decompressed blocks kept in memory */
+    uint32_t block_bytes;         /* uncompressed size at which a block is cut */
+    int compression;              /* enum kevo_compression, of the lower levels */
+    uint32_t filter_bits_per_key; /* 0: no filters */
+    uint64_t table_bytes;         /* compaction cuts its output files at this size */
+    unsigned l0_trigger;          /* tables in level 0 that start a compaction */
+    unsigned l0_slow;             /* ... that slow writers down */
+    unsigned l0_stop;             /* ... that stop them */
+    uint64_t level1_bytes;        /* target size of level 1 */
+    unsigned level_factor;        /* each next level's target is this much larger */
+    uint64_t retain_ms;           /* versions replaced this recently stay readable for
+                                   snapshots that are not pinned yet */
+    bool background;              /* run flush and compaction on a thread; if not,
+                                   kevo_step() does them */
+    unsigned file_mode;           /* permission bits of new files, e.g. 0644;
+                                   directories get the search bits as well */
+};
+
+/* Fill *o with the defaults: 32 MB memtables, 4 of them, 64 MB cache, 4 KB
+ * blocks, LZ4, background on, sync full, authority self. */
+void kevo_options_default(struct kevo_options *o);
+
+/* Open the store in directory `dir`. The process that has it open holds a lock
+ * until kevo_close; another process gets KEVO_BUSY with the holder's pid in the
+ * message. Opening replays the write-ahead log into memory and changes no file
+ * of an existing store. Errors: KEVO_CANTOPEN (no directory or store, no
+ * permission, the directory holds something else), KEVO_BUSY, KEVO_CORRUPT,
+ * KEVO_INVALID (option out of range, authority differs), KEVO_NOMEM, KEVO_IOERR. */
+int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
+              struct kevo_err *err);
+
+/* Stop background work, wait for it, release the lock and all memory. Writes
+ * nothing but what is already under way: an unflushed memtable stays in the
+ * write-ahead log. All iterators, transactions, snapshots and pinned values
+ * must have been released. `store` may be NULL. */
+void kevo_close(kevo_store *store);
+
+/* Remove the store in `dir` with all its files, and the directory itself if it
+ * is empty then. Refuses a directory that is not a store, and one in use. */
+int kevo_destroy(const char *dir, const struct kevo_options *o, struct kevo_err *err);
+
+/* ---- identity and commits decided elsewhere --------------------------- */
+
+struct kevo_commit {
+    uint64_t batch; /* batch id, 0: none yet */
+    uint64_t nonce; /* random number drawn for that batch, 0 for batch 0 */
+};
+
+/* 16 random bytes drawn when the store was created. */
+const uint8_t *kevo_store_uuid(const kevo_store *store);
+
+/* The newest batch known committed. */
+struct kevo_commit kevo_last_commit(kevo_store *store);
+
+/* True while nothing in the store is known committed: what a creation that was
+ * rolled back leaves behind. */
+bool kevo_is_virgin(kevo_store *store);
+
+/* For KEVO_AUTHORITY_EXTERNAL, by the only writer (who holds the authority's
+ * write lock): `last` is the last committed batch. Batches above it are cut from
+ * the log and from memory before this returns, and their ids stay used.
+ * KEVO_DIVERGED when the store does not hold that batch, when it holds another
+ * one under the same id, or when a batch above it has left the log. */
+int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err);
+
+/* True when the active memtable is full and the next prepare would replace it.
+ * The authority then makes its own committed state durable first, since what
+ * leaves the log cannot be cut any more, and calls kevo_rotate(). */
+bool kevo_wants_rotate(kevo_store *store);
+
+/* Make the active memtable immutable and let it be flushed. Only between
+ * kevo_resolve() and the next kevo_txn_prepare() when the authority is external. */
+int kevo_rotate(kevo_store *store, struct kevo_err *err);
+
+/* ---- simple writes (KEVO_AUTHORITY_SELF) ------------------------------- */
+
+int kevo_put(kevo_store *store, struct kevo_slice key, struct kevo_slice value,
+             struct kevo_err *err);
+int kevo_delete(kevo_store *store, struct kevo_slice key, struct kevo_err *err);
+
+/* A batch of changes; a later change of a key replaces an earlier one. */
+int kevo_batch_new(kevo_batch **batch, struct kevo_err *err);
+int kevo_batch_put(kevo_batch *batch, struct kevo_slice key, struct kevo_slice value,
+                   struct kevo_err *err);
+int kevo_batch_delete(kevo_batch *batch, struct kevo_slice key, struct kevo_err *err);
+void kevo_batch_reset(kevo_batch *batch); /* empty, keeps its memory */
+void kevo_batch_free(kevo_batch *batch);
+
+/* Commit a batch. On success its id is in *id (which may be NULL). The batch
+ * may be reset and used again, or applied again. */
+int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
+                     struct kevo_err *err);
+
+/* ---- transactions: a private write buffer over a snapshot -------------- */
+
+/* States: open -> prepared -> (commit | doubt), prepared -> open by another
+ * write. One prepared transaction exists at a time in a store. */
+
+/* A transaction that reads at snapshot `base` (see kevo_snapshot_at) plus its
+ * own writes. It pins that snapshot until freed. */
+int kevo_txn_new(kevo_store *store, uint64_t base, kevo_txn **txn, struct kevo_err *err);
+
+/* Write into the private buffer; nothing shared changes. Either all of one
+ * call happens or, on error, nothing. */
+int kevo_txn_put(kevo_txn *txn, struct kevo_slice key, struct kevo_slice value,
+                 struct kevo_err *err);
+int kevo_txn_delete(kevo_txn *txn, struct kevo_slice key, struct kevo_err *err);
+
+/* A mark to come back to: everything written after it is undone by
+ * kevo_txn_rollback_to(). Marks are plain numbers; 0 is the beginning. */
+uint64_t kevo_txn_mark(const kevo_txn *txn);
+void kevo_txn_rollback_to(kevo_txn *txn, uint64_t mark);
+
+/* Bytes held by the buffer. */
+uint64_t kevo_txn_bytes(const kevo_txn *txn);
+
+/* Whether the buffer holds anything that a commit would write. */
+bool kevo_txn_is_empty(const kevo_txn *txn);
+
+/* Do everything that can fail: give the buffer a fresh batch id, append it to
+ * the log (synced when `sync` is KEVO_SYNC_FULL), and put its entries where
+ * readers find them once the batch is visible. A transaction that was prepared
+ * and not written since keeps its batch; one written since is prepared anew and
+ * the earlier batch is cut. *commit gets the batch. */
+int kevo_txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct kevo_err *err);
+
+/* After prepare, when the authority has committed. Cannot fail. */
+void kevo_txn_commit(kevo_txn *txn);
+
+/* Drop the buffer's contents. If the transaction was prepared, its batch is in
+ * doubt and stays in the log until the next kevo_resolve() decides. */
+void kevo_txn_rollback(kevo_txn *txn);
+
+/* Counted: iterators over a transaction keep it alive. */
+void kevo_txn_ref(kevo_txn *txn);
+void kevo_txn_unref(kevo_txn *txn); /* txn may be NULL */
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* Pin the newest committed state, or the one as of batch `id`. KEVO_SNAPSHOT
+ * when versions that snapshot needs may be gone. */
+int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *err);
+int kevo_snapshot_at(kevo_store *store, uint64_t id, kevo_snapshot **snap, struct kevo_err *err);
+uint64_t kevo_snapshot_id(const kevo_snapshot *snap);
+void kevo_snapshot_free(kevo_snapshot *snap); /* snap may be NULL */
+
+struct kevo_read {
+    const kevo_snapshot *snapshot; /* NULL: the newest committed state */
+    kevo_txn *txn;                 /* NULL, or writes seen on top; then its base
+                                      snapshot is used when snapshot is NULL */
+    struct kevo_slice lower;       /* first key wanted; data NULL: from the beginning */
+    struct kevo_slice upper;       /* first key not wanted; data NULL: to the end */
+};
+
+/* A value that stays where it is until released. */
+struct kevo_value {
+    struct kevo_slice slice;
+    void *pin[2]; /* private */
+};
+
+/* The value of `key`, pinned; `read` may be NULL, its bounds are not used.
+ * KEVO_NOTFOUND when there is none. */
+int kevo_get(kevo_store *store, const struct kevo_read *read, struct kevo_slice key,
+             struct kevo_value *value, struct kevo_err *err);
+void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
+
+/* An iterator over the keys in [lower, upper). The bounds are copied. It starts
+ * invalid. Writes made to read->txn later are seen from the next motion on. */
+int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
+                  struct kevo_err *err);
+/* Motions return 0 also when they leave the range: ask kevo_iter_valid(). On
+ * error the iterator is invalid. */
+int kevo_iter_first(kevo_iter *iter, struct kevo_err *err);
+int kevo_iter_last(kevo_iter *iter, struct kevo_err *err);
+int kevo_iter_seek(kevo_iter *iter, struct kevo_slice key, struct kevo_err *err); /* first >= key */
+int kevo_iter_seek_for_prev(kevo_iter *iter, struct kevo_slice key,
+                            struct kevo_err *err);         /* last <= key */
+int kevo_iter_next(kevo_iter *iter, struct kevo_err *err); /* must be valid */
+int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err); /* must be valid */
+bool kevo_iter_valid(const kevo_iter *iter);
+/* Live until the next motion or kevo_iter_free(). Must be valid. */
+struct kevo_slice kevo_iter_key(const kevo_iter *iter);
+struct kevo_slice kevo_iter_value(const kevo_iter *iter);
+void kevo_iter_free(kevo_iter *iter); /* iter may be NULL */
+
+/* ---- upkeep ------------------------------------------------------------- */
+
+/* Write all committed data to tables and wait until it is durable there. */
+int kevo_flush(kevo_store *store, struct kevo_err *err);
+
+/* Merge everything into as few levels as possible, dropping what no snapshot
+ * needs. `cancel` (may be NULL) is polled; true stops with KEVO_CANCELLED and
+ * leaves the store sound. */
+int kevo_compact(kevo_store *store, bool (*cancel)(void *), void *arg, struct kevo_err *err);
+
+/* Do one piece of background work if there is any: KEVO_OK when something was
+ * done, KEVO_NOTFOUND when there was nothing to do. For stores without threads. */
+int kevo_step(kevo_store *store, struct kevo_err *err);
+
+/* Read every block of every table and check it. The first damage found is
+ * returned as KEVO_CORRUPT. */
+int kevo_verify(kevo_store *store, struct kevo_err *err);
+
+/* Estimates from the tables' indexes for keys in [lower, upper); data NULL: open. */
+uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
+                                struct kevo_slice upper);
+
+#define KEVO_MAX_LEVELS 7
+
+struct kevo_stats {
+    /* operations since open */
+    uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks;
+    /* bytes since open */
+    uint64_t user_bytes; /* keys and values given to writes */
+    uint64_t wal_bytes, wal_syncs;
+    uint64_t flushes, flush_bytes;
+    uint64_t compactions, compact_read_bytes, compact_write_bytes, trivial_moves;
+    uint64_t stalls, stall_us; /* writers slowed or stopped, and for how long */
+    uint64_t cache_hits, cache_misses, cache_used_bytes;
+    uint64_t filter_checks, filter_rejects;
+    /* state now */
+    uint64_t memtable_used_bytes; /* active and immutable */
+    unsigned immutable_count;
+    unsigned table_count[KEVO_MAX_LEVELS];
+    uint64_t level_bytes[KEVO_MAX_LEVELS];
+    uint64_t table_entries, table_tombstones;
+    uint64_t snapshot_count, oldest_snapshot; /* a batch id; last commit when none */
+    uint64_t last_batch;                      /* last committed */
+    /* the last recovery */
+    uint64_t recovered_batches, recovered_bytes, recovery_us, torn_bytes;
+};
+
+void kevo_get_stats(kevo_store *store, struct kevo_stats *stats);
+
+/* ---- memory -------------------------------------------------------------- */
+
+/* All heap memory of the engine. resize(ctx, NULL, n) allocates, resize(ctx, p,
+ * 0) frees and returns NULL, otherwise as realloc(). */
+struct kevo_allocator {
+    void *(*resize)(void *ctx, void *p, size_t n);
+    void *ctx;
+};
+
+/* Process-wide; call before anything else of the engine. NULL: the C library's. */
+void kevo_set_allocator(const struct kevo_allocator *a);
+
+#endif

@@ -1,0 +1,71 @@
+/* block.h - the sorted unit of a table: prefix-compressed entries and restart
+ * points. The layout is in engine/FORMAT.md, "Block".
+ *
+ * An entry stores how many key bytes it shares with the entry before it; every
+ * `restart_interval` entries a key is stored whole and its offset is kept at
+ * the end of the block, so that a seek is a binary search over restarts and
+ * then a short walk.
+ *
+ * Data blocks and index blocks have the same layout; in an index block the key
+ * is a separator and the value a block handle. */
+#ifndef KEVO_TABLE_BLOCK_H
+#define KEVO_TABLE_BLOCK_H
+
+#include "engine/base/buf.h"
+#include "engine/tree/iter.h"
+
+struct block_builder {
+    struct buf data; /* entries so far */
+    struct buf last_key;
+    uint32_t *restarts;
+    size_t restart_count, restart_cap;
+    unsigned restart_interval;
+    unsigned since_restart; /* entries since the last restart point */
+    uint32_t entry_count;
+};
+
+void block_builder_init(struct block_builder *b, unsigned restart_interval);
+void block_builder_release(struct block_builder *b);
+void block_builder_reset(struct block_builder *b);
+
+/* Add an entry; they must come in internal order. KEVO_NOMEM. */
+int block_builder_add(struct block_builder *b, slice key, uint64_t seq, uint8_t type, slice value,
+                      struct kevo_err *err);
+
+/* Bytes that block_builder_finish() would give. */
+size_t block_builder_bytes(const struct block_builder *b);
+
+/* The finished block, valid until the next reset. KEVO_NOMEM. */
+int block_builder_finish(struct block_builder *b, slice *block, struct kevo_err *err);
+
+/* An iterator over one block's bytes, which it borrows. Embedded by value in
+ * table iterators; block_iter_release() frees its key buffer. `name` and `offset`
+ * name the block in error messages (name is borrowed). */
+struct block_iter {
+    struct iter base;
+    const uint8_t *data;
+    uint32_t entries_end; /* offset where entries stop */
+    uint32_t restart_count;
+    uint32_t at, next;      /* offsets of the current and the following entry */
+    uint32_t restart_index; /* restart point at or before `at` */
+    struct buf key;
+    const char *name;
+    uint64_t offset;
+};
+
+void block_iter_init(struct block_iter *it); /* over no block: never valid */
+/* Look at another block. KEVO_CORRUPT when its frame makes no sense. */
+int block_iter_set(struct block_iter *it, slice block, const char *name, uint64_t offset,
+                   struct kevo_err *err);
+void block_iter_release(struct block_iter *it);
+extern const struct iter_ops block_iter_ops;
+
+/* Find, without an iterator, the newest version of `key` with seq <= `max_seq`.
+ * Returns 0 and fills type, seq and value (borrowed from the block);
+ * KEVO_NOTFOUND with *past_end true when every entry of the block lies before
+ * (key, max_seq), so that the next block must be asked, false when the key has
+ * no such version here or later; KEVO_CORRUPT. */
+int block_get(slice block, slice key, uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value,
+              bool *past_end, const char *name, uint64_t offset, struct kevo_err *err);
+
+#endif

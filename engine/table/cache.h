@@ -1,0 +1,53 @@
+/* cache.h - decompressed blocks in memory, shared by all tables of a store.
+ *
+ * Sharded by hash; each shard has a mutex held for a lookup or a list move, not
+ * for a read or a decompression. Bounded in bytes; pinned blocks are never
+ * evicted and count. Scan-resistant: a new block starts on probation and is
+ * protected only when it is asked for again, so a scan pushes out other
+ * newcomers, not the blocks in use (segmented LRU: Karedla, Love, Wherry 1994).
+ *
+ * Threads: all functions from any thread. */
+#ifndef KEVO_TABLE_CACHE_H
+#define KEVO_TABLE_CACHE_H
+
+#include "engine/base/slice.h"
+
+struct cache;
+
+/* A block in the cache. Its bytes live while the pin is held. */
+struct cache_block {
+    const uint8_t *data;
+    uint32_t len; /* bytes */
+};
+
+struct cache_stats {
+    uint64_t hits, misses, used_bytes;
+};
+
+struct cache *cache_new(uint64_t capacity_bytes); /* NULL when there is no memory */
+void cache_free(struct cache *c);                 /* nothing may be pinned; c may be NULL */
+
+/* A number for a table, never given twice: its blocks' namespace. */
+uint64_t cache_new_id(struct cache *c);
+
+/* The block at `offset` of table `id`, pinned, or NULL. */
+struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset);
+
+/* Memory for a block of `len` bytes, pinned, not yet findable; NULL when there is
+ * no memory. Fill cache_block_bytes(), then cache_publish() or cache_unpin(). */
+struct cache_block *cache_new_block(struct cache *c, uint32_t len);
+uint8_t *cache_block_bytes(struct cache_block *b);
+
+/* Let others find it. If another thread was faster, that block is returned pinned
+ * and this one dropped. `keep` false: the caller is scanning once (compaction);
+ * the block is not inserted. */
+struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64_t id,
+                                  uint64_t offset, bool keep);
+void cache_unpin(struct cache *c, struct cache_block *b);
+
+/* Drop every block of table `id`, as soon as unpinned. */
+void cache_erase(struct cache *c, uint64_t id);
+
+void cache_get_stats(struct cache *c, struct cache_stats *stats);
+
+#endif

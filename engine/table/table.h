@@ -1,0 +1,112 @@
+/* table.h - SSTables: sorted, immutable files of entries. The layout is in
+ * engine/FORMAT.md, "Table".
+ *
+ * A table is written once, front to back, by one thread, synced, and then only
+ * read, through a map of the whole file. Its entries are in internal order, and
+ * no two have the same key and sequence number.
+ *
+ * Numbered invariants:
+ *  1. All keys lie in [properties.min_key, properties.max_key].
+ *  2. The index has one entry a data block, in order; its separator is >= every
+ *     key of that block and < every key of the next unless the next begins with
+ *     another version of the same key, in which case the separator is that key.
+ *  3. The filter says "maybe" for every key in the table.
+ *  4. Every byte that is read was covered by a checksum that was verified; blocks
+ *     are verified when they are first brought into the cache, uncompressed ones
+ *     read in place when first read since open.
+ *
+ * Threads: a struct table may be read from any number of threads. */
+#ifndef KEVO_TABLE_TABLE_H
+#define KEVO_TABLE_TABLE_H
+
+#include "engine/base/buf.h"
+#include "engine/base/env.h"
+#include "engine/table/cache.h"
+#include "engine/tree/iter.h"
+
+struct table_properties {
+    uint64_t entry_count; /* versions, tombstones included */
+    uint64_t tombstone_count;
+    uint64_t key_bytes, value_bytes; /* uncompressed sums */
+    uint64_t block_count;
+    uint64_t min_seq, max_seq;
+};
+
+/* ---- writing --------------------------------------------------------------- */
+
+struct table_writer_options {
+    uint32_t block_bytes;      /* a data block is cut when it reaches this size */
+    unsigned restart_interval; /* entries between restart points, usually 16 */
+    int compression;           /* enum kevo_compression */
+    uint32_t filter_bits_per_key;
+    unsigned file_mode;
+};
+
+struct table_writer;
+
+/* Create the file `path`, which must not exist. `number` is the table's file
+ * number, stored in its footer so that a renamed file is noticed. */
+int table_writer_open(struct env *env, const char *path, uint64_t number,
+                      const struct table_writer_options *options, struct table_writer **w,
+                      struct kevo_err *err);
+
+/* Add an entry, in internal order (asserted). The key and value are copied. */
+int table_writer_add(struct table_writer *w, slice key, uint64_t seq, uint8_t type, slice value,
+                     struct kevo_err *err);
+
+/* Bytes written and still buffered: near the size the file will have. */
+uint64_t table_writer_bytes(const struct table_writer *w);
+uint64_t table_writer_entries(const struct table_writer *w);
+
+struct table_summary {
+    struct table_properties properties;
+    struct buf min_key, max_key; /* the caller releases them */
+    uint64_t file_bytes;
+    uint64_t checksum; /* of the footer; the manifest keeps it */
+};
+
+/* Write what is left, sync the file and close it. At least one entry must have
+ * been added. Frees the writer on success and on failure; the file stays. */
+int table_writer_finish(struct table_writer *w, struct table_summary *summary,
+                        struct kevo_err *err);
+
+/* Close without finishing; the caller unlinks the file. w may be NULL. */
+void table_writer_abandon(struct table_writer *w);
+
+/* ---- reading --------------------------------------------------------------- */
+
+struct table;
+
+/* Open and map the table; checks size, magic, version, footer checksum (against
+ * `checksum` too), number, and the index's and filter's checksums. `size_bytes`
+ * is what the manifest says. KEVO_CORRUPT names the file and what is wrong. */
+int table_open(struct env *env, const char *path, uint64_t number, uint64_t size_bytes,
+               uint64_t checksum, struct cache *cache, struct table **t, struct kevo_err *err);
+void table_close(struct table *t); /* t may be NULL */
+
+const struct table_properties *table_properties(const struct table *t);
+
+/* A value found by table_get: either in the map (block NULL) or in a pinned block. */
+struct table_value {
+    uint8_t type;
+    uint64_t seq;
+    slice value;
+    struct cache_block *block; /* the caller gives it back by cache_unpin */
+};
+
+/* The newest version of `key` with seq <= max_seq. KEVO_NOTFOUND. `hash` is
+ * key_hash(key). *filtered (may be NULL) tells that the filter alone answered. */
+int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
+              bool *filtered, struct kevo_err *err);
+
+/* An iterator over the table, which must outlive it. `keep` false for readers
+ * that pass once (compaction): blocks they decompress do not enter the cache. */
+int table_iter_new(struct table *t, bool keep, struct iter **it, struct kevo_err *err);
+
+/* About how many bytes of the file, and entries, hold keys < `key`. */
+void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries);
+
+/* Read everything and check it: all checksums, order, invariants, properties. */
+int table_verify(struct table *t, struct kevo_err *err);
+
+#endif

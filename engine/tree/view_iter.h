@@ -1,0 +1,42 @@
+/* view_iter.h - what a reader sees: one value a key, as of a snapshot, inside
+ * bounds, tombstones gone. The only place that knows these rules.
+ *
+ * A version is visible iff its seq <= snapshot, or seq >= SEQ_PRIVATE (the reader's
+ * own write buffer). The newest visible version of a key decides. Bounds are
+ * checked on every key that is passed, so that a run of tombstones outside them
+ * is never walked.
+ *
+ * Motions return 0 or an error; `valid`, `key` and `value` tell the position and
+ * are borrowed until the next motion. Moving backward copies the entry, since its
+ * source has moved on by then; moving forward copies nothing but a key that has
+ * to be compared. */
+#ifndef KEVO_TREE_VIEW_ITER_H
+#define KEVO_TREE_VIEW_ITER_H
+
+#include "engine/base/buf.h"
+#include "engine/tree/iter.h"
+
+struct view_iter {
+    bool valid;
+    slice key, value;
+    struct iter *source; /* every version, owned */
+    uint64_t snapshot;
+    struct buf lower, upper; /* the bounds' bytes */
+    bool has_lower, has_upper;
+    bool forward; /* where the source stands relative to key */
+    struct buf saved_key, saved_value;
+};
+
+/* Takes over `source` on success. lower.data or upper.data NULL: open. KEVO_NOMEM. */
+int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
+                   slice upper, struct kevo_err *err);
+void view_iter_release(struct view_iter *v); /* closes the source */
+
+int view_iter_first(struct view_iter *v, struct kevo_err *err);
+int view_iter_last(struct view_iter *v, struct kevo_err *err);
+int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err); /* first >= key */
+int view_iter_seek_for_prev(struct view_iter *v, slice key, struct kevo_err *err); /* last <= key */
+int view_iter_next(struct view_iter *v, struct kevo_err *err);
+int view_iter_prev(struct view_iter *v, struct kevo_err *err);
+
+#endif
