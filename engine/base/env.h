@@ -76,6 +76,7 @@ struct env {
      * process's end. */
     int (*lock)(struct env *env, struct env_file *file, struct kevo_err *err);
 
+    /* With `mode` less the umask. KEVO_CANTOPEN if the name is taken. */
     int (*make_dir)(struct env *env, const char *path, unsigned mode, struct kevo_err *err);
     int (*remove_dir)(struct env *env, const char *path, struct kevo_err *err); /* must be empty */
     int (*sync_dir)(struct env *env, const char *path, struct kevo_err *err);
@@ -85,7 +86,8 @@ struct env {
                 void *arg, struct kevo_err *err);
     int (*rename)(struct env *env, const char *from, const char *to, struct kevo_err *err);
     int (*unlink)(struct env *env, const char *path, struct kevo_err *err);
-    /* KEVO_NOTFOUND when there is nothing of that name. */
+    /* KEVO_NOTFOUND when there is nothing of that name. A symbolic link is not
+     * followed and is neither a directory nor a file that open would take. */
     int (*stat)(struct env *env, const char *path, struct env_stat *st, struct kevo_err *err);
 
     uint64_t (*now_us)(struct env *env); /* monotonic, from any origin */
@@ -93,7 +95,9 @@ struct env {
     int (*random)(struct env *env, void *data, size_t len, struct kevo_err *err);
     unsigned (*process_id)(struct env *env);
 
-    /* All signals are blocked in the new thread. */
+    /* All signals are blocked in the new thread, but those that a thread raises
+     * by its own fault (SIGSEGV and the like): blocked, they would kill the process
+     * past the host's handlers. */
     int (*thread_start)(struct env *env, void (*run)(void *arg), void *arg,
                         struct env_thread **thread, struct kevo_err *err);
     void (*thread_join)(struct env *env, struct env_thread *thread);
@@ -110,5 +114,11 @@ void env_memory_free(struct env *env);
 /* dir + "/" + name into path; KEVO_CANTOPEN when it does not fit. */
 enum { ENV_PATH_MAX = 4096 };
 int env_join(char path[ENV_PATH_MAX], const char *dir, const char *name, struct kevo_err *err);
+
+/* For implementations: "cannot <action> <path>: <reason>", with the code that
+ * belongs to `error`, an errno. The first is for calls that name a path, the
+ * second for calls on an open file, where a missing permission is an I/O error. */
+int env_fail_path(struct kevo_err *err, const char *action, const char *path, int error);
+int env_fail_file(struct kevo_err *err, const char *action, const char *path, int error);
 
 #endif
