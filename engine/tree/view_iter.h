@@ -23,7 +23,8 @@ struct view_iter {
     uint64_t snapshot;
     struct buf lower, upper; /* the bounds' bytes */
     bool has_lower, has_upper;
-    bool forward; /* where the source stands relative to key */
+    uint64_t lower_prefix, upper_prefix; /* slice_prefix64 of the bounds */
+    bool forward; /* the source stands on the entry shown, or before its key */
     struct buf saved_key, saved_value;
 };
 

@@ -1,0 +1,222 @@
+#include "engine/tree/view_iter.h"
+
+#include <assert.h>
+
+#include "engine/base/error.h"
+
+/* So many versions of one key are passed one by one before a seek jumps over the
+ * rest of them. */
+enum { PATIENCE = 16 };
+
+static inline bool visible(const struct view_iter *v, uint64_t seq) {
+    return seq <= v->snapshot || seq >= SEQ_PRIVATE;
+}
+
+static inline bool above_bounds(const struct view_iter *v, slice key) {
+    if (slice_prefix64(key) < v->upper_prefix) return false;
+    return v->has_upper && slice_cmp(key, buf_slice(&v->upper)) >= 0;
+}
+
+static inline bool below_bounds(const struct view_iter *v, slice key) {
+    if (slice_prefix64(key) > v->lower_prefix) return false;
+    return v->has_lower && slice_cmp(key, buf_slice(&v->lower)) < 0;
+}
+
+static inline bool is_saved_key(const struct view_iter *v, slice key) {
+    return slice_eq(key, buf_slice(&v->saved_key));
+}
+
+static int save_key(struct view_iter *v, slice key, struct kevo_err *err) {
+    return buf_set(&v->saved_key, key) ? 0 : kevo_nomem(err);
+}
+
+int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
+                   slice upper, struct kevo_err *err) {
+    *v = (struct view_iter){.snapshot = snapshot, .upper_prefix = UINT64_MAX};
+    v->has_lower = lower.data != NULL;
+    v->has_upper = upper.data != NULL;
+    if (!buf_set(&v->lower, lower) || !buf_set(&v->upper, upper)) {
+        view_iter_release(v);
+        return kevo_nomem(err);
+    }
+    if (v->has_lower) v->lower_prefix = slice_prefix64(lower);
+    if (v->has_upper) v->upper_prefix = slice_prefix64(upper);
+    v->source = source;
+    return 0;
+}
+
+void view_iter_release(struct view_iter *v) {
+    iter_close(v->source);
+    buf_release(&v->lower);
+    buf_release(&v->upper);
+    buf_release(&v->saved_key);
+    buf_release(&v->saved_value);
+    *v = (struct view_iter){0};
+}
+
+/* ---- forward: the source stands on the entry that is shown ---------------- */
+
+/* Go on from where the source stands to the newest visible version of a key that
+ * lives; with `passing`, the versions of saved_key are behind us. */
+static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err) {
+    struct iter *s = v->source;
+    unsigned passed = 0; /* versions of one key, about */
+    int rc;
+    v->forward = true;
+    v->valid = false;
+    while (s->valid) {
+        if (passing && is_saved_key(v, s->key)) {
+            if (++passed < PATIENCE) {
+                if ((rc = s->ops->next(s, err))) return rc;
+            } else {
+                passed = 0;
+                if ((rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err))) return rc;
+                if (s->valid && is_saved_key(v, s->key) && (rc = s->ops->next(s, err))) return rc;
+            }
+            continue;
+        }
+        passing = false;
+        if (above_bounds(v, s->key)) return 0;
+        if (!visible(v, s->seq)) {
+            if (++passed < PATIENCE) {
+                if ((rc = s->ops->next(s, err))) return rc;
+            } else {
+                passed = 0;
+                if ((rc = save_key(v, s->key, err))) return rc;
+                if ((rc = s->ops->seek(s, buf_slice(&v->saved_key), v->snapshot, err))) return rc;
+            }
+            continue;
+        }
+        if (s->type == ENTRY_PUT) {
+            v->valid = true;
+            v->key = s->key;
+            v->value = s->value;
+            return 0;
+        }
+        if ((rc = save_key(v, s->key, err))) return rc;
+        if ((rc = s->ops->next(s, err))) return rc;
+        passing = true;
+        passed = 0;
+    }
+    return 0;
+}
+
+int view_iter_first(struct view_iter *v, struct kevo_err *err) {
+    struct iter *s = v->source;
+    v->valid = false;
+    int rc = v->has_lower ? s->ops->seek(s, buf_slice(&v->lower), SEQ_MAX, err)
+                          : s->ops->seek_first(s, err);
+    return rc ? rc : find_forward(v, false, err);
+}
+
+int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
+    struct iter *s = v->source;
+    if (below_bounds(v, key)) return view_iter_first(v, err);
+    v->valid = false;
+    if (above_bounds(v, key)) return 0;
+    /* `key` may be borrowed from the source itself. */
+    int rc = save_key(v, key, err);
+    if (rc == 0) rc = s->ops->seek(s, buf_slice(&v->saved_key), SEQ_MAX, err);
+    return rc ? rc : find_forward(v, false, err);
+}
+
+int view_iter_next(struct view_iter *v, struct kevo_err *err) {
+    struct iter *s = v->source;
+    int rc;
+    assert(v->valid);
+    v->valid = false;
+    if (v->forward) {
+        if ((rc = save_key(v, v->key, err))) return rc;
+        rc = s->ops->next(s, err);
+    } else {
+        rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err);
+    }
+    return rc ? rc : find_forward(v, true, err);
+}
+
+/* ---- backward: the source stands before all versions of the key shown ----- */
+
+/* Too many versions of saved_key to pass them all: fetch the newest visible one
+ * by a seek, and leave the source before the key. */
+static int jump_backward(struct view_iter *v, bool *lives, struct kevo_err *err) {
+    struct iter *s = v->source;
+    slice key = buf_slice(&v->saved_key);
+    int rc = s->ops->seek(s, key, SEQ_MAX, err);
+    if (rc == 0 && s->valid && is_saved_key(v, s->key) && !visible(v, s->seq))
+        rc = s->ops->seek(s, key, v->snapshot, err);
+    if (rc) return rc;
+    *lives = s->valid && is_saved_key(v, s->key) && s->type == ENTRY_PUT;
+    if (*lives && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
+    return s->ops->seek_before(s, key, err);
+}
+
+/* Go on from where the source stands to the last key that lives. The versions of a
+ * key are met from the oldest to the newest, so the last visible one counts. */
+static int find_backward(struct view_iter *v, struct kevo_err *err) {
+    struct iter *s = v->source;
+    int rc;
+    v->forward = false;
+    v->valid = false;
+    while (s->valid) {
+        if (below_bounds(v, s->key)) return 0;
+        if ((rc = save_key(v, s->key, err))) return rc;
+        bool lives = false;
+        unsigned passed = 0;
+        do {
+            if (++passed > PATIENCE) {
+                if ((rc = jump_backward(v, &lives, err))) return rc;
+                break;
+            }
+            if (visible(v, s->seq)) {
+                lives = s->type == ENTRY_PUT;
+                if (lives && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
+            }
+            if ((rc = s->ops->prev(s, err))) return rc;
+        } while (s->valid && is_saved_key(v, s->key));
+        if (lives) {
+            v->valid = true;
+            v->key = buf_slice(&v->saved_key);
+            v->value = buf_slice(&v->saved_value);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+int view_iter_last(struct view_iter *v, struct kevo_err *err) {
+    struct iter *s = v->source;
+    v->valid = false;
+    int rc = v->has_upper ? s->ops->seek_before(s, buf_slice(&v->upper), err)
+                          : s->ops->seek_last(s, err);
+    return rc ? rc : find_backward(v, err);
+}
+
+int view_iter_seek_for_prev(struct view_iter *v, slice key, struct kevo_err *err) {
+    struct iter *s = v->source;
+    if (above_bounds(v, key)) return view_iter_last(v, err);
+    v->valid = false;
+    if (below_bounds(v, key)) return 0;
+    /* key with a zero byte after it is the very next key there can be. */
+    int rc = save_key(v, key, err);
+    if (rc == 0 && !buf_append(&v->saved_key, "", 1)) rc = kevo_nomem(err);
+    if (rc == 0) rc = s->ops->seek_before(s, buf_slice(&v->saved_key), err);
+    return rc ? rc : find_backward(v, err);
+}
+
+int view_iter_prev(struct view_iter *v, struct kevo_err *err) {
+    struct iter *s = v->source;
+    int rc;
+    assert(v->valid);
+    v->valid = false;
+    if (v->forward) {
+        /* Step off the key shown; newer versions, not visible, may come first. */
+        if ((rc = save_key(v, v->key, err))) return rc;
+        for (unsigned passed = 0;;) {
+            rc = ++passed > PATIENCE ? s->ops->seek_before(s, buf_slice(&v->saved_key), err)
+                                     : s->ops->prev(s, err);
+            if (rc) return rc;
+            if (!s->valid || !is_saved_key(v, s->key)) break;
+        }
+    }
+    return find_backward(v, err);
+}
