@@ -1,0 +1,182 @@
+#include "engine/tree/version.h"
+
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+
+/* Walks files whose keys ascend, one open at a time. */
+struct level_iter {
+    struct iter base;
+    struct table_file **files; /* those inside the bounds */
+    size_t count;
+    size_t at;                 /* the file of `child` */
+    struct iter *child;        /* NULL: none opened yet */
+    bool keep;                 /* blocks read enter the cache */
+    struct version *version;   /* what keeps the files, or NULL */
+    struct table_file *single; /* the only file, for file_iter_new */
+};
+
+static inline int show(struct level_iter *l) {
+    const struct iter *c = l->child;
+    l->base.valid = c->valid;
+    l->base.type = c->type;
+    l->base.seq = c->seq;
+    l->base.key = c->key;
+    l->base.value = c->value;
+    return 0;
+}
+
+static int broken(struct level_iter *l, int rc) {
+    l->base.valid = false;
+    return rc;
+}
+
+/* Make `child` an iterator over files[at]. */
+static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
+    struct table *t;
+    struct iter *child;
+    if (l->child && l->at == at) return 0;
+    int rc = table_file_open(l->files[at], &t, err);
+    if (rc == 0) rc = table_iter_new(t, l->keep, &child, err);
+    if (rc) return broken(l, rc);
+    iter_close(l->child);
+    l->child = child;
+    l->at = at;
+    return 0;
+}
+
+/* While the child has run off its end, go to the beginning of the file after it. */
+static int skip_ahead(struct level_iter *l, struct kevo_err *err) {
+    while (!l->child->valid && l->at + 1 < l->count) {
+        int rc = use_file(l, l->at + 1, err);
+        if (rc == 0) rc = l->child->ops->seek_first(l->child, err);
+        if (rc) return broken(l, rc);
+    }
+    return show(l);
+}
+
+static int skip_back(struct level_iter *l, struct kevo_err *err) {
+    while (!l->child->valid && l->at > 0) {
+        int rc = use_file(l, l->at - 1, err);
+        if (rc == 0) rc = l->child->ops->seek_last(l->child, err);
+        if (rc) return broken(l, rc);
+    }
+    return show(l);
+}
+
+static int level_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    size_t at = level_find(&(struct level){.files = l->files, .count = l->count}, key);
+    if (at == l->count) return broken(l, 0);
+    int rc = use_file(l, at, err);
+    if (rc == 0) rc = l->child->ops->seek(l->child, key, seq, err);
+    return rc ? broken(l, rc) : skip_ahead(l, err);
+}
+
+static int level_seek_first(struct iter *it, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    if (l->count == 0) return broken(l, 0);
+    int rc = use_file(l, 0, err);
+    if (rc == 0) rc = l->child->ops->seek_first(l->child, err);
+    return rc ? broken(l, rc) : skip_ahead(l, err);
+}
+
+/* Number of files with min_key < key. */
+static size_t files_before(struct table_file *const *files, size_t count, slice key) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (slice_cmp(buf_slice(&files[mid]->min_key), key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static int level_seek_before(struct iter *it, slice key, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    size_t before = files_before(l->files, l->count, key);
+    if (before == 0) return broken(l, 0);
+    int rc = use_file(l, before - 1, err);
+    if (rc == 0) rc = l->child->ops->seek_before(l->child, key, err);
+    return rc ? broken(l, rc) : skip_back(l, err);
+}
+
+static int level_seek_last(struct iter *it, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    if (l->count == 0) return broken(l, 0);
+    int rc = use_file(l, l->count - 1, err);
+    if (rc == 0) rc = l->child->ops->seek_last(l->child, err);
+    return rc ? broken(l, rc) : skip_back(l, err);
+}
+
+static int level_next(struct iter *it, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    assert(it->valid);
+    int rc = l->child->ops->next(l->child, err);
+    if (rc) return broken(l, rc);
+    return l->child->valid ? show(l) : skip_ahead(l, err);
+}
+
+static int level_prev(struct iter *it, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    assert(it->valid);
+    int rc = l->child->ops->prev(l->child, err);
+    if (rc) return broken(l, rc);
+    return l->child->valid ? show(l) : skip_back(l, err);
+}
+
+static void level_close(struct iter *it) {
+    struct level_iter *l = (struct level_iter *)it;
+    iter_close(l->child); /* before what keeps its table */
+    version_unref(l->version);
+    table_file_unref(l->single);
+    mem_free(l);
+}
+
+static const struct iter_ops level_ops = {
+    .seek = level_seek,
+    .seek_first = level_seek_first,
+    .seek_before = level_seek_before,
+    .seek_last = level_seek_last,
+    .next = level_next,
+    .prev = level_prev,
+    .close = level_close,
+};
+
+int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,
+                   struct iter **it, struct kevo_err *err) {
+    const struct level *all = &version->levels[level];
+    assert(level > 0 && level < KEVO_MAX_LEVELS);
+    *it = NULL;
+    struct level_iter *l = mem_zalloc(sizeof *l);
+    if (!l) return kevo_nomem(err);
+    size_t begin = lower.data ? level_find(all, lower) : 0;
+    size_t end = upper.data ? files_before(all->files, all->count, upper) : all->count;
+    l->base.ops = &level_ops;
+    l->keep = keep;
+    l->version = version;
+    version_ref(version);
+    if (begin < end) {
+        l->files = all->files + begin;
+        l->count = end - begin;
+    }
+    *it = &l->base;
+    return 0;
+}
+
+int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err) {
+    *it = NULL;
+    struct level_iter *l = mem_zalloc(sizeof *l);
+    if (!l) return kevo_nomem(err);
+    l->base.ops = &level_ops;
+    l->keep = keep;
+    l->single = f;
+    l->files = &l->single;
+    l->count = 1;
+    table_file_ref(f);
+    *it = &l->base;
+    return 0;
+}

@@ -1,0 +1,405 @@
+#include "engine/tree/version.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/checksum.h"
+#include "engine/base/error.h"
+#include "engine/tree/manifest.h"
+
+/* ---- table files ------------------------------------------------------------ */
+
+void table_file_name(char name[TABLE_NAME_BYTES], uint64_t number) {
+    snprintf(name, TABLE_NAME_BYTES, "%06" PRIu64 ".sst", number);
+}
+
+struct table_file *table_file_new(const struct table_home *home, uint64_t number,
+                                  uint64_t size_bytes, uint64_t checksum,
+                                  const struct table_properties *props, slice min_key,
+                                  slice max_key) {
+    struct table_file *f = mem_zalloc(sizeof *f);
+    if (!f) return NULL;
+    if (!buf_set(&f->min_key, min_key) || !buf_set(&f->max_key, max_key) ||
+        pthread_mutex_init(&f->open_mutex, NULL)) {
+        buf_release(&f->min_key);
+        buf_release(&f->max_key);
+        mem_free(f);
+        return NULL;
+    }
+    atomic_init(&f->refs, 1);
+    f->home = home;
+    f->number = number;
+    f->size_bytes = size_bytes;
+    f->checksum = checksum;
+    f->entry_count = props->entry_count;
+    f->tombstone_count = props->tombstone_count;
+    f->min_seq = props->min_seq;
+    f->max_seq = props->max_seq;
+    return f;
+}
+
+void table_file_ref(struct table_file *f) {
+    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+}
+
+static void remove_from_disk(const struct table_file *f) {
+    char name[TABLE_NAME_BYTES], path[ENV_PATH_MAX];
+    table_file_name(name, f->number);
+    if (env_join(path, f->home->dir, name, NULL) == 0)
+        f->home->env->unlink(f->home->env, path, NULL);
+}
+
+void table_file_unref(struct table_file *f) {
+    if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1) return;
+    table_close(atomic_load_explicit(&f->table, memory_order_acquire));
+    if (atomic_load_explicit(&f->obsolete, memory_order_acquire)) remove_from_disk(f);
+    pthread_mutex_destroy(&f->open_mutex);
+    buf_release(&f->min_key);
+    buf_release(&f->max_key);
+    mem_free(f);
+}
+
+/* Under open_mutex. */
+static int open_locked(struct table_file *f, struct table **t, struct kevo_err *err) {
+    char name[TABLE_NAME_BYTES], path[ENV_PATH_MAX];
+    *t = atomic_load_explicit(&f->table, memory_order_relaxed);
+    if (*t) return 0;
+    table_file_name(name, f->number);
+    int rc = env_join(path, f->home->dir, name, err);
+    if (rc == 0)
+        rc = table_open(f->home->env, path, f->number, f->size_bytes, f->checksum, f->home->cache,
+                        t, err);
+    if (rc == 0) atomic_store_explicit(&f->table, *t, memory_order_release);
+    return rc;
+}
+
+int table_file_open(struct table_file *f, struct table **t, struct kevo_err *err) {
+    *t = atomic_load_explicit(&f->table, memory_order_acquire);
+    if (*t) return 0;
+    assert(f->home->cache);
+    pthread_mutex_lock(&f->open_mutex);
+    int rc = open_locked(f, t, err);
+    pthread_mutex_unlock(&f->open_mutex);
+    return rc;
+}
+
+bool table_file_overlaps(const struct table_file *f, slice lower, slice upper) {
+    if (lower.data && slice_cmp(buf_slice(&f->max_key), lower) < 0) return false;
+    return !upper.data || slice_cmp(buf_slice(&f->min_key), upper) < 0;
+}
+
+/* ---- versions ---------------------------------------------------------------- */
+
+struct version *version_new(void) {
+    struct version *v = mem_zalloc(sizeof *v);
+    if (v) atomic_init(&v->refs, 1);
+    return v;
+}
+
+void version_ref(struct version *v) {
+    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+}
+
+void version_unref(struct version *v) {
+    if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1) return;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
+        for (size_t i = 0; i < v->levels[l].count; i++)
+            table_file_unref(v->levels[l].files[i]);
+        mem_free(v->levels[l].files);
+    }
+    mem_free(v);
+}
+
+/* Order in level 0: newest first. The number only makes the order total. */
+static int compare_age(const struct table_file *a, const struct table_file *b) {
+    if (a->max_seq != b->max_seq) return a->max_seq > b->max_seq ? -1 : 1;
+    return (a->number < b->number) - (a->number > b->number);
+}
+
+static int compare_place(unsigned level, const struct table_file *a, const struct table_file *b) {
+    return level == 0 ? compare_age(a, b)
+                      : slice_cmp(buf_slice(&a->min_key), buf_slice(&b->min_key));
+}
+
+static int sort_by_age(const void *a, const void *b) {
+    return compare_age(*(struct table_file *const *)a, *(struct table_file *const *)b);
+}
+
+static int sort_by_key(const void *a, const void *b) {
+    return compare_place(1, *(struct table_file *const *)a, *(struct table_file *const *)b);
+}
+
+static int compare_number(uint64_t a, uint64_t b) {
+    return (a > b) - (a < b);
+}
+
+static int sort_by_number(const void *a, const void *b) {
+    return compare_number(*(const uint64_t *)a, *(const uint64_t *)b);
+}
+
+/* The numbers an edit deletes from one level, and those it adds there. */
+struct level_edit {
+    uint64_t *deleted; /* ascending */
+    size_t deleted_count;
+    struct table_file **added; /* in the level's order */
+    size_t added_count;
+};
+
+static void level_edit_release(struct level_edit *e) {
+    mem_free(e->deleted);
+    mem_free(e->added);
+}
+
+static int level_edit_init(struct level_edit *e, const struct version_edit *edit, unsigned level,
+                           struct kevo_err *err) {
+    *e = (struct level_edit){0};
+    for (size_t i = 0; i < edit->deleted_count; i++)
+        e->deleted_count += edit->deleted[i].level == level;
+    for (size_t i = 0; i < edit->added_count; i++)
+        e->added_count += edit->added[i].level == level;
+    e->deleted = mem_array(e->deleted_count, sizeof *e->deleted);
+    e->added = mem_array(e->added_count, sizeof(struct table_file *));
+    if (!e->deleted || !e->added) {
+        level_edit_release(e);
+        return kevo_nomem(err);
+    }
+    size_t d = 0, a = 0;
+    for (size_t i = 0; i < edit->deleted_count; i++)
+        if (edit->deleted[i].level == level) e->deleted[d++] = edit->deleted[i].number;
+    for (size_t i = 0; i < edit->added_count; i++)
+        if (edit->added[i].level == level) e->added[a++] = edit->added[i].file;
+    if (d > 1) qsort(e->deleted, d, sizeof *e->deleted, sort_by_number);
+    if (a > 1) qsort(e->added, a, sizeof *e->added, level ? sort_by_key : sort_by_age);
+    return 0;
+}
+
+static bool is_deleted(const struct level_edit *e, uint64_t number) {
+    return e->deleted_count &&
+           bsearch(&number, e->deleted, e->deleted_count, sizeof number, sort_by_number);
+}
+
+static void level_push(struct level *l, struct table_file *f) {
+    table_file_ref(f);
+    l->files[l->count++] = f;
+    l->bytes += f->size_bytes;
+}
+
+static int level_apply(const struct level *base, const struct level_edit *e, unsigned level,
+                       struct level *out, struct kevo_err *err) {
+    size_t added = 0, gone = 0;
+    out->files = mem_array(base->count + e->added_count, sizeof(struct table_file *));
+    if (!out->files) return kevo_nomem(err);
+    for (size_t i = 0; i < base->count; i++) {
+        if (is_deleted(e, base->files[i]->number)) {
+            gone++;
+            continue;
+        }
+        while (added < e->added_count && compare_place(level, e->added[added], base->files[i]) < 0)
+            level_push(out, e->added[added++]);
+        level_push(out, base->files[i]);
+    }
+    while (added < e->added_count)
+        level_push(out, e->added[added++]);
+    if (gone != e->deleted_count)
+        return kevo_fail(err, KEVO_CORRUPT,
+                         "version edit deletes a table that level %u does not have", level);
+    return 0;
+}
+
+static int check_level(const struct level *l, unsigned level, struct kevo_err *err) {
+    for (size_t i = 0; level > 0 && i + 1 < l->count; i++) {
+        const struct table_file *a = l->files[i], *b = l->files[i + 1];
+        if (slice_cmp(buf_slice(&a->max_key), buf_slice(&b->min_key)) >= 0)
+            return kevo_fail(err, KEVO_CORRUPT,
+                             "tables %" PRIu64 " and %" PRIu64 " of level %u overlap", a->number,
+                             b->number, level);
+    }
+    return 0;
+}
+
+/* No file may be in a version twice. Only what was added can be. */
+static int check_numbers(const struct version *v, const struct version_edit *edit,
+                         struct kevo_err *err) {
+    size_t count = edit->added_count;
+    if (count == 0) return 0;
+    uint64_t *numbers = mem_array(count, sizeof *numbers);
+    if (!numbers) return kevo_nomem(err);
+    for (size_t i = 0; i < count; i++)
+        numbers[i] = edit->added[i].file->number;
+    qsort(numbers, count, sizeof *numbers, sort_by_number);
+    size_t found = 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        for (size_t i = 0; i < v->levels[l].count; i++)
+            if (bsearch(&v->levels[l].files[i]->number, numbers, count, sizeof *numbers,
+                        sort_by_number))
+                found++;
+    mem_free(numbers);
+    if (found != count) return kevo_fail(err, KEVO_CORRUPT, "version edit adds a table twice");
+    return 0;
+}
+
+int version_apply(const struct version *base, const struct version_edit *edit, struct version **v,
+                  struct kevo_err *err) {
+    int rc = 0;
+    *v = NULL;
+    struct version *next = version_new();
+    if (!next) return kevo_nomem(err);
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS && rc == 0; l++) {
+        struct level_edit e;
+        rc = level_edit_init(&e, edit, l, err);
+        if (rc) break;
+        rc = level_apply(&base->levels[l], &e, l, &next->levels[l], err);
+        level_edit_release(&e);
+        if (rc == 0) rc = check_level(&next->levels[l], l, err);
+    }
+    if (rc == 0) rc = check_numbers(next, edit, err);
+    if (rc) {
+        version_unref(next);
+        return rc;
+    }
+    *v = next;
+    return 0;
+}
+
+size_t level_find(const struct level *l, slice key) {
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (slice_cmp(buf_slice(&l->files[mid]->max_key), key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* ---- point lookups ------------------------------------------------------------ */
+
+struct lookup {
+    const struct table_home *home;
+    slice key;
+    uint64_t hash, max_seq;
+    struct table_value best;
+    bool found;
+    uint64_t *filter_checks, *filter_rejects;
+};
+
+static bool may_hold(const struct table_file *f, slice key, uint64_t max_seq) {
+    return f->min_seq <= max_seq && slice_cmp(key, buf_slice(&f->min_key)) >= 0 &&
+           slice_cmp(key, buf_slice(&f->max_key)) <= 0;
+}
+
+static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
+    struct table *t;
+    struct table_value v = {0};
+    bool filtered = false;
+    int rc = table_file_open(f, &t, err);
+    if (rc) return rc;
+    rc = table_get(t, q->key, q->hash, q->max_seq, &v, &filtered, err);
+    ++*q->filter_checks;
+    *q->filter_rejects += filtered;
+    if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
+    if (q->found && q->best.seq >= v.seq) {
+        if (v.block) cache_unpin(q->home->cache, v.block);
+        return 0;
+    }
+    if (q->found && q->best.block) cache_unpin(q->home->cache, q->best.block);
+    q->best = v;
+    q->found = true;
+    return 0;
+}
+
+/* The files below level 0 that may hold the key, newest first: one a level. */
+static size_t deeper_candidates(const struct version *version, const struct lookup *q,
+                                struct table_file *list[KEVO_MAX_LEVELS]) {
+    size_t count = 0;
+    for (unsigned l = 1; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &version->levels[l];
+        if (level->count == 0) continue;
+        size_t i = level_find(level, q->key), at = count;
+        if (i == level->count || !may_hold(level->files[i], q->key, q->max_seq)) continue;
+        for (; at > 0 && list[at - 1]->max_seq < level->files[i]->max_seq; at--)
+            list[at] = list[at - 1];
+        list[at] = level->files[i];
+        count++;
+    }
+    return count;
+}
+
+int version_get(const struct version *version, const struct table_home *home, slice key,
+                uint64_t max_seq, struct table_value *v, uint64_t *filter_checks,
+                uint64_t *filter_rejects, struct kevo_err *err) {
+    struct table_file *deeper[KEVO_MAX_LEVELS];
+    struct lookup q = {.home = home,
+                       .key = key,
+                       .hash = key_hash(key),
+                       .max_seq = max_seq,
+                       .filter_checks = filter_checks,
+                       .filter_rejects = filter_rejects};
+    const struct level *top = &version->levels[0];
+    size_t deeper_count = deeper_candidates(version, &q, deeper), i = 0, j = 0;
+    int rc = 0;
+
+    *v = (struct table_value){0};
+    /* Both lists have the newest first: what is found ends the search as soon as
+     * neither can hold anything newer. */
+    while (rc == 0) {
+        while (i < top->count && !may_hold(top->files[i], key, max_seq))
+            i++;
+        struct table_file *f = i < top->count ? top->files[i] : NULL;
+        if (j < deeper_count && (!f || deeper[j]->max_seq > f->max_seq))
+            f = deeper[j++];
+        else
+            i++;
+        if (!f || (q.found && q.best.seq >= f->max_seq)) break;
+        rc = ask(&q, f, err);
+    }
+    if (rc) {
+        if (q.found && q.best.block) cache_unpin(home->cache, q.best.block);
+        return rc;
+    }
+    *v = q.best;
+    return q.found ? 0 : KEVO_NOTFOUND;
+}
+
+/* ---- estimates ----------------------------------------------------------------- */
+
+static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_t *entries,
+                         uint64_t *bytes, struct kevo_err *err) {
+    bool from_start = !lower.data || slice_cmp(lower, buf_slice(&f->min_key)) <= 0;
+    bool to_end = !upper.data || slice_cmp(upper, buf_slice(&f->max_key)) > 0;
+    uint64_t low_bytes = 0, low_entries = 0;
+    uint64_t high_bytes = f->size_bytes, high_entries = f->entry_count;
+    struct table *t;
+    if (!from_start || !to_end) {
+        int rc = table_file_open(f, &t, err);
+        if (rc) return rc;
+        if (!from_start) table_position(t, lower, &low_bytes, &low_entries);
+        if (!to_end) table_position(t, upper, &high_bytes, &high_entries);
+    }
+    if (high_bytes > low_bytes) *bytes += high_bytes - low_bytes;
+    if (high_entries > low_entries) *entries += high_entries - low_entries;
+    return 0;
+}
+
+int version_estimate(const struct version *version, slice lower, slice upper, uint64_t *entries,
+                     uint64_t *bytes, struct kevo_err *err) {
+    *entries = *bytes = 0;
+    if (lower.data && upper.data && slice_cmp(lower, upper) >= 0) return 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &version->levels[l];
+        for (size_t i = l && lower.data ? level_find(level, lower) : 0; i < level->count; i++) {
+            struct table_file *f = level->files[i];
+            if (!table_file_overlaps(f, lower, upper)) {
+                if (l) break;
+                continue;
+            }
+            int rc = estimate_file(f, lower, upper, entries, bytes, err);
+            if (rc) return rc;
+        }
+    }
+    return 0;
+}
