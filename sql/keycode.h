@@ -1,0 +1,67 @@
+/* keycode.h - rows' keys as bytes whose memcmp order is the SQL order of the key
+ * columns, each ASC or DESC.
+ *
+ * A key is the table's id, then the key columns one after the other; in rowid
+ * tables the only column is the rowid. The layout is in engine/FORMAT.md, "Keys
+ * and values in a table of rows". All columns but a last one of TEXT or BLOB ASC
+ * end by themselves, so the keys that begin with certain values of the first n
+ * columns are exactly those with a certain prefix of bytes.
+ *
+ * Values given here have passed column_accept(): key columns are never NULL and of
+ * their column's type. Reals: -0.0 is 0.0. */
+#ifndef KEVO_SQL_KEYCODE_H
+#define KEVO_SQL_KEYCODE_H
+
+#include "engine/base/buf.h"
+#include "sql/schema.h"
+
+enum { KEYCODE_MAX_TABLE_BYTES = 5, KEYCODE_MAX_INTEGER_BYTES = 9 };
+
+/* Write the table's id at p, which has room for KEYCODE_MAX_TABLE_BYTES; the
+ * length is returned: 1 for ids below 248. No table's bytes begin another's. */
+size_t keycode_table_bytes(uint8_t *p, uint32_t table_id);
+
+/* The id that a key begins with, and the key behind it. KEVO_CORRUPT. */
+int keycode_split(slice key, uint32_t *table_id, slice *rest, struct kevo_err *err);
+
+/* Replace *key by the key of a row; values[] has all columns of the schema, of
+ * which the key columns are used. For SCHEMA_ROWID use keycode_rowid_key().
+ * KEVO_TOOBIG beyond KEVO_MAX_KEY_BYTES; KEVO_NOMEM. */
+int keycode_encode(const struct schema *s, uint32_t table_id, const struct value *values,
+                   struct buf *key, struct kevo_err *err);
+
+/* The key of a rowid into p, which has room for KEYCODE_MAX_TABLE_BYTES +
+ * KEYCODE_MAX_INTEGER_BYTES; the length is returned. */
+size_t keycode_rowid_key(uint32_t table_id, int64_t rowid, uint8_t *p);
+int keycode_rowid(slice key, int64_t *rowid, struct kevo_err *err); /* KEVO_CORRUPT */
+
+/* Decode the n-th key column (an index into s->key), the table's id being in front.
+ * Bytes point into the key, or into *scratch (replaced) where they had to be
+ * unescaped. KEVO_CORRUPT; KEVO_NOMEM. */
+int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
+                   struct buf *scratch, struct kevo_err *err);
+
+/* Decode all key columns into values[] of all columns of the schema; not for the
+ * hidden rowid. Bytes point into the key or into *scratch (replaced). */
+int keycode_decode(const struct schema *s, slice key, struct value *values, struct buf *scratch,
+                   struct kevo_err *err);
+
+/* What follows the first n key columns (and the table's id). memcmp of two such
+ * rests is the order by the remaining columns. KEVO_CORRUPT. */
+int keycode_rest(const struct schema *s, slice key, unsigned n, slice *rest, struct kevo_err *err);
+
+/* ---- bounds ------------------------------------------------------------- */
+
+/* Append the encoding of a value of the n-th key column, which is of its type. */
+int keycode_append(const struct schema *s, unsigned n, const struct value *v, struct buf *key,
+                   struct kevo_err *err);
+
+/* Make of a prefix the smallest byte string above all that begin with it. It must
+ * contain a byte below 0xff; a table's id always does. */
+void keycode_successor(struct buf *key);
+
+/* All keys of a table: lower and upper are replaced. KEVO_NOMEM. */
+int keycode_table_range(uint32_t table_id, struct buf *lower, struct buf *upper,
+                        struct kevo_err *err);
+
+#endif

@@ -1,0 +1,199 @@
+/* plan.h - which keys a query needs to look at.
+ *
+ * plan_make() is the thinking part of xBestIndex: constraints in, a plan with
+ * costs out. The plan fits into idxNum; idxStr is only the words that EXPLAIN QUERY
+ * PLAN shows. In xFilter plan_of_index() gives the plan back, and plan_ranges_add()
+ * makes key ranges of it and of the right-hand sides.
+ *
+ * Ranges. They never exclude a key for which the comparison is true as SQLite means
+ * it, affinities included, and may include more: SQLite tests each row again
+ * (omit stays off, but for OFFSET). They include nothing more except where a TEXT
+ * column meets
+ *   - a number that is not bare (below): `textcol = intcol` of a join compares
+ *     numbers, `textcol = 5` text, and nothing tells the two apart. Equality then
+ *     visits all texts that could look like a number (from "\t" to ":").
+ *   - a text that is neither bare nor known when planning, as an upper bound: its
+ *     column may have numeric affinity (DATE), and then keys that look like numbers
+ *     are below every text.
+ *
+ * Arguments. A plan has arguments 0 .. plan_arg_count() - 1, xFilter's argv: those of
+ * the equality columns in key order, then the lower and the upper bound, then LIMIT
+ * and OFFSET. An argument is bare when sqlite3_value_frombind() is true: then it has
+ * no affinity, and the comparison takes the column's. plan_convert() says what the
+ * caller must have SQLite do with it before it is used.
+ *
+ * Using it in xFilter:
+ *   plan = plan_of_index(idxNum);
+ *   for each argument i: fill args[i]; unless it is the IN list, look at
+ *       plan_convert() and convert;
+ *   plan_ranges_reset(&r);
+ *   if (plan.in_column < 0) plan_ranges_add(&r, ...);
+ *   else for each value of sqlite3_vtab_in_first/next(argv[plan.in_column]):
+ *       fill args[plan.in_column], convert, plan_ranges_add(&r, ...);
+ *   plan_ranges_finish(&r);
+ * and then visit the ranges first to last, or with plan.reverse last to first, each
+ * backwards. */
+#ifndef KEVO_SQL_PLAN_H
+#define KEVO_SQL_PLAN_H
+
+#include "engine/base/buf.h"
+#include "sql/schema.h"
+
+/* ---- planning ------------------------------------------------------------ */
+
+enum plan_op {
+    PLAN_EQ,
+    PLAN_IS, /* SQLITE_INDEX_CONSTRAINT_IS */
+    PLAN_GT,
+    PLAN_GE,
+    PLAN_LT,
+    PLAN_LE,
+    PLAN_GLOB,
+    PLAN_LIMIT,
+    PLAN_OFFSET,
+    PLAN_OTHER /* NE, LIKE, ISNULL, ISNOTNULL, functions and whatever else */
+};
+
+struct plan_constraint {
+    /* in */
+    int column; /* as SQLite numbers them: -1 is the rowid */
+    enum plan_op op;
+    bool usable;              /* false also when the collation is not BINARY */
+    bool in_list;             /* sqlite3_vtab_in(info, i, -1) said yes */
+    bool rhs_known;           /* sqlite3_vtab_rhs_value() gave a value, and */
+    enum value_type rhs_type; /* ... this is its type */
+    /* out */
+    int argv_index; /* 1-based as SQLite wants it, 0: not used */
+    bool take_list; /* call sqlite3_vtab_in(info, i, 1) */
+    bool omit;      /* set the usage's omit (only ever for OFFSET) */
+};
+
+struct plan_order {
+    int column; /* -1 is the rowid */
+    bool desc;
+};
+
+/* What sqlite3_vtab_distinct() returns. */
+enum plan_distinct {
+    PLAN_ORDERED = 0,
+    PLAN_GROUPED = 1,
+    PLAN_DISTINCT = 2,
+    PLAN_DISTINCT_ORDERED = 3
+};
+
+struct plan_query {
+    struct plan_constraint *constraints;
+    unsigned constraint_count;
+    const struct plan_order *order;
+    unsigned order_count;
+    enum plan_distinct distinct;
+    double rows; /* estimate for the whole table */
+};
+
+enum plan_bound { PLAN_NO_BOUND = 0, PLAN_INCLUSIVE = 1, PLAN_EXCLUSIVE = 2 };
+
+struct plan {
+    unsigned eq_count;            /* leading key columns with an equality */
+    int in_column;                /* the one of them whose argument is a whole IN list, or
+                                    -1; also the number of that argument */
+    enum plan_bound lower, upper; /* on key column eq_count, in SQL's order (of a DESC
+                                     column too) */
+    bool upper_known;             /* the upper bound's type was known when planning */
+    bool reverse;                 /* visit keys from last to first */
+    bool order_consumed;          /* rows come as ORDER BY, GROUP BY or DISTINCT wants */
+    bool order_needs_eq;          /* ... if each equality on TEXT means one text */
+    bool prefix;                  /* the bounds come from GLOB: only words */
+    bool unique;                  /* SQLITE_INDEX_SCAN_UNIQUE: at most one row */
+    bool has_limit, has_offset;   /* LIMIT and OFFSET are arguments; every other
+                                    constraint is then met exactly, and OFFSET rows are
+                                    to be passed over by the module */
+    /* estimates, not part of the index number */
+    double rows, cost;
+};
+
+/* Make the plan and fill in the constraints' `out` fields. */
+void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan);
+
+/* To idxNum and back. */
+int plan_index(const struct plan *plan);
+struct plan plan_of_index(int index);
+
+/* Append the words for EXPLAIN QUERY PLAN, with a NUL: "kevo: key=?", "kevo: key range",
+ * "kevo: prefix", "kevo: key in list", "kevo: full scan", for composite keys with the
+ * columns' names as in "kevo: key=(device) range(ts)"; ", desc" when reversed. */
+int plan_words(const struct schema *s, const struct plan *plan, struct buf *words,
+               struct kevo_err *err);
+
+/* ---- ranges ---------------------------------------------------------------- */
+
+struct plan_arg {
+    struct value value;
+    bool bare;
+};
+
+enum plan_convert {
+    PLAN_KEEP,
+    PLAN_TO_NUMBER, /* apply numeric affinity: sqlite3_value_numeric_type() */
+    PLAN_TO_TEXT    /* sqlite3_value_text() */
+};
+/* Both change the sqlite3_value in place: work on a sqlite3_value_dup(). */
+
+static inline unsigned plan_bound_count(const struct plan *p) {
+    return (p->lower != PLAN_NO_BOUND) + (p->upper != PLAN_NO_BOUND);
+}
+static inline unsigned plan_arg_count(const struct plan *p) {
+    return p->eq_count + plan_bound_count(p) + p->has_limit + p->has_offset;
+}
+/* The numbers of these arguments; only where the plan has them. */
+static inline unsigned plan_limit_arg(const struct plan *p) {
+    return p->eq_count + plan_bound_count(p);
+}
+static inline unsigned plan_offset_arg(const struct plan *p) {
+    return p->eq_count + plan_bound_count(p) + p->has_limit;
+}
+
+/* What is to be done with argument i before plan_ranges_add(). */
+enum plan_convert plan_convert(const struct schema *s, const struct plan *plan, unsigned i,
+                               const struct plan_arg *arg);
+
+/* Key ranges in ascending order that do not meet. A zeroed struct has none. */
+struct plan_ranges {
+    struct buf bytes;
+    struct plan_span {
+        size_t lower, upper; /* offsets in bytes */
+        size_t lower_len, upper_len;
+        bool point;
+    } * spans;
+    size_t count, cap;
+    bool unordered; /* the plan's order_consumed does not hold by itself, because an
+                       equality on TEXT met a number: visit the rows sorted by
+                       keycode_rest(schema, key, plan.eq_count), with plan.reverse
+                       descending. Rare, but then a must. */
+};
+
+/* [lower, upper) of keys; a point is one key only, `lower`, to be got rather than
+ * sought. Valid until the ranges change. */
+struct key_range {
+    slice lower, upper;
+    bool point;
+};
+
+void plan_ranges_reset(struct plan_ranges *r);   /* none, keeps its memory */
+void plan_ranges_release(struct plan_ranges *r); /* frees; the struct is empty again */
+
+/* Add the range for one set of arguments; nothing when no key can match, as with a
+ * NULL. Nothing is allocated once *r has grown. KEVO_NOMEM. Values too long for a key
+ * are no error, they just match nothing. */
+int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t table_id,
+                    const struct plan *plan, const struct plan_arg *args, struct kevo_err *err);
+
+/* Sort, and join what meets. */
+void plan_ranges_finish(struct plan_ranges *r);
+
+static inline struct key_range plan_range_at(const struct plan_ranges *r, size_t i) {
+    const struct plan_span *s = &r->spans[i];
+    return (struct key_range){slice_of(r->bytes.data + s->lower, s->lower_len),
+                              slice_of(r->bytes.data + s->upper, s->upper_len), s->point};
+}
+
+#endif
