@@ -6,8 +6,10 @@
  * the end of the block, so that a seek is a binary search over restarts and
  * then a short walk.
  *
- * Data blocks and index blocks have the same layout; in an index block the key
- * is a separator and the value a block handle. */
+ * The restart offsets and their count come last, so at least 8 bytes follow the
+ * entries: decoding reads words without asking at every byte.
+ *
+ * Threads: a builder or an iterator belongs to one; blocks are only read. */
 #ifndef KEVO_TABLE_BLOCK_H
 #define KEVO_TABLE_BLOCK_H
 
@@ -15,7 +17,7 @@
 #include "engine/tree/iter.h"
 
 struct block_builder {
-    struct buf data; /* entries so far */
+    struct buf data; /* entries so far; the whole block once finished */
     struct buf last_key;
     uint32_t *restarts;
     size_t restart_count, restart_cap;
@@ -28,7 +30,8 @@ void block_builder_init(struct block_builder *b, unsigned restart_interval);
 void block_builder_release(struct block_builder *b);
 void block_builder_reset(struct block_builder *b);
 
-/* Add an entry; they must come in internal order. KEVO_NOMEM. */
+/* Add an entry; they must come in internal order. KEVO_NOMEM; KEVO_TOOBIG when the
+ * block would pass 4 GB, nothing is added then. */
 int block_builder_add(struct block_builder *b, slice key, uint64_t seq, uint8_t type, slice value,
                       struct kevo_err *err);
 
@@ -38,23 +41,38 @@ size_t block_builder_bytes(const struct block_builder *b);
 /* The finished block, valid until the next reset. KEVO_NOMEM. */
 int block_builder_finish(struct block_builder *b, slice *block, struct kevo_err *err);
 
+/* What the end of a block says. */
+struct block_frame {
+    const uint8_t *data;
+    uint32_t entries_end;   /* offset where entries stop and restart offsets start */
+    uint32_t restart_count; /* at least 1 */
+};
+
+/* The entries of one restart run, recorded while moving backward. */
+struct block_run_entry {
+    uint32_t at;     /* offset */
+    uint32_t shared; /* key bytes shared with the entry before */
+};
+
 /* An iterator over one block's bytes, which it borrows. Embedded by value in
  * table iterators; block_iter_release() frees its key buffer. `name` and `offset`
  * name the block in error messages (name is borrowed). */
 struct block_iter {
     struct iter base;
-    const uint8_t *data;
-    uint32_t entries_end; /* offset where entries stop */
-    uint32_t restart_count;
-    uint32_t at, next;      /* offsets of the current and the following entry */
-    uint32_t restart_index; /* restart point at or before `at` */
-    struct buf key;
+    struct block_frame frame;
+    uint32_t at, next; /* offsets of the current and the following entry */
+    struct buf key;    /* the current key, with room behind it for a wide copy */
+    struct block_run_entry *run;
+    size_t run_count, run_cap;
+    size_t run_pos;       /* run[run_pos] is the current entry iff its offset is `at` */
+    uint32_t run_restart; /* the restart point run[0] lies at */
     const char *name;
     uint64_t offset;
 };
 
 void block_iter_init(struct block_iter *it); /* over no block: never valid */
-/* Look at another block. KEVO_CORRUPT when its frame makes no sense. */
+/* Look at another block; invalid until a seek. KEVO_CORRUPT when its frame makes no
+ * sense. */
 int block_iter_set(struct block_iter *it, slice block, const char *name, uint64_t offset,
                    struct kevo_err *err);
 void block_iter_release(struct block_iter *it);
