@@ -30,7 +30,7 @@
  * transactions and pinned values belong to one thread at a time. Readers never
  * wait for writers, flushes or compactions. After fork() the child must not
  * use a store that the parent opened; calls in the child fail with
- * KEVO_FORKED, except kevo_close(), which then only frees memory.
+ * KEVO_FORKED, except kevo_close(), which does nothing there.
  *
  * Lifetime. A struct kevo_slice never owns its bytes; each function says how
  * long they live.
@@ -170,9 +170,14 @@ bool kevo_is_virgin(kevo_store *store);
  * one under the same id, or when a batch above it has left the log. */
 int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err);
 
+/* True after recovery while the log holds batches that kevo_resolve() has not
+ * decided. Deciding lets them leave the log, so the authority makes its own
+ * committed state durable first. */
+bool kevo_needs_resolve(kevo_store *store);
+
 /* True when the active memtable is full and the next prepare would replace it.
  * The authority then makes its own committed state durable first, since what
- * leaves the log cannot be cut any more, and calls kevo_rotate(). */
+ * leaves the log cannot be cut any more, and then calls kevo_rotate(). */
 bool kevo_wants_rotate(kevo_store *store);
 
 /* Make the active memtable immutable and let it be flushed. Only between
@@ -203,9 +208,10 @@ int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
 /* States: open -> prepared -> (commit | doubt), prepared -> open by another
  * write. One prepared transaction exists at a time in a store. */
 
-/* A transaction that reads at snapshot `base` (see kevo_snapshot_at) plus its
- * own writes. It pins that snapshot until freed. */
-int kevo_txn_new(kevo_store *store, uint64_t base, kevo_txn **txn, struct kevo_err *err);
+/* A transaction that reads at the newest committed state plus its own writes. It
+ * pins that snapshot until freed. When the authority is external its only writer
+ * calls this, after kevo_resolve(). */
+int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err);
 
 /* Write into the private buffer; nothing shared changes. Either all of one
  * call happens or, on error, nothing. */
@@ -213,10 +219,16 @@ int kevo_txn_put(kevo_txn *txn, struct kevo_slice key, struct kevo_slice value,
                  struct kevo_err *err);
 int kevo_txn_delete(kevo_txn *txn, struct kevo_slice key, struct kevo_err *err);
 
-/* A mark to come back to: everything written after it is undone by
- * kevo_txn_rollback_to(). Marks are plain numbers; 0 is the beginning. */
-uint64_t kevo_txn_mark(const kevo_txn *txn);
-void kevo_txn_rollback_to(kevo_txn *txn, uint64_t mark);
+/* A place to come back to: everything written after it is undone by
+ * kevo_txn_rollback_to(). A zeroed mark is the beginning. Marks stay good until
+ * something before them is undone. */
+struct kevo_mark {
+    uint64_t op; /* writes before it */
+    void *chunk; /* private */
+    size_t used; /* private */
+};
+struct kevo_mark kevo_txn_mark(const kevo_txn *txn);
+void kevo_txn_rollback_to(kevo_txn *txn, struct kevo_mark mark);
 
 /* Bytes held by the buffer. */
 uint64_t kevo_txn_bytes(const kevo_txn *txn);
@@ -244,10 +256,14 @@ void kevo_txn_unref(kevo_txn *txn); /* txn may be NULL */
 
 /* ---- reading ------------------------------------------------------------ */
 
-/* Pin the newest committed state, or the one as of batch `id`. KEVO_SNAPSHOT
- * when versions that snapshot needs may be gone. */
+/* Pin the newest committed state. */
 int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *err);
-int kevo_snapshot_at(kevo_store *store, uint64_t id, kevo_snapshot **snap, struct kevo_err *err);
+
+/* Pin the state as of a batch that the external authority says is committed.
+ * KEVO_SNAPSHOT when versions it needs may be gone; KEVO_DIVERGED when the store
+ * never had that batch, or another one under its id. */
+int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot **snap,
+                     struct kevo_err *err);
 uint64_t kevo_snapshot_id(const kevo_snapshot *snap);
 void kevo_snapshot_free(kevo_snapshot *snap); /* snap may be NULL */
 
@@ -262,7 +278,7 @@ struct kevo_read {
 /* A value that stays where it is until released. */
 struct kevo_value {
     struct kevo_slice slice;
-    void *pin[2]; /* private */
+    void *pin[3]; /* private */
 };
 
 /* The value of `key`, pinned; `read` may be NULL, its bounds are not used.
@@ -292,7 +308,8 @@ void kevo_iter_free(kevo_iter *iter); /* iter may be NULL */
 
 /* ---- upkeep ------------------------------------------------------------- */
 
-/* Write all committed data to tables and wait until it is durable there. */
+/* Write all committed data to tables and wait until it is durable there. When the
+ * authority is external only what is in immutable memtables: see kevo_rotate(). */
 int kevo_flush(kevo_store *store, struct kevo_err *err);
 
 /* Merge everything into as few levels as possible, dropping what no snapshot

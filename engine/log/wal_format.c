@@ -1,0 +1,67 @@
+#include "engine/base/checksum.h"
+#include "engine/base/coding.h"
+#include "engine/log/wal.h"
+
+#include <stdio.h>
+
+static const uint8_t magic[8] = {'K', 'E', 'V', 'O', 'W', 'A', 'L', '\n'};
+enum { WAL_FORMAT_VERSION = 1, FLAG_SYNCED_BEFORE = 1 };
+
+void wal_segment_name(char name[WAL_NAME_BYTES], uint64_t number) {
+    snprintf(name, WAL_NAME_BYTES, "%06llu.wal", (unsigned long long)number);
+}
+
+/* 0 magic, 8 version, 12 zero, 16 number, 24 salt, 32 uuid, 48 predecessor's batch,
+ * 56 its checksum, 64 zero, 72 checksum of all before it. */
+void wal_encode_segment_header(uint8_t out[WAL_SEGMENT_HEADER_BYTES],
+                               const struct wal_segment_header *h) {
+    memset(out, 0, WAL_SEGMENT_HEADER_BYTES);
+    memcpy(out, magic, sizeof magic);
+    put_fixed32(out + 8, WAL_FORMAT_VERSION);
+    put_fixed64(out + 16, h->number);
+    put_fixed64(out + 24, h->salt);
+    memcpy(out + 32, h->uuid, 16);
+    put_fixed64(out + 48, h->before.batch);
+    put_fixed64(out + 56, h->before.checksum);
+    put_fixed64(out + 72, checksum64(out, 72, 0));
+}
+
+bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
+                               struct wal_segment_header *h) {
+    if (memcmp(in, magic, sizeof magic) != 0 || get_fixed64(in + 72) != checksum64(in, 72, 0) ||
+        get_fixed32(in + 8) != WAL_FORMAT_VERSION)
+        return false;
+    h->number = get_fixed64(in + 16);
+    h->salt = get_fixed64(in + 24);
+    memcpy(h->uuid, in + 32, 16);
+    h->before = (struct wal_link){get_fixed64(in + 48), get_fixed64(in + 56)};
+    return true;
+}
+
+/* 0 checksum, 8 payload bytes, 16 batch, 24 nonce, 32 predecessor's batch, 40 its
+ * checksum, 48 type, 49 flags, 50 zero, 56 payload. */
+void wal_encode_record_header(uint8_t *record, struct wal_record_header *h, uint64_t salt) {
+    put_fixed64(record + 8, h->payload_bytes);
+    put_fixed64(record + 16, h->commit.batch);
+    put_fixed64(record + 24, h->commit.nonce);
+    put_fixed64(record + 32, h->previous.batch);
+    put_fixed64(record + 40, h->previous.checksum);
+    memset(record + 48, 0, 8);
+    record[48] = h->type;
+    record[49] = h->synced_before ? FLAG_SYNCED_BEFORE : 0;
+    h->checksum = wal_record_checksum(record, h->payload_bytes, salt);
+    put_fixed64(record, h->checksum);
+}
+
+void wal_decode_record_header(const uint8_t *record, struct wal_record_header *h) {
+    h->checksum = get_fixed64(record);
+    h->payload_bytes = get_fixed64(record + 8);
+    h->commit = (struct kevo_commit){get_fixed64(record + 16), get_fixed64(record + 24)};
+    h->previous = (struct wal_link){get_fixed64(record + 32), get_fixed64(record + 40)};
+    h->type = record[48];
+    h->synced_before = record[49] & FLAG_SYNCED_BEFORE;
+}
+
+uint64_t wal_record_checksum(const uint8_t *record, uint64_t payload_bytes, uint64_t salt) {
+    return checksum64(record + 8, WAL_RECORD_HEADER_BYTES - 8 + payload_bytes, salt);
+}

@@ -1,0 +1,129 @@
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/log/wal.h"
+
+static bool all_zero(const uint8_t *p, uint64_t n) {
+    while (n > 0 && *p == 0)
+        p++, n--;
+    return n == 0;
+}
+
+/* What the first bytes of the file say. */
+static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uuid[16],
+                        bool *unfinished, struct kevo_err *err) {
+    struct wal_segment_header h;
+    bool has_header = r->size >= WAL_SEGMENT_HEADER_BYTES && wal_decode_segment_header(r->data, &h);
+    if (!has_header) {
+        /* The header is synced before the first record is written, so a segment with
+         * a broken header and something behind it was damaged later. */
+        if (r->size <= WAL_SEGMENT_HEADER_BYTES ||
+            all_zero(r->data + WAL_SEGMENT_HEADER_BYTES, r->size - WAL_SEGMENT_HEADER_BYTES)) {
+            *unfinished = true;
+            return KEVO_NOTFOUND;
+        }
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", r->path);
+    }
+    if (h.number != number)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: holds segment %llu", r->path,
+                         (unsigned long long)h.number);
+    if (memcmp(h.uuid, uuid, 16) != 0)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: belongs to another store", r->path);
+    r->salt = h.salt;
+    r->before = r->last = h.before;
+    r->at = WAL_SEGMENT_HEADER_BYTES;
+    return 0;
+}
+
+int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
+                    struct wal_reader **out, bool *unfinished, struct kevo_err *err) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    struct env_file *file = NULL;
+    struct env_stat st;
+    *out = NULL;
+    *unfinished = false;
+    wal_segment_name(name, number);
+    int rc = env_join(path, dir, name, err);
+    if (rc == 0) rc = env->stat(env, path, &st, err);
+    if (rc) return rc;
+    struct wal_reader *r = mem_zalloc(sizeof *r);
+    if (!r) return kevo_nomem(err);
+    r->env = env;
+    r->path = mem_strdup(path);
+    rc = r->path ? env->open(env, path, ENV_READ, 0, &file, err) : kevo_nomem(err);
+    if (rc == 0) rc = env->size(env, file, &r->size, err);
+    if (rc == 0) rc = env->map(env, file, r->size, &r->data, err);
+    if (rc == 0) rc = check_header(r, number, uuid, unfinished, err);
+    env->close(env, file);
+    if (rc) {
+        wal_reader_close(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+/* Whether a whole record with a right checksum lies at `at`. */
+static bool record_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
+    if (r->size - at < WAL_RECORD_HEADER_BYTES) return false;
+    wal_decode_record_header(r->data + at, h);
+    return h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES &&
+           (h->type == WAL_BATCH || h->type == WAL_VOID) &&
+           h->checksum == wal_record_checksum(r->data + at, h->payload_bytes, r->salt);
+}
+
+/* There is no valid record at r->at. Is that the end of the log, or is something
+ * damaged that had been synced? */
+static int end_of_log(struct wal_reader *r, struct kevo_err *err) {
+    uint64_t end = r->size;
+    while (end > r->at && r->data[end - 1] == 0)
+        end--;
+    r->torn_bytes = end - r->at;
+    for (uint64_t at = r->at; at < end; at += WAL_ALIGN) {
+        struct wal_record_header h;
+        if (r->size - at < WAL_RECORD_HEADER_BYTES) break;
+        wal_decode_record_header(r->data + at, &h);
+        /* Cheap signs first: the checksum of a long record is not free. */
+        if (!h.synced_before || h.commit.batch <= r->last.batch || h.previous.batch == 0 ||
+            h.previous.batch < r->last.batch)
+            continue;
+        if (record_at(r, at, &h))
+            return kevo_fail(err, KEVO_CORRUPT,
+                             "%s: the record at offset %llu is damaged, though batch %llu behind "
+                             "it was written after it had been synced",
+                             r->path, (unsigned long long)r->at,
+                             (unsigned long long)h.commit.batch);
+    }
+    return KEVO_NOTFOUND;
+}
+
+int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo_err *err) {
+    struct wal_record_header h;
+    if (!record_at(r, r->at, &h)) return end_of_log(r, err);
+    if (h.previous.batch != r->last.batch || h.previous.checksum != r->last.checksum ||
+        h.commit.batch <= r->last.batch)
+        return kevo_fail(err, KEVO_CORRUPT,
+                         "%s: the record at offset %llu (batch %llu) does not follow batch %llu",
+                         r->path, (unsigned long long)r->at, (unsigned long long)h.commit.batch,
+                         (unsigned long long)r->last.batch);
+    uint64_t bytes = WAL_RECORD_HEADER_BYTES + h.payload_bytes;
+    bytes += -bytes % WAL_ALIGN;
+    *record = (struct wal_record){
+        .type = h.type,
+        .commit = h.commit,
+        .payload = slice_of(r->data + r->at + WAL_RECORD_HEADER_BYTES, h.payload_bytes),
+        .offset = r->at,
+        .end = r->at + bytes,
+        .link = {h.commit.batch, h.checksum},
+    };
+    /* The padding of the last record may be missing where the file was cut. */
+    r->at = record->end < r->size ? record->end : r->size;
+    r->last = record->link;
+    return 0;
+}
+
+void wal_reader_close(struct wal_reader *r) {
+    if (!r) return;
+    if (r->data) r->env->unmap(r->env, r->data, r->size);
+    mem_free(r->path);
+    mem_free(r);
+}

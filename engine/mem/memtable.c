@@ -1,0 +1,377 @@
+#include "engine/mem/memtable.h"
+
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+
+enum { NODE_VOID = 0xff }; /* a type besides enum entry_type's */
+
+struct memnode {
+    uint64_t prefix; /* slice_prefix64 of the key */
+    uint64_t seq;
+    uint32_t key_bytes, value_bytes;
+    _Atomic uint8_t type;
+    uint8_t height;
+    struct memnode *_Atomic next[]; /* height of them, then the key, then the value */
+};
+
+static const uint8_t *node_bytes(const struct memnode *n) {
+    return (const uint8_t *)&n->next[n->height];
+}
+
+static slice node_key(const struct memnode *n) {
+    return slice_of(node_bytes(n), n->key_bytes);
+}
+
+static slice node_value(const struct memnode *n) {
+    return slice_of(node_bytes(n) + n->key_bytes, n->value_bytes);
+}
+
+static size_t node_size(unsigned height, size_t key_bytes, size_t value_bytes) {
+    return sizeof(struct memnode) + height * sizeof(struct memnode *) + key_bytes + value_bytes;
+}
+
+static struct memnode *node_next(const struct memnode *n, int level) {
+    return atomic_load_explicit(&n->next[level], memory_order_acquire);
+}
+
+static bool node_is_void(const struct memnode *n) {
+    return atomic_load_explicit(&n->type, memory_order_acquire) == NODE_VOID;
+}
+
+/* What is looked for: a place in internal order. */
+struct target {
+    uint64_t prefix;
+    slice key;
+    uint64_t seq;
+};
+
+static struct target target_of(slice key, uint64_t seq) {
+    return (struct target){slice_prefix64(key), key, seq};
+}
+
+/* Whether node n comes before the target. The prefix decides nearly always; when
+ * it does not, the bytes after it do. */
+static inline bool node_before(const struct memnode *n, const struct target *t) {
+    if (n->prefix != t->prefix) return n->prefix < t->prefix;
+    int c = slice_cmp(node_key(n), t->key);
+    return c ? c < 0 : n->seq > t->seq;
+}
+
+static struct memnode *node_new(struct memtable *m, unsigned height, slice key, uint64_t seq,
+                                uint8_t type, slice value) {
+    struct memnode *n = arena_alloc(&m->arena, node_size(height, key.len, value.len));
+    if (!n) return NULL;
+    n->prefix = slice_prefix64(key);
+    n->seq = seq;
+    n->key_bytes = (uint32_t)key.len;
+    n->value_bytes = (uint32_t)value.len;
+    n->height = (uint8_t)height;
+    atomic_init(&n->type, type);
+    uint8_t *bytes = (uint8_t *)&n->next[height];
+    if (key.len) memcpy(bytes, key.data, key.len);
+    if (value.len) memcpy(bytes + key.len, value.data, value.len);
+    return n;
+}
+
+struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes) {
+    struct memtable *m = mem_zalloc(sizeof *m);
+    if (!m) return NULL;
+    arena_init(&m->arena, first_chunk_bytes);
+    m->head = mem_zalloc(node_size(MEMTABLE_MAX_HEIGHT, 0, 0));
+    if (!m->head) {
+        mem_free(m);
+        return NULL;
+    }
+    m->head->height = MEMTABLE_MAX_HEIGHT;
+    atomic_init(&m->refs, 1);
+    m->random = 0x9e3779b97f4a7c15u;
+    m->segment = segment;
+    memtable_reset(m);
+    return m;
+}
+
+void memtable_reset(struct memtable *m) {
+    arena_release(&m->arena);
+    for (int i = 0; i < MEMTABLE_MAX_HEIGHT; i++) {
+        atomic_init(&m->head->next[i], NULL);
+        m->splice[i] = m->head;
+    }
+    atomic_init(&m->height, 1);
+    atomic_init(&m->live_count, 0);
+}
+
+void memtable_ref(struct memtable *m) {
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+}
+
+void memtable_unref(struct memtable *m) {
+    if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) > 1) return;
+    arena_release(&m->arena);
+    mem_free(m->head);
+    mem_free(m);
+}
+
+/* A quarter of the nodes reaches each next level. */
+static unsigned random_height(struct memtable *m) {
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 7;
+    m->random ^= m->random << 17;
+    unsigned height = 1;
+    for (uint64_t r = m->random >> 8; (r & 3) == 0 && height < MEMTABLE_MAX_HEIGHT; r >>= 2)
+        height++;
+    return height;
+}
+
+/* Whether the last node before the target on this level is `prev`. */
+static bool brackets(const struct memtable *m, struct memnode *prev, int level,
+                     const struct target *t) {
+    if (prev != m->head && !node_before(prev, t)) return false;
+    struct memnode *next = node_next(prev, level);
+    return !next || !node_before(next, t);
+}
+
+/* Move every level of the splice to the last node before the target. The splice
+ * is nested: a higher level's node is never after a lower level's. So from the
+ * bottom up, the first level that still brackets the target tells that those above
+ * do too, and only those below are walked again. */
+static void move_splice(struct memtable *m, const struct target *t) {
+    int top = atomic_load_explicit(&m->height, memory_order_relaxed);
+    int level = 0;
+    while (level < top && !brackets(m, m->splice[level], level, t))
+        level++;
+    struct memnode *from = level < top ? m->splice[level] : m->head;
+    bool moved = false;
+    while (--level >= 0) {
+        /* Until a higher level has led further, this level's own node may be nearer. */
+        struct memnode *own = m->splice[level];
+        if (!moved && own != m->head && node_before(own, t)) from = own;
+        for (struct memnode *next; (next = node_next(from, level)) && node_before(next, t);) {
+            from = next;
+            moved = true;
+        }
+        m->splice[level] = from;
+    }
+}
+
+int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
+                 struct kevo_err *err) {
+    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
+    unsigned height = random_height(m);
+    struct memnode *n = node_new(m, height, key, seq, type, value);
+    if (!n) return kevo_nomem(err);
+
+    struct target t = {n->prefix, node_key(n), seq};
+    move_splice(m, &t);
+    if ((int)height > atomic_load_explicit(&m->height, memory_order_relaxed)) {
+        /* Levels above had only the head; a reader that sees the new height before
+         * the new pointers finds NULL there and goes down. */
+        for (int i = atomic_load_explicit(&m->height, memory_order_relaxed); i < (int)height; i++)
+            m->splice[i] = m->head;
+        atomic_store_explicit(&m->height, (int)height, memory_order_relaxed);
+    }
+    for (unsigned i = 0; i < height; i++) {
+        struct memnode *next = atomic_load_explicit(&m->splice[i]->next[i], memory_order_relaxed);
+        atomic_store_explicit(&n->next[i], next, memory_order_relaxed);
+        atomic_store_explicit(&m->splice[i]->next[i], n, memory_order_release);
+        m->splice[i] = n;
+    }
+    atomic_fetch_add_explicit(&m->live_count, 1, memory_order_relaxed);
+    return 0;
+}
+
+uint64_t memtable_bytes(const struct memtable *m) {
+    return arena_bytes(&m->arena);
+}
+
+uint64_t memtable_live_count(const struct memtable *m) {
+    return atomic_load_explicit(&m->live_count, memory_order_relaxed);
+}
+
+struct arena_mark memtable_mark(const struct memtable *m) {
+    return arena_mark(&m->arena);
+}
+
+struct void_pass {
+    struct memtable *memtable;
+    uint64_t seq;
+};
+
+static size_t void_node(void *arg, void *piece) {
+    struct void_pass *pass = arg;
+    struct memnode *n = piece;
+    if (n->seq > pass->seq && !node_is_void(n)) {
+        atomic_store_explicit(&n->type, NODE_VOID, memory_order_release);
+        atomic_fetch_sub_explicit(&pass->memtable->live_count, 1, memory_order_relaxed);
+    }
+    return node_size(n->height, n->key_bytes, n->value_bytes);
+}
+
+void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq) {
+    struct void_pass pass = {m, seq};
+    arena_walk(&m->arena, mark, void_node, &pass);
+}
+
+/* First node at or after the target, void or not; NULL when there is none. */
+static struct memnode *find(const struct memtable *m, const struct target *t) {
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    struct memnode *n = m->head, *last = NULL;
+    for (;;) {
+        struct memnode *next = node_next(n, level);
+        /* A node known not to be before the target need not be looked at again. */
+        if (next && next != last && node_before(next, t)) {
+            n = next;
+            continue;
+        }
+        if (level == 0) return next;
+        last = next;
+        level--;
+    }
+}
+
+/* Last node before the target; the head when there is none. */
+static struct memnode *find_before(const struct memtable *m, const struct target *t) {
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    struct memnode *n = m->head;
+    for (;;) {
+        struct memnode *next = node_next(n, level);
+        if (next && node_before(next, t))
+            n = next;
+        else if (level-- == 0)
+            return n;
+    }
+}
+
+static struct memnode *find_last(const struct memtable *m) {
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    struct memnode *n = m->head;
+    for (;;) {
+        struct memnode *next = node_next(n, level);
+        if (next)
+            n = next;
+        else if (level-- == 0)
+            return n;
+    }
+}
+
+int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
+                 uint64_t *seq, slice *value) {
+    struct target t = target_of(key, max_seq);
+    for (struct memnode *n = find(m, &t); n; n = node_next(n, 0)) {
+        if (n->prefix != t.prefix || !slice_eq(node_key(n), key)) return KEVO_NOTFOUND;
+        uint8_t node_type = atomic_load_explicit(&n->type, memory_order_acquire);
+        if (node_type == NODE_VOID) continue;
+        *type = node_type;
+        *seq = n->seq;
+        *value = node_value(n);
+        return 0;
+    }
+    return KEVO_NOTFOUND;
+}
+
+/* ---- iterator ---------------------------------------------------------------- */
+
+struct memtable_iter {
+    struct iter base;
+    struct memtable *memtable;
+    struct memnode *node;
+};
+
+static struct memtable_iter *of(struct iter *it) {
+    return (struct memtable_iter *)it;
+}
+
+/* Stand on n. False when it is void. */
+static bool stand_on(struct memtable_iter *mi, struct memnode *n) {
+    uint8_t type = atomic_load_explicit(&n->type, memory_order_acquire);
+    if (type == NODE_VOID) return false;
+    mi->node = n;
+    mi->base.valid = true;
+    mi->base.type = type;
+    mi->base.seq = n->seq;
+    mi->base.key = node_key(n);
+    mi->base.value = node_value(n);
+    return true;
+}
+
+static int forward_from(struct memtable_iter *mi, struct memnode *n) {
+    while (n && !stand_on(mi, n))
+        n = node_next(n, 0);
+    if (!n)
+        mi->base.valid = false;
+    else
+        __builtin_prefetch(atomic_load_explicit(&n->next[0], memory_order_relaxed));
+    return 0;
+}
+
+static int backward_from(struct memtable_iter *mi, struct memnode *n) {
+    while (n != mi->memtable->head && !stand_on(mi, n)) {
+        struct target t = {n->prefix, node_key(n), n->seq};
+        n = find_before(mi->memtable, &t);
+    }
+    if (n == mi->memtable->head) mi->base.valid = false;
+    return 0;
+}
+
+static int iter_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
+    (void)err;
+    struct target t = target_of(key, seq);
+    return forward_from(of(it), find(of(it)->memtable, &t));
+}
+
+static int iter_seek_first(struct iter *it, struct kevo_err *err) {
+    (void)err;
+    return forward_from(of(it), node_next(of(it)->memtable->head, 0));
+}
+
+static int iter_seek_before(struct iter *it, slice key, struct kevo_err *err) {
+    (void)err;
+    struct target t = target_of(key, SEQ_MAX);
+    return backward_from(of(it), find_before(of(it)->memtable, &t));
+}
+
+static int iter_seek_last(struct iter *it, struct kevo_err *err) {
+    (void)err;
+    return backward_from(of(it), find_last(of(it)->memtable));
+}
+
+static int iter_next(struct iter *it, struct kevo_err *err) {
+    (void)err;
+    assert(it->valid);
+    return forward_from(of(it), node_next(of(it)->node, 0));
+}
+
+static int iter_prev(struct iter *it, struct kevo_err *err) {
+    (void)err;
+    assert(it->valid);
+    struct memnode *n = of(it)->node;
+    struct target t = {n->prefix, node_key(n), n->seq};
+    return backward_from(of(it), find_before(of(it)->memtable, &t));
+}
+
+static void iter_free(struct iter *it) {
+    memtable_unref(of(it)->memtable);
+    mem_free(it);
+}
+
+static const struct iter_ops memtable_iter_ops = {
+    .seek = iter_seek,
+    .seek_first = iter_seek_first,
+    .seek_before = iter_seek_before,
+    .seek_last = iter_seek_last,
+    .next = iter_next,
+    .prev = iter_prev,
+    .close = iter_free,
+};
+
+int memtable_iter_new(struct memtable *m, struct iter **it, struct kevo_err *err) {
+    struct memtable_iter *mi = mem_zalloc(sizeof *mi);
+    *it = NULL;
+    if (!mi) return kevo_nomem(err);
+    mi->base.ops = &memtable_iter_ops;
+    mi->memtable = m;
+    memtable_ref(m);
+    *it = &mi->base;
+    return 0;
+}

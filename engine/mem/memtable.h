@@ -1,0 +1,75 @@
+/* memtable.h - entries in memory, in internal order: a skiplist in an arena.
+ *
+ * (Pugh: Skip Lists, 1990. One writer and any number of readers without locks,
+ * as in LevelDB.) A node holds its key's first eight bytes as a number, so that
+ * most comparisons touch one cache line; the writer remembers where it inserted
+ * last and starts from there, so ascending keys cost O(1) and a sorted batch
+ * little more.
+ *
+ * Numbered invariants:
+ *  1. Nodes are linked in internal order (iter.h). A node equal to one that is
+ *     there already, in key and seq, is linked before it: the later one wins.
+ *  2. A node never moves, is never unlinked and never changes, but for its type,
+ *     which may become void once: as if it had never been added.
+ *  3. A node is fully written before a pointer to it is stored (release); readers
+ *     load pointers with acquire. So a reader sees whole nodes only.
+ *
+ * The same structure serves as a transaction's write buffer, with sequence numbers
+ * of its own (SEQ_PRIVATE and up).
+ *
+ * Threads: memtable_add and memtable_void by one thread at a time; reading, ref
+ * and unref from any thread. */
+#ifndef KEVO_MEM_MEMTABLE_H
+#define KEVO_MEM_MEMTABLE_H
+
+#include "engine/base/arena.h"
+#include "engine/tree/iter.h"
+
+enum { MEMTABLE_MAX_HEIGHT = 14 };
+
+struct memnode;
+
+struct memtable {
+    _Atomic unsigned refs;
+    struct arena arena;
+    struct memnode *head;                        /* before all entries, of full height */
+    _Atomic int height;                          /* levels in use */
+    struct memnode *splice[MEMTABLE_MAX_HEIGHT]; /* the writer's last position */
+    uint64_t random;                             /* the writer's: heights of new nodes */
+    _Atomic uint64_t live_count;                 /* entries that are not void */
+    uint64_t segment;                            /* log segment that protects it */
+    struct kevo_commit last_commit;              /* newest batch in it once it is immutable */
+};
+
+/* One reference; NULL when there is no memory. `first_chunk_bytes` sizes the
+ * arena's first chunk: small for write buffers, larger for memtables. */
+struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
+void memtable_ref(struct memtable *m);
+void memtable_unref(struct memtable *m); /* m may be NULL */
+
+/* Empty it and give back its memory. Nobody else may be using it. */
+void memtable_reset(struct memtable *m);
+
+/* Copy an entry in. KEVO_NOMEM changes nothing. */
+int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
+                 struct kevo_err *err);
+
+/* Memory held, in bytes. */
+uint64_t memtable_bytes(const struct memtable *m);
+uint64_t memtable_live_count(const struct memtable *m);
+
+/* Where the next entry will lie, and: make void every entry added since `mark`
+ * with seq > `seq`. A zeroed mark is the beginning. */
+struct arena_mark memtable_mark(const struct memtable *m);
+void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq);
+
+/* The newest version of `key` with seq <= max_seq; value is borrowed from the
+ * memtable. KEVO_NOTFOUND. */
+int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
+                 uint64_t *seq, slice *value);
+
+/* An iterator; holds a reference. Entries added meanwhile may or may not be seen.
+ * KEVO_NOMEM. */
+int memtable_iter_new(struct memtable *m, struct iter **it, struct kevo_err *err);
+
+#endif

@@ -1,0 +1,438 @@
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/checksum.h"
+#include "engine/base/error.h"
+#include "engine/store/txn.h"
+#include "engine/tree/merge_iter.h"
+
+/* ---- superversions -------------------------------------------------------------- */
+
+struct superversion *superversion_alloc(void) {
+    return mem_zalloc(sizeof(struct superversion));
+}
+
+void superversion_init(struct superversion *sv, struct memtable *active,
+                       struct memtable *const *immutable, unsigned immutable_count,
+                       struct version *version) {
+    assert(immutable_count <= MAX_MEMTABLES);
+    atomic_init(&sv->refs, 1);
+    sv->active = active;
+    memtable_ref(active);
+    sv->immutable_count = immutable_count;
+    for (unsigned i = 0; i < immutable_count; i++) {
+        sv->immutable[i] = immutable[i];
+        memtable_ref(immutable[i]);
+    }
+    sv->version = version;
+    version_ref(version);
+}
+
+struct superversion *superversion_acquire(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    struct superversion *sv = s->current;
+    atomic_fetch_add_explicit(&sv->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&s->mutex);
+    return sv;
+}
+
+void superversion_release(struct superversion *sv) {
+    if (!sv || atomic_fetch_sub_explicit(&sv->refs, 1, memory_order_acq_rel) > 1) return;
+    memtable_unref(sv->active);
+    for (unsigned i = 0; i < sv->immutable_count; i++)
+        memtable_unref(sv->immutable[i]);
+    version_unref(sv->version);
+    mem_free(sv);
+}
+
+struct superversion *superversion_install(kevo_store *s, struct superversion *sv) {
+    struct superversion *old = s->current;
+    s->current = sv;
+    return old;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------- */
+
+/* Index of the first pin with an id >= `id`. Pins are few, and mostly the last. */
+static size_t pin_find(const kevo_store *s, uint64_t id) {
+    size_t i = s->pin_count;
+    while (i > 0 && s->pins[i - 1].id >= id)
+        i--;
+    return i;
+}
+
+int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err) {
+    size_t i = pin_find(s, id);
+    if (i < s->pin_count && s->pins[i].id == id) {
+        s->pins[i].count++;
+        return 0;
+    }
+    if (!mem_grow((void **)&s->pins, &s->pin_cap, s->pin_count + 1, sizeof *s->pins))
+        return kevo_nomem(err);
+    memmove(s->pins + i + 1, s->pins + i, (s->pin_count - i) * sizeof *s->pins);
+    s->pins[i] = (struct pin){id, 1};
+    s->pin_count++;
+    return 0;
+}
+
+void pin_remove(kevo_store *s, uint64_t id) {
+    size_t i = pin_find(s, id);
+    assert(i < s->pin_count && s->pins[i].id == id);
+    if (--s->pins[i].count > 0) return;
+    s->pin_count--;
+    memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
+}
+
+/* The newest batch that was committed retain_ms ago or earlier. */
+static uint64_t committed_before_lag(const kevo_store *s) {
+    uint64_t now = s->env->now_us(s->env), best = 0;
+    unsigned kept = s->sample_next < COMMIT_SAMPLES ? s->sample_next : COMMIT_SAMPLES;
+    for (unsigned i = 0; i < kept; i++) {
+        const struct commit_sample *sample = &s->samples[i];
+        if (now - sample->at_us >= s->options.retain_ms * 1000 && sample->batch > best)
+            best = sample->batch;
+    }
+    return best > s->flushed.batch ? best : s->flushed.batch;
+}
+
+int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err) {
+    uint64_t horizon = lag && s->options.retain_ms ? committed_before_lag(s) : s->committed.batch;
+    *ids = mem_array(s->pin_count + 1, sizeof **ids);
+    *id_count = 0;
+    if (!*ids) return kevo_nomem(err);
+    size_t n = 0;
+    for (size_t i = 0; i < s->pin_count && s->pins[i].id < horizon; i++)
+        (*ids)[n++] = s->pins[i].id;
+    (*ids)[n++] = horizon;
+    *id_count = n;
+    return 0;
+}
+
+static int snapshot_new(kevo_store *s, uint64_t id, kevo_snapshot **snap, struct kevo_err *err) {
+    kevo_snapshot *p = mem_alloc(sizeof *p);
+    int rc = p ? pin_add(s, id, err) : kevo_nomem(err);
+    if (rc) {
+        mem_free(p);
+        return rc;
+    }
+    *p = (kevo_snapshot){s, id};
+    *snap = p;
+    return 0;
+}
+
+int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    *snap = NULL;
+    if (rc) return rc;
+    pthread_mutex_lock(&store->mutex);
+    rc = snapshot_new(store, store->committed.batch, snap, err);
+    pthread_mutex_unlock(&store->mutex);
+    return rc;
+}
+
+static bool contradicts(struct kevo_commit known, struct kevo_commit as_of) {
+    return known.batch == as_of.batch && known.nonce != as_of.nonce;
+}
+
+/* Whether the store can show the state as of that batch. Needs mutex. */
+static int check_as_of(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
+    if (as_of.batch > s->last_id)
+        return kevo_fail(err, KEVO_DIVERGED,
+                         "%s: the database's last commit is batch %llu, but the store ends at "
+                         "batch %llu: the store is older than the database file, or its log is "
+                         "damaged; restore both from one backup",
+                         s->dir, (unsigned long long)as_of.batch, (unsigned long long)s->last_id);
+    if (contradicts(s->committed, as_of) || contradicts(s->newest, as_of) ||
+        contradicts(s->flushed, as_of) ||
+        (s->pending.commit.batch && contradicts(s->pending.commit, as_of)))
+        return kevo_fail(err, KEVO_DIVERGED,
+                         "%s: batch %llu of the database is another one than the store's: one of "
+                         "them is a copy that went its own way",
+                         s->dir, (unsigned long long)as_of.batch);
+    uint64_t floor = s->gc_floor;
+    for (int i = 0; i < 2; i++) {
+        if (s->running_floor[i] > floor) floor = s->running_floor[i];
+    }
+    if (as_of.batch < floor)
+        return kevo_fail(err, KEVO_SNAPSHOT,
+                         "%s: the snapshot of batch %llu is too old; start the transaction again",
+                         s->dir, (unsigned long long)as_of.batch);
+    return 0;
+}
+
+int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot **snap,
+                     struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    *snap = NULL;
+    if (rc) return rc;
+    pthread_mutex_lock(&store->mutex);
+    rc = check_as_of(store, as_of, err);
+    if (rc == 0) rc = snapshot_new(store, as_of.batch, snap, err);
+    pthread_mutex_unlock(&store->mutex);
+    return rc;
+}
+
+uint64_t kevo_snapshot_id(const kevo_snapshot *snap) {
+    return snap->id;
+}
+
+void kevo_snapshot_free(kevo_snapshot *snap) {
+    if (!snap) return;
+    kevo_store *s = snap->store;
+    if (store_check_process(s, NULL) == 0) {
+        pthread_mutex_lock(&s->mutex);
+        pin_remove(s, snap->id);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    mem_free(snap);
+}
+
+/* What a read may see. The caller's snapshot keeps it; without one the newest state
+ * is used, whose versions the superversion keeps: it must be taken afterwards. */
+static uint64_t read_seq(kevo_store *s, const struct kevo_read *read) {
+    if (read && read->snapshot) return read->snapshot->id;
+    if (read && read->txn) return read->txn->base->id;
+    pthread_mutex_lock(&s->mutex);
+    uint64_t id = s->committed.batch;
+    pthread_mutex_unlock(&s->mutex);
+    return id;
+}
+
+/* ---- point reads --------------------------------------------------------------------- */
+
+static int memtables_get(const struct superversion *sv, slice key, uint64_t max_seq,
+                         struct table_value *v) {
+    int rc = memtable_get(sv->active, key, max_seq, &v->type, &v->seq, &v->value);
+    for (unsigned i = 0; rc == KEVO_NOTFOUND && i < sv->immutable_count; i++)
+        rc = memtable_get(sv->immutable[i], key, max_seq, &v->type, &v->seq, &v->value);
+    return rc;
+}
+
+static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint64_t max_seq,
+                         struct table_value *v, struct kevo_err *err) {
+    uint64_t checks = 0, rejects = 0;
+    int rc = memtables_get(sv, key, max_seq, v);
+    if (rc != KEVO_NOTFOUND) return rc;
+    rc = version_get(sv->version, &s->home, key, max_seq, v, &checks, &rejects, err);
+    if (checks) {
+        count(&s->counters.filter_checks, checks);
+        count(&s->counters.filter_rejects, rejects);
+    }
+    return rc;
+}
+
+int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct kevo_value *value,
+             struct kevo_err *err) {
+    struct table_value v = {.block = NULL};
+    *value = (struct kevo_value){.slice = {NULL, 0}};
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    count(&store->counters.gets, 1);
+    if (read && read->txn &&
+        memtable_get(read->txn->buffer, key, SEQ_MAX, &v.type, &v.seq, &v.value) == 0) {
+        if (v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
+        /* The buffer lives as long as the transaction; its bytes never move. */
+        value->slice = v.value;
+        return 0;
+    }
+    uint64_t max_seq = read_seq(store, read);
+    struct superversion *sv = superversion_acquire(store);
+    rc = get_committed(store, sv, key, max_seq, &v, err);
+    if (rc == 0 && v.type == ENTRY_DELETE) rc = KEVO_NOTFOUND;
+    if (rc) {
+        if (v.block) cache_unpin(store->cache, v.block);
+        superversion_release(sv);
+        return rc;
+    }
+    count(&store->counters.gets_found, 1);
+    value->slice = v.value;
+    value->pin[0] = sv;
+    value->pin[1] = v.block;
+    value->pin[2] = store->cache;
+    return 0;
+}
+
+void kevo_value_release(struct kevo_value *value) {
+    if (value->pin[1]) cache_unpin(value->pin[2], value->pin[1]);
+    superversion_release(value->pin[0]);
+    *value = (struct kevo_value){.slice = {NULL, 0}};
+}
+
+/* ---- iterators ------------------------------------------------------------------------ */
+
+struct kevo_iter {
+    struct view_iter view;
+    kevo_store *store;
+    struct superversion *sv;
+    kevo_txn *txn;         /* a reference, or NULL */
+    uint64_t seen_changes; /* of txn */
+    struct buf at;         /* the key stood on, while repositioning */
+};
+
+enum { MAX_SOURCES = 256 };
+
+struct sources {
+    struct iter *list[MAX_SOURCES];
+    size_t count;
+};
+
+static struct iter **next_slot(struct sources *sources) {
+    return &sources->list[sources->count];
+}
+
+static int keep(struct sources *sources, int rc) {
+    if (rc == 0) sources->count++;
+    return rc;
+}
+
+static int add_memtables(struct sources *sources, const struct superversion *sv, kevo_txn *txn,
+                         struct kevo_err *err) {
+    int rc = 0;
+    if (txn) rc = keep(sources, memtable_iter_new(txn->buffer, next_slot(sources), err));
+    if (rc == 0 && memtable_live_count(sv->active))
+        rc = keep(sources, memtable_iter_new(sv->active, next_slot(sources), err));
+    for (unsigned i = 0; rc == 0 && i < sv->immutable_count; i++)
+        rc = keep(sources, memtable_iter_new(sv->immutable[i], next_slot(sources), err));
+    return rc;
+}
+
+static bool level_overlaps(const struct level *l, slice lower, slice upper) {
+    size_t i = lower.data ? level_find(l, lower) : 0;
+    return i < l->count && table_file_overlaps(l->files[i], lower, upper);
+}
+
+static int add_tables(struct sources *sources, struct version *v, slice lower, slice upper,
+                      struct kevo_err *err) {
+    int rc = 0;
+    const struct level *l0 = &v->levels[0];
+    if (l0->count + 64 > MAX_SOURCES)
+        return kevo_fail(err, KEVO_NOMEM, "level 0 has %zu tables, too many to read at once",
+                         l0->count);
+    for (size_t i = 0; rc == 0 && i < l0->count; i++) {
+        if (table_file_overlaps(l0->files[i], lower, upper))
+            rc = keep(sources, file_iter_new(l0->files[i], true, next_slot(sources), err));
+    }
+    for (unsigned level = 1; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
+        if (level_overlaps(&v->levels[level], lower, upper))
+            rc = keep(sources,
+                      level_iter_new(v, level, lower, upper, true, next_slot(sources), err));
+    }
+    return rc;
+}
+
+static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
+                        struct kevo_err *err) {
+    struct sources sources = {.count = 0};
+    struct iter *merged = NULL;
+    int rc = add_memtables(&sources, it->sv, read->txn, err);
+    if (rc == 0) rc = add_tables(&sources, it->sv->version, read->lower, read->upper, err);
+    if (rc == 0) rc = merge_iter_new(sources.list, sources.count, &merged, err);
+    if (rc) {
+        for (size_t i = 0; i < sources.count; i++)
+            iter_close(sources.list[i]);
+        return rc;
+    }
+    rc = view_iter_init(&it->view, merged, snapshot, read->lower, read->upper, err);
+    if (rc) iter_close(merged);
+    return rc;
+}
+
+int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
+                  struct kevo_err *err) {
+    static const struct kevo_read everything;
+    *iter = NULL;
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    if (!read) read = &everything;
+    kevo_iter *it = mem_zalloc(sizeof *it);
+    if (!it) return kevo_nomem(err);
+    it->store = store;
+    uint64_t snapshot = read_seq(store, read);
+    it->sv = superversion_acquire(store);
+    rc = open_sources(it, read, snapshot, err);
+    if (rc) {
+        superversion_release(it->sv);
+        mem_free(it);
+        return rc;
+    }
+    if (read->txn) {
+        kevo_txn_ref(read->txn);
+        it->txn = read->txn;
+        it->seen_changes = read->txn->changes;
+    }
+    count(&store->counters.iterators, 1);
+    *iter = it;
+    return 0;
+}
+
+void kevo_iter_free(kevo_iter *iter) {
+    if (!iter) return;
+    view_iter_release(&iter->view);
+    superversion_release(iter->sv);
+    kevo_txn_unref(iter->txn);
+    buf_release(&iter->at);
+    mem_free(iter);
+}
+
+/* A source that had run out may have more since the transaction wrote: position all
+ * of them anew before the next motion. */
+static bool buffer_changed(kevo_iter *it) {
+    return it->txn && it->txn->changes != it->seen_changes;
+}
+
+static void note_changes(kevo_iter *it) {
+    if (it->txn) it->seen_changes = it->txn->changes;
+    count(&it->store->counters.seeks, 1);
+}
+
+int kevo_iter_first(kevo_iter *iter, struct kevo_err *err) {
+    note_changes(iter);
+    return view_iter_first(&iter->view, err);
+}
+
+int kevo_iter_last(kevo_iter *iter, struct kevo_err *err) {
+    note_changes(iter);
+    return view_iter_last(&iter->view, err);
+}
+
+int kevo_iter_seek(kevo_iter *iter, slice key, struct kevo_err *err) {
+    note_changes(iter);
+    return view_iter_seek(&iter->view, key, err);
+}
+
+int kevo_iter_seek_for_prev(kevo_iter *iter, slice key, struct kevo_err *err) {
+    note_changes(iter);
+    return view_iter_seek_for_prev(&iter->view, key, err);
+}
+
+int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
+    assert(iter->view.valid);
+    if (!buffer_changed(iter)) return view_iter_next(&iter->view, err);
+    if (!buf_set(&iter->at, iter->view.key)) return kevo_nomem(err);
+    int rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
+    if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
+        rc = view_iter_next(&iter->view, err);
+    return rc;
+}
+
+int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err) {
+    assert(iter->view.valid);
+    if (!buffer_changed(iter)) return view_iter_prev(&iter->view, err);
+    if (!buf_set(&iter->at, iter->view.key)) return kevo_nomem(err);
+    int rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
+    if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
+        rc = view_iter_prev(&iter->view, err);
+    return rc;
+}
+
+bool kevo_iter_valid(const kevo_iter *iter) {
+    return iter->view.valid;
+}
+
+slice kevo_iter_key(const kevo_iter *iter) {
+    return iter->view.key;
+}
+
+slice kevo_iter_value(const kevo_iter *iter) {
+    return iter->view.value;
+}

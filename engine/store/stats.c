@@ -1,0 +1,101 @@
+#include "engine/base/error.h"
+#include "engine/store/store.h"
+
+static uint64_t get(const _Atomic uint64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add_counters(const struct counters *c, struct kevo_stats *stats) {
+    stats->batches = get(&c->batches);
+    stats->puts = get(&c->puts);
+    stats->deletes = get(&c->deletes);
+    stats->gets = get(&c->gets);
+    stats->gets_found = get(&c->gets_found);
+    stats->iterators = get(&c->iterators);
+    stats->seeks = get(&c->seeks);
+    stats->user_bytes = get(&c->user_bytes);
+    stats->wal_bytes = get(&c->wal_bytes);
+    stats->wal_syncs = get(&c->wal_syncs);
+    stats->flushes = get(&c->flushes);
+    stats->flush_bytes = get(&c->flush_bytes);
+    stats->compactions = get(&c->compactions);
+    stats->compact_read_bytes = get(&c->compact_read_bytes);
+    stats->compact_write_bytes = get(&c->compact_write_bytes);
+    stats->trivial_moves = get(&c->trivial_moves);
+    stats->stalls = get(&c->stalls);
+    stats->stall_us = get(&c->stall_us);
+    stats->filter_checks = get(&c->filter_checks);
+    stats->filter_rejects = get(&c->filter_rejects);
+}
+
+static void add_tree(const struct superversion *sv, struct kevo_stats *stats) {
+    stats->memtable_used_bytes = memtable_bytes(sv->active);
+    stats->immutable_count = sv->immutable_count;
+    for (unsigned i = 0; i < sv->immutable_count; i++)
+        stats->memtable_used_bytes += memtable_bytes(sv->immutable[i]);
+    for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++) {
+        const struct level *l = &sv->version->levels[level];
+        stats->table_count[level] = (unsigned)l->count;
+        stats->level_bytes[level] = l->bytes;
+        for (size_t i = 0; i < l->count; i++) {
+            stats->table_entries += l->files[i]->entry_count;
+            stats->table_tombstones += l->files[i]->tombstone_count;
+        }
+    }
+}
+
+void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
+    struct cache_stats cache;
+    *stats = (struct kevo_stats){0};
+    if (store_check_process(store, NULL)) return;
+    add_counters(&store->counters, stats);
+    cache_get_stats(store->cache, &cache);
+    stats->cache_hits = cache.hits;
+    stats->cache_misses = cache.misses;
+    stats->cache_used_bytes = cache.used_bytes;
+    struct superversion *sv = superversion_acquire(store);
+    add_tree(sv, stats);
+    superversion_release(sv);
+
+    pthread_mutex_lock(&store->mutex);
+    stats->last_batch = store->committed.batch;
+    stats->oldest_snapshot = store->pin_count ? store->pins[0].id : store->committed.batch;
+    for (size_t i = 0; i < store->pin_count; i++)
+        stats->snapshot_count += store->pins[i].count;
+    pthread_mutex_unlock(&store->mutex);
+    stats->recovered_batches = store->recovered_batches;
+    stats->recovered_bytes = store->recovered_bytes;
+    stats->recovery_us = store->recovery_us;
+    stats->torn_bytes = store->torn_bytes;
+}
+
+int kevo_verify(kevo_store *store, struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    struct superversion *sv = superversion_acquire(store);
+    for (unsigned level = 0; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
+        const struct level *l = &sv->version->levels[level];
+        for (size_t i = 0; rc == 0 && i < l->count; i++) {
+            struct table *t;
+            rc = table_file_open(l->files[i], &t, err);
+            if (rc == 0) rc = table_verify(t, err);
+        }
+    }
+    superversion_release(sv);
+    return rc;
+}
+
+/* Entries of a memtable are not counted by range: take those of all of them when they
+ * are few against the tables, and they are all there is when there are no tables. */
+uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
+                                struct kevo_slice upper) {
+    uint64_t entries = 0, bytes = 0;
+    if (store_check_process(store, NULL)) return 0;
+    struct superversion *sv = superversion_acquire(store);
+    if (version_estimate(sv->version, lower, upper, &entries, &bytes, NULL)) entries = 0;
+    entries += memtable_live_count(sv->active);
+    for (unsigned i = 0; i < sv->immutable_count; i++)
+        entries += memtable_live_count(sv->immutable[i]);
+    superversion_release(sv);
+    return entries;
+}

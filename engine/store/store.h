@@ -1,0 +1,182 @@
+/* store.h - the storage manager: ties log, memtables and tree together.
+ *
+ * What a reader needs is one object, the superversion: the active memtable, the
+ * immutable ones, and the version of the tree. It is replaced as a whole when a
+ * memtable is rotated and when a flush or a compaction is done; readers take a
+ * reference and are never disturbed.
+ *
+ *     open.c       options, open, recovery, close, destroy
+ *     write.c      resolve, prepare, commit, rotate; the log and the memtables
+ *     txn.c        transactions and batches: private write buffers
+ *     read.c       snapshots, superversions, get, iterators
+ *     work.c       flush and compaction, by threads or step by step
+ *     stats.c      statistics, verification, estimates
+ *
+ * Locks, taken in this order:
+ *   write_mutex     one writer at a time: the log, the active memtable's inside
+ *   manifest_mutex  the manifest and `state`; held over its fsync
+ *   mutex           everything else below; held for a few instructions
+ *
+ * Invariants:
+ *  1. Memtable and log segment go together: segment n protects the memtable whose
+ *     `segment` is n, and nothing else.
+ *  2. Batches in immutable memtables that may be flushed are committed; at most
+ *     one batch, `pending`, is not known to be, and it lies in the active memtable.
+ *     (After recovery with an external authority nothing is known until
+ *     kevo_resolve(): `resolved` is false and nothing is flushed.)
+ *  3. What is in tables is committed and never cut. */
+#ifndef KEVO_STORE_STORE_H
+#define KEVO_STORE_STORE_H
+
+#include "engine/log/wal.h"
+#include "engine/mem/memtable.h"
+#include "engine/tree/compact_pick.h"
+#include "engine/tree/manifest.h"
+#include "engine/tree/view_iter.h"
+
+enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32 };
+
+struct superversion {
+    _Atomic unsigned refs;
+    struct memtable *active;
+    struct memtable *immutable[MAX_MEMTABLES]; /* from the newest to the oldest */
+    unsigned immutable_count;
+    struct version *version;
+};
+
+struct pin {
+    uint64_t id;
+    uint64_t count;
+};
+
+/* A batch that is in the log and the active memtable but not known committed. */
+struct pending {
+    struct kevo_commit commit; /* batch 0: there is none */
+    uint64_t offset;           /* of its record in the active segment */
+    struct wal_link before;    /* the record before it */
+    struct arena_mark mark;    /* its first entry in the active memtable */
+};
+
+struct commit_sample {
+    uint64_t at_us, batch;
+};
+
+struct counters {
+    _Atomic uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks, user_bytes,
+        wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
+        compact_write_bytes, trivial_moves, stalls, stall_us, filter_checks, filter_rejects;
+};
+
+struct kevo_store {
+    struct env *env;
+    char *dir;
+    struct kevo_options options;
+    struct env_file *lock_file;
+    unsigned fork_generation; /* of the process that opened it */
+    struct cache *cache;
+    struct table_home home;
+
+    pthread_mutex_t write_mutex;
+    struct memtable *active; /* the current superversion's, which holds the reference */
+    struct wal_writer *wal;  /* NULL until the first write since open */
+    struct buf record;       /* the log record being built */
+    uint64_t nonce_state;    /* random numbers for nonces */
+    struct wal_segment_end { /* where recovery found the last segment's end */
+        uint64_t number;     /* 0: there is no segment yet */
+        uint64_t salt, offset;
+        struct wal_link last;
+    } tail;
+    bool swept; /* orphans were removed */
+
+    pthread_mutex_t manifest_mutex;
+    struct manifest *manifest;
+    struct manifest_state state;
+    struct compact_cursor cursor; /* of the one running compaction */
+
+    pthread_mutex_t mutex;
+    pthread_cond_t work_cond; /* background threads: there may be work */
+    pthread_cond_t done_cond; /* writers and waiters: something was done */
+    struct superversion *current;
+    struct kevo_commit committed; /* newest known committed */
+    struct kevo_commit flushed;   /* every batch up to this one is in tables */
+    struct kevo_commit newest;    /* newest batch in log or tables, committed or not */
+    uint64_t last_id;             /* largest batch id ever used */
+    struct pending pending;
+    bool resolved;
+    bool virgin;
+    struct pin *pins; /* ascending by id */
+    size_t pin_count, pin_cap;
+    uint64_t gc_floor;         /* older snapshots may miss versions */
+    uint64_t running_floor[2]; /* the same while flush [0], compaction [1] runs; 0: none */
+    struct commit_sample samples[COMMIT_SAMPLES]; /* a ring, to know what was committed when */
+    unsigned sample_next;
+    _Atomic uint64_t next_file;
+    bool flushing, compacting, manual, closing;
+    struct env_thread *threads[2];  /* flusher, compactor; NULL: not started */
+    struct kevo_err background_err; /* rc 0: none */
+    bool background_err_is_final;   /* writes are refused until reopened */
+
+    struct counters counters;
+    uint64_t recovered_batches, recovered_bytes, recovery_us, torn_bytes;
+};
+
+static inline void count(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* KEVO_FORKED in a child of the process that opened the store. */
+int store_check_process(const kevo_store *s, struct kevo_err *err);
+
+/* ---- open.c ---- */
+uint64_t store_next_file(void *store); /* a fresh table file number */
+
+/* ---- write.c ---- */
+/* Make the store ready for changes on disk: orphans swept, log open. Needs
+ * write_mutex. */
+int store_start_writing(kevo_store *s, struct kevo_err *err);
+/* Append the batch whose payload is in s->record behind the header's room, put its
+ * entries into the active memtable, and make it pending. Needs write_mutex and no
+ * pending batch. */
+int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err);
+/* The id of the pending batch, 0 when there is none. Takes mutex. With write_mutex
+ * held none can appear, but the one there is may become committed. */
+uint64_t store_pending(kevo_store *s);
+/* Undo the pending batch, which is known not to be committed. Needs write_mutex. */
+int store_cut_pending(kevo_store *s, struct kevo_err *err);
+/* The pending batch `commit` is committed. Takes mutex; cannot fail. */
+void store_publish(kevo_store *s, struct kevo_commit commit);
+/* Replace the active memtable and its log segment, waiting for room. Needs
+ * write_mutex, which is kept. */
+int store_rotate(kevo_store *s, struct kevo_err *err);
+
+/* ---- read.c ---- */
+struct superversion *superversion_acquire(kevo_store *s);
+void superversion_release(struct superversion *sv); /* sv may be NULL */
+/* A superversion of these parts; references are taken. `sv` comes from
+ * superversion_alloc(), so that only that can fail (NULL: no memory). */
+struct superversion *superversion_alloc(void);
+void superversion_init(struct superversion *sv, struct memtable *active,
+                       struct memtable *const *immutable, unsigned immutable_count,
+                       struct version *version);
+/* Let readers see sv, whose reference is taken over. Needs mutex. Returns the old
+ * one, to be released after the mutex. */
+struct superversion *superversion_install(kevo_store *s, struct superversion *sv);
+/* Pin or release a batch id. Needs mutex. pin_add: KEVO_NOMEM. */
+int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
+void pin_remove(kevo_store *s, uint64_t id);
+/* What must stay readable, ascending, the last element being the newest batch whose
+ * predecessors may go. `lag` keeps what was replaced within retain_ms as well. Needs
+ * mutex. The caller frees *ids. */
+int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err);
+
+/* ---- work.c ---- */
+/* Start threads if there is work and none runs. Needs mutex. */
+void work_schedule(kevo_store *s);
+/* Whether flush or compaction has work. Needs mutex. */
+bool work_flush_pending(const kevo_store *s);
+/* Wait for both threads to end. */
+void work_stop(kevo_store *s);
+/* The final background error, as an error of a write. Needs mutex. */
+int work_check(const kevo_store *s, struct kevo_err *err);
+
+#endif

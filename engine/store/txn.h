@@ -1,0 +1,33 @@
+/* txn.h - transactions: a private write buffer over a snapshot.
+ *
+ * The buffer is a memtable whose sequence numbers count the transaction's writes
+ * from SEQ_PRIVATE + 1 on: it keeps every version, so a rollback to a mark makes
+ * the later ones void, and what was there before shows again. At prepare the newest
+ * version of each key becomes the batch. */
+#ifndef KEVO_STORE_TXN_H
+#define KEVO_STORE_TXN_H
+
+#include "engine/store/store.h"
+
+struct kevo_txn {
+    _Atomic unsigned refs;
+    kevo_store *store;
+    kevo_snapshot *base;
+    struct memtable *buffer;
+    uint64_t ops;                /* writes ever, those undone included */
+    uint64_t changes;            /* grows with every write and every undo: iterators compare */
+    struct kevo_commit prepared; /* batch 0: not prepared */
+    uint64_t prepared_changes;   /* `changes` at that time */
+};
+
+struct kevo_snapshot {
+    kevo_store *store;
+    uint64_t id;
+};
+
+struct kevo_batch {
+    struct memtable *buffer;
+    uint64_t ops;
+};
+
+#endif

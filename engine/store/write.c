@@ -1,0 +1,483 @@
+#include <assert.h>
+#include <stdlib.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/mem/batch.h"
+#include "engine/store/store.h"
+
+enum { MEMTABLE_CHUNK_BYTES = 64 << 10 };
+
+/* ---- getting ready ---------------------------------------------------------------- */
+
+struct sweep {
+    kevo_store *store;
+    struct kevo_err *err;
+};
+
+static bool is_live_table(const struct version *v, uint64_t number) {
+    for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++) {
+        for (size_t i = 0; i < v->levels[level].count; i++) {
+            if (v->levels[level].files[i]->number == number) return true;
+        }
+    }
+    return false;
+}
+
+/* Remove a file that nothing refers to: the trace of a crash. */
+static int sweep_name(void *arg, const char *name) {
+    struct sweep *sweep = arg;
+    kevo_store *s = sweep->store;
+    size_t digits = strspn(name, "0123456789");
+    uint64_t number = strtoull(name, NULL, 10);
+    bool orphan = false;
+    if (digits >= 6 && strcmp(name + digits, ".sst") == 0)
+        orphan = !is_live_table(s->state.version, number);
+    else if (digits >= 6 && strcmp(name + digits, ".wal") == 0)
+        orphan = number < s->state.wal_floor || (s->tail.number && number > s->tail.number);
+    if (!orphan) return 0;
+    char path[ENV_PATH_MAX];
+    int rc = env_join(path, s->dir, name, sweep->err);
+    return rc ? rc : s->env->unlink(s->env, path, sweep->err);
+}
+
+static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
+    struct sweep sweep = {s, err};
+    /* Tables being written by a flush are not in the version yet: none runs before
+     * the first sweep. */
+    pthread_mutex_lock(&s->manifest_mutex);
+    int rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    s->swept = true;
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+int store_start_writing(kevo_store *s, struct kevo_err *err) {
+    int rc = 0;
+    if (!s->swept) rc = sweep_orphans(s, err);
+    if (rc || s->wal) return rc;
+    if (s->tail.number)
+        return wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, s->tail.offset,
+                          s->tail.last, &s->wal, err);
+    return wal_create(s->env, s->dir, s->active->segment, s->state.uuid, s->tail.last,
+                      s->options.file_mode, &s->wal, err);
+}
+
+static uint64_t next_nonce(kevo_store *s) {
+    /* splitmix64 (Steele, Lea, Flood 2014) */
+    uint64_t z = s->nonce_state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    z ^= z >> 31;
+    return z ? z : 1;
+}
+
+/* ---- one batch ------------------------------------------------------------------------ */
+
+static int sync_log(kevo_store *s, int sync, struct kevo_err *err) {
+    uint64_t unsynced = s->wal->offset - s->wal->synced;
+    bool wanted = sync == KEVO_SYNC_FULL ||
+                  (sync == KEVO_SYNC_NORMAL && unsynced >= s->options.wal_sync_bytes);
+    if (!wanted || unsynced == 0) return 0;
+    count(&s->counters.wal_syncs, 1);
+    return wal_sync(s->wal, err);
+}
+
+int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
+    struct memtable *active = s->active;
+    struct pending p = {
+        .commit = {s->last_id + 1, next_nonce(s)},
+        .offset = s->wal->offset,
+        .before = s->wal->last,
+        .mark = memtable_mark(active),
+    };
+    size_t payload_bytes = s->record.len - WAL_RECORD_HEADER_BYTES;
+
+    int rc = wal_append(s->wal, WAL_BATCH, p.commit, &s->record, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    s->last_id = p.commit.batch;
+    s->newest = p.commit;
+    assert(s->pending.commit.batch == 0);
+    s->pending = p;
+    pthread_mutex_unlock(&s->mutex);
+    count(&s->counters.wal_bytes, s->record.len);
+
+    rc = sync_log(s, sync, err);
+    if (rc == 0)
+        rc = batch_insert(slice_of(s->record.data + WAL_RECORD_HEADER_BYTES, payload_bytes), active,
+                          p.commit.batch, s->wal->path, err);
+    if (rc) {
+        struct kevo_err ignored;
+        store_cut_pending(s, &ignored); /* a failure has set wal->failed */
+        return rc;
+    }
+    *commit = p.commit;
+    return 0;
+}
+
+/* Take ids up to last_id + 1 out of use, so that not even a recovery gives one of
+ * them out again. */
+static int append_void(kevo_store *s, struct kevo_err *err) {
+    buf_reset(&s->record);
+    if (!buf_reserve(&s->record, WAL_RECORD_HEADER_BYTES)) return kevo_nomem(err);
+    s->record.len = WAL_RECORD_HEADER_BYTES;
+    struct kevo_commit id = {s->last_id + 1, 0};
+    int rc = wal_append(s->wal, WAL_VOID, id, &s->record, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    s->last_id = id.batch;
+    pthread_mutex_unlock(&s->mutex);
+    return wal_sync(s->wal, err);
+}
+
+uint64_t store_pending(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    uint64_t batch = s->pending.commit.batch;
+    pthread_mutex_unlock(&s->mutex);
+    return batch;
+}
+
+int store_cut_pending(kevo_store *s, struct kevo_err *err) {
+    pthread_mutex_lock(&s->mutex);
+    struct pending p = s->pending;
+    pthread_mutex_unlock(&s->mutex);
+    assert(p.commit.batch != 0);
+    memtable_void(s->active, p.mark, p.commit.batch - 1);
+    pthread_mutex_lock(&s->mutex);
+    s->pending.commit.batch = 0;
+    s->newest = s->committed;
+    pthread_mutex_unlock(&s->mutex);
+    int rc = wal_cut(s->wal, p.offset, p.before, err);
+    return rc ? rc : append_void(s, err);
+}
+
+/* Remember when what was committed, a few times per retain_ms. Needs mutex. */
+static void sample_commit(kevo_store *s) {
+    uint64_t now = s->env->now_us(s->env);
+    struct commit_sample *last = &s->samples[(s->sample_next - 1) % COMMIT_SAMPLES];
+    if (s->sample_next && now - last->at_us < s->options.retain_ms * 1000 / (COMMIT_SAMPLES / 2))
+        return;
+    s->samples[s->sample_next++ % COMMIT_SAMPLES] = (struct commit_sample){now, s->committed.batch};
+}
+
+void store_publish(kevo_store *s, struct kevo_commit commit) {
+    pthread_mutex_lock(&s->mutex);
+    /* The next writer may have found out already that this batch is committed. */
+    if (s->pending.commit.batch == commit.batch) {
+        s->pending.commit.batch = 0;
+        s->committed = commit;
+        sample_commit(s);
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* ---- rotation ----------------------------------------------------------------------------- */
+
+/* How long writers wait at the door, given the state of flush and compaction. Needs
+ * mutex, which it gives up meanwhile. */
+static int wait_for_room(kevo_store *s, struct kevo_err *err) {
+    uint64_t start = 0;
+    for (;;) {
+        int rc = work_check(s, err);
+        if (rc) return rc;
+        struct superversion *sv = s->current;
+        bool memory_full = sv->immutable_count + 1 >= s->options.memtable_count;
+        bool l0_full = sv->version->levels[0].count >= s->options.l0_stop;
+        if (!memory_full && !l0_full) break;
+        if (s->background_err.rc) {
+            if (err) *err = s->background_err;
+            return s->background_err.rc;
+        }
+        if (!start) {
+            start = s->env->now_us(s->env);
+            count(&s->counters.stalls, 1);
+        }
+        if (s->options.background) {
+            work_schedule(s);
+            pthread_cond_wait(&s->done_cond, &s->mutex);
+        } else {
+            pthread_mutex_unlock(&s->mutex);
+            rc = kevo_step(s, err);
+            pthread_mutex_lock(&s->mutex);
+            if (rc < 0) return rc;
+        }
+    }
+    if (start) count(&s->counters.stall_us, s->env->now_us(s->env) - start);
+    return 0;
+}
+
+/* The next log segment, its predecessor sealed: all of it is durable first. */
+static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err *err) {
+    int rc = wal_sync(s->wal, err);
+    if (rc) return rc;
+    count(&s->counters.wal_syncs, 1);
+    return wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
+                      s->options.file_mode, next, err);
+}
+
+static void swap_memtable(kevo_store *s, struct superversion *sv, struct memtable *fresh) {
+    struct memtable *immutable[MAX_MEMTABLES];
+    pthread_mutex_lock(&s->mutex);
+    struct superversion *old = s->current;
+    immutable[0] = old->active;
+    memcpy(immutable + 1, old->immutable, old->immutable_count * sizeof immutable[0]);
+    superversion_init(sv, fresh, immutable, old->immutable_count + 1, old->version);
+    old->active->last_commit = s->committed;
+    s->active = fresh;
+    superversion_install(s, sv);
+    work_schedule(s);
+    pthread_mutex_unlock(&s->mutex);
+    superversion_release(old);
+}
+
+int store_rotate(kevo_store *s, struct kevo_err *err) {
+    int rc = store_start_writing(s, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    rc = wait_for_room(s, err);
+    pthread_mutex_unlock(&s->mutex);
+    if (rc) return rc;
+
+    /* All memory first: once the new segment exists, it must be used. */
+    struct wal_writer *next = NULL;
+    struct superversion *sv = superversion_alloc();
+    struct memtable *fresh = memtable_new(s->wal->number + 1, MEMTABLE_CHUNK_BYTES);
+    rc = sv && fresh ? next_segment(s, &next, err) : kevo_nomem(err);
+    if (rc) {
+        memtable_unref(fresh);
+        mem_free(sv);
+        return rc;
+    }
+    swap_memtable(s, sv, fresh);
+    memtable_unref(fresh);
+    wal_close(s->wal);
+    s->wal = next;
+    return 0;
+}
+
+static bool active_is_full(kevo_store *s) {
+    return memtable_bytes(s->active) >= s->options.memtable_bytes;
+}
+
+bool kevo_wants_rotate(kevo_store *store) {
+    pthread_mutex_lock(&store->write_mutex);
+    bool full = active_is_full(store);
+    pthread_mutex_unlock(&store->write_mutex);
+    return full;
+}
+
+static int check_writable(kevo_store *s, struct kevo_err *err) {
+    int rc = store_check_process(s, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    rc = work_check(s, err);
+    pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
+int kevo_rotate(kevo_store *store, struct kevo_err *err) {
+    int rc = check_writable(store, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    if (!store->resolved || store_pending(store))
+        rc = kevo_fail(err, KEVO_INVALID, "%s: a batch is in doubt; kevo_resolve() comes first",
+                       store->dir);
+    else if (memtable_live_count(store->active) > 0)
+        rc = store_rotate(store, err);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
+/* ---- resolve -------------------------------------------------------------------------------- */
+
+static int diverged(const kevo_store *s, struct kevo_commit last, const char *why,
+                    struct kevo_err *err) {
+    return kevo_fail(err, KEVO_DIVERGED,
+                     "%s: the database's last commit is batch %llu, %s; the database file and the "
+                     "store belong to different moments: restore both from one backup",
+                     s->dir, (unsigned long long)last.batch, why);
+}
+
+static bool same_commit(struct kevo_commit a, struct kevo_commit b) {
+    return a.batch == b.batch && a.nonce == b.nonce;
+}
+
+/* Where the record after batch `last` lies, found by reading the log again. */
+struct cut_place {
+    uint64_t segment, salt, offset;
+    struct wal_link before;
+    bool found, tail_has_batches;
+};
+
+static int scan_segment(struct wal_reader *reader, uint64_t number, struct kevo_commit last,
+                        struct cut_place *place, struct kevo_err *err) {
+    struct wal_record record;
+    int rc;
+    while ((rc = wal_reader_next(reader, &record, err)) == 0) {
+        if (place->found) {
+            place->tail_has_batches |= record.type == WAL_BATCH;
+        } else if (record.type == WAL_BATCH && same_commit(record.commit, last)) {
+            *place = (struct cut_place){number, reader->salt, record.end, record.link, true, false};
+        }
+    }
+    return rc == KEVO_NOTFOUND ? 0 : rc;
+}
+
+static int find_cut_place(kevo_store *s, struct kevo_commit last, struct cut_place *place,
+                          struct kevo_err *err) {
+    *place = (struct cut_place){.found = false};
+    for (uint64_t number = s->state.wal_floor; number <= s->tail.number; number++) {
+        struct wal_reader *reader;
+        bool unfinished;
+        int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+        if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
+        if (rc) return rc;
+        if (number == s->state.wal_floor && same_commit(last, s->state.flushed))
+            *place = (struct cut_place){number,         reader->salt, WAL_SEGMENT_HEADER_BYTES,
+                                        reader->before, true,         false};
+        rc = scan_segment(reader, number, last, place, err);
+        wal_reader_close(reader);
+        if (rc) return rc;
+    }
+    if (place->found) return 0;
+    if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
+    if (last.batch < s->state.flushed.batch)
+        return diverged(s, last, "but newer ones have left the store's log already", err);
+    return diverged(s, last, "which is another one in the store", err);
+}
+
+/* Remove the segments behind the place, the last one first, so that a crash leaves a
+ * log without gaps. */
+static int drop_segments_after(kevo_store *s, uint64_t segment, struct kevo_err *err) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    for (uint64_t number = s->tail.number; number > segment; number--) {
+        wal_segment_name(name, number);
+        int rc = env_join(path, s->dir, name, err);
+        if (rc == 0) rc = s->env->unlink(s->env, path, err);
+        if (rc == 0) rc = s->env->sync_dir(s->env, s->dir, err);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+/* The memtables of segments that are gone leave; the one of `segment` is active. */
+static int drop_memtables_after(kevo_store *s, uint64_t segment, struct kevo_err *err) {
+    if (s->active->segment <= segment) return 0;
+    struct superversion *sv = superversion_alloc();
+    if (!sv) return kevo_nomem(err);
+    pthread_mutex_lock(&s->mutex);
+    struct superversion *old = s->current;
+    unsigned i = 0;
+    while (old->immutable[i]->segment > segment)
+        i++;
+    s->active = old->immutable[i];
+    superversion_init(sv, s->active, old->immutable + i + 1, old->immutable_count - i - 1,
+                      old->version);
+    superversion_install(s, sv);
+    pthread_mutex_unlock(&s->mutex);
+    superversion_release(old);
+    return 0;
+}
+
+/* Cut all that recovery found above `last`. May be repeated after a failure. */
+static int cut_tail(kevo_store *s, struct kevo_commit last, const struct cut_place *place,
+                    struct kevo_err *err) {
+    wal_close(s->wal);
+    s->wal = NULL;
+    int rc = drop_segments_after(s, place->segment, err);
+    if (rc == 0) rc = drop_memtables_after(s, place->segment, err);
+    if (rc) return rc;
+    memtable_void(s->active, (struct arena_mark){NULL, 0}, last.batch);
+    s->tail.number = place->segment;
+    s->tail.salt = place->salt;
+    s->tail.offset = place->offset;
+    s->tail.last = place->before;
+    rc = store_start_writing(s, err);
+    return rc ? rc : append_void(s, err);
+}
+
+/* The first resolve after recovery. */
+static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
+    struct cut_place place = {.tail_has_batches = false};
+    int rc = store_start_writing(s, err);
+    if (rc) return rc;
+    if (!same_commit(last, s->newest)) {
+        rc = find_cut_place(s, last, &place, err);
+        if (rc == 0 && place.tail_has_batches) rc = cut_tail(s, last, &place, err);
+        if (rc) return rc;
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->committed = s->newest = last;
+    s->resolved = true;
+    sample_commit(s);
+    /* Each memtable's last batch is committed now; the flusher may have them. */
+    work_schedule(s);
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+/* A batch of this process is in doubt, or none. */
+static int resolve_pending(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
+    pthread_mutex_lock(&s->mutex);
+    struct kevo_commit pending = s->pending.commit, committed = s->committed;
+    pthread_mutex_unlock(&s->mutex);
+    if (pending.batch && same_commit(last, pending)) {
+        store_publish(s, pending);
+        return 0;
+    }
+    if (same_commit(last, committed)) return pending.batch ? store_cut_pending(s, err) : 0;
+    if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
+    return diverged(s, last, "which is not what the store committed last", err);
+}
+
+/* Once in a store's life: something is committed, so it is not to be swept. */
+static int record_first_commit(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
+    struct version_edit edit;
+    edit_init(&edit);
+    edit.has_committed = true;
+    edit.committed = last;
+    pthread_mutex_lock(&s->manifest_mutex);
+    int rc = manifest_append(s->manifest, &edit, &s->state, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    edit_release(&edit);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    s->virgin = false;
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err) {
+    int rc = check_writable(store, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    rc = store->resolved ? resolve_pending(store, last, err) : resolve_tail(store, last, err);
+    if (rc == 0 && store->virgin && last.batch) rc = record_first_commit(store, last, err);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
+struct kevo_commit kevo_last_commit(kevo_store *store) {
+    pthread_mutex_lock(&store->mutex);
+    struct kevo_commit c = store->committed;
+    pthread_mutex_unlock(&store->mutex);
+    return c;
+}
+
+bool kevo_is_virgin(kevo_store *store) {
+    pthread_mutex_lock(&store->mutex);
+    bool virgin = store->virgin && store->committed.batch == 0;
+    pthread_mutex_unlock(&store->mutex);
+    return virgin;
+}
+
+bool kevo_needs_resolve(kevo_store *store) {
+    pthread_mutex_lock(&store->write_mutex);
+    bool needed = !store->resolved;
+    pthread_mutex_unlock(&store->write_mutex);
+    return needed;
+}
