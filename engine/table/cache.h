@@ -6,6 +6,9 @@
  * protected only when it is asked for again, so a scan pushes out other
  * newcomers, not the blocks in use (segmented LRU: Karedla, Love, Wherry 1994).
  *
+ * A block larger than the cache has room for, or one erased while pinned, lives
+ * until it is unpinned and is not counted.
+ *
  * Threads: all functions from any thread. */
 #ifndef KEVO_TABLE_CACHE_H
 #define KEVO_TABLE_CACHE_H
@@ -40,7 +43,8 @@ uint8_t *cache_block_bytes(struct cache_block *b);
 
 /* Let others find it. If another thread was faster, that block is returned pinned
  * and this one dropped. `keep` false: the caller is scanning once (compaction);
- * the block is not inserted. */
+ * the block is not inserted. Nor is one that would take too large a part of its
+ * shard (an eighth). */
 struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64_t id,
                                   uint64_t offset, bool keep);
 void cache_unpin(struct cache *c, struct cache_block *b);

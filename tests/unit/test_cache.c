@@ -1,0 +1,254 @@
+#include "engine/table/cache.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "tests/lib/harness.h"
+
+enum { BLOCK = 1000 };
+
+/* Bring a block in, as a reader that missed it would. */
+static void load(struct cache *c, uint64_t id, uint64_t offset, uint32_t len) {
+    struct cache_block *b = cache_new_block(c, len);
+    ck_assert_ptr_nonnull(b);
+    memset(cache_block_bytes(b), (int)(id * 31 + offset), len);
+    cache_unpin(c, cache_publish(c, b, id, offset, true));
+}
+
+/* Whether it is there; asking marks it as used. */
+static bool touch(struct cache *c, uint64_t id, uint64_t offset) {
+    struct cache_block *b = cache_get(c, id, offset);
+    if (!b) return false;
+    ck_assert(b->len == 0 || b->data[b->len - 1] == (uint8_t)(id * 31 + offset));
+    cache_unpin(c, b);
+    return true;
+}
+
+static uint64_t used(struct cache *c) {
+    struct cache_stats stats;
+    cache_get_stats(c, &stats);
+    return stats.used_bytes;
+}
+
+START_TEST(finds_what_was_published) {
+    struct cache *c = cache_new(1 << 20);
+    uint64_t one = cache_new_id(c), two = cache_new_id(c);
+    ck_assert_uint_ne(one, two);
+    ck_assert(!touch(c, one, 0));
+    for (uint64_t i = 0; i < 300; i++) {
+        load(c, one, i * 4096, BLOCK);
+        load(c, two, i * 4096 + 1, i % 7 ? 100 : 0);
+    }
+    for (uint64_t i = 0; i < 300; i++) {
+        ck_assert(touch(c, one, i * 4096) && touch(c, two, i * 4096 + 1));
+        ck_assert(!touch(c, two, i * 4096) && !touch(c, one, i * 4096 + 1));
+    }
+    struct cache_stats stats;
+    cache_get_stats(c, &stats);
+    ck_assert_uint_eq(stats.hits, 600);
+    ck_assert_uint_eq(stats.misses, 601);
+    ck_assert_uint_gt(stats.used_bytes, 300 * BLOCK);
+    cache_erase(c, one);
+    for (uint64_t i = 0; i < 300; i++)
+        ck_assert(!touch(c, one, i * 4096) && touch(c, two, i * 4096 + 1));
+    cache_erase(c, two);
+    ck_assert_uint_eq(used(c), 0);
+    cache_free(c);
+}
+END_TEST
+
+START_TEST(the_faster_one_stays) {
+    struct cache *c = cache_new(1 << 20);
+    struct cache_block *a = cache_new_block(c, BLOCK), *b = cache_new_block(c, BLOCK);
+    ck_assert_ptr_eq(cache_publish(c, a, 1, 2, true), a);
+    ck_assert_ptr_eq(cache_publish(c, b, 1, 2, true), a);
+    cache_unpin(c, a);
+    cache_unpin(c, a);
+    struct cache_block *again = cache_get(c, 1, 2);
+    ck_assert_ptr_eq(again, a);
+    cache_unpin(c, again);
+    cache_free(c);
+}
+END_TEST
+
+START_TEST(not_inserted) {
+    struct cache *c = cache_new(1 << 20);
+    struct cache_block *b = cache_new_block(c, BLOCK);
+    ck_assert_ptr_eq(cache_publish(c, b, 1, 2, false), b);
+    ck_assert(!touch(c, 1, 2));
+    cache_unpin(c, b);
+    b = cache_new_block(c, 512 * 1024); /* too large a part */
+    memset(cache_block_bytes(b), 1, b->len);
+    ck_assert_ptr_eq(cache_publish(c, b, 1, 3, true), b);
+    ck_assert(!touch(c, 1, 3));
+    cache_unpin(c, b);
+    cache_unpin(c, cache_new_block(c, 0));
+    ck_assert_uint_eq(used(c), 0);
+    cache_free(c);
+    c = cache_new(0);
+    load(c, 1, 2, BLOCK);
+    ck_assert(!touch(c, 1, 2));
+    cache_free(c);
+}
+END_TEST
+
+START_TEST(bounded) {
+    static const uint64_t capacities[] = {16 * 1024, 600 * 1024, 1 << 20, 8 << 20};
+    uint64_t capacity = capacities[_i];
+    uint64_t before = fault_alloc_live();
+    struct cache *c = cache_new(capacity);
+    struct rng rng = rng_of(harness_seed());
+    for (int i = 0; i < 40000; i++) {
+        uint64_t offset = rng_below(&rng, 30000);
+        if (!touch(c, 1, offset)) load(c, 1, offset, (uint32_t)rng_below(&rng, 2 * BLOCK));
+        if (i % 100 == 0) ck_assert_uint_le(used(c), capacity);
+    }
+    ck_assert_uint_le(used(c), capacity);
+    ck_assert_uint_gt(used(c), capacity / 10 * 7);
+    cache_free(c);
+    ck_assert_uint_eq(fault_alloc_live(), before);
+}
+END_TEST
+
+/* Blocks asked for twice survive a scan over many times the capacity. */
+START_TEST(scan_resistant) {
+    struct cache *c = cache_new(1 << 20);
+    for (int round = 0; round < 3; round++)
+        for (uint64_t i = 0; i < 300; i++)
+            if (!touch(c, 1, i)) load(c, 1, i, BLOCK);
+    for (uint64_t i = 0; i < 20000; i++)
+        load(c, 2, i, BLOCK);
+    unsigned left = 0;
+    for (uint64_t i = 0; i < 300; i++)
+        left += touch(c, 1, i);
+    ck_assert_uint_eq(left, 300);
+    cache_free(c);
+}
+END_TEST
+
+/* What is no longer asked for makes way for what is, in the end. */
+START_TEST(adapts) {
+    struct cache *c = cache_new(1 << 20);
+    struct rng rng = rng_of(harness_seed());
+    for (uint64_t set = 1; set <= 3; set++) {
+        for (int i = 0; i < 10000; i++) {
+            uint64_t offset = rng_below(&rng, 500);
+            if (!touch(c, set, offset)) load(c, set, offset, BLOCK);
+        }
+        unsigned left = 0;
+        for (uint64_t i = 0; i < 500; i++)
+            left += touch(c, set, i);
+        ck_assert_uint_gt(left, 450);
+    }
+    cache_free(c);
+}
+END_TEST
+
+START_TEST(pinned_blocks_stay) {
+    struct cache *c = cache_new(64 * 1024);
+    struct cache_block *pins[200];
+    for (uint64_t i = 0; i < 200; i++) {
+        load(c, 1, i, BLOCK);
+        pins[i] = cache_get(c, 1, i);
+        ck_assert_ptr_nonnull(pins[i]);
+    }
+    ck_assert_uint_gt(used(c), 200 * BLOCK); /* they count, and cannot go */
+    for (uint64_t i = 0; i < 200; i++) {
+        ck_assert(touch(c, 1, i));
+        cache_unpin(c, pins[i]);
+    }
+    load(c, 1, 1000, BLOCK);
+    ck_assert_uint_le(used(c), 64 * 1024);
+    cache_free(c);
+}
+END_TEST
+
+START_TEST(erased_while_pinned) {
+    uint64_t before = fault_alloc_live();
+    struct cache *c = cache_new(1 << 20);
+    load(c, 1, 7, BLOCK);
+    struct cache_block *b = cache_get(c, 1, 7);
+    cache_erase(c, 1);
+    ck_assert(!touch(c, 1, 7));
+    load(c, 1, 7, BLOCK); /* another one of the same place */
+    ck_assert_uint_eq(b->data[BLOCK - 1], 31 + 7);
+    cache_unpin(c, b);
+    ck_assert(touch(c, 1, 7));
+    cache_free(c);
+    ck_assert_uint_eq(fault_alloc_live(), before);
+}
+END_TEST
+
+START_TEST(no_memory) {
+    uint64_t before = fault_alloc_live();
+    for (uint64_t n = 1;; n++) {
+        fault_alloc_fail_at(n, n % 2);
+        struct cache *c = cache_new(8 << 20);
+        for (uint64_t i = 0; c && i < 3000; i++) {
+            struct cache_block *b = cache_new_block(c, 10);
+            if (!b) continue;
+            memset(cache_block_bytes(b), (int)(31 + i), 10);
+            cache_unpin(c, cache_publish(c, b, 1, i, true));
+            ck_assert(touch(c, 1, i));
+        }
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        ck_assert(c || hit);
+        cache_free(c);
+        ck_assert_uint_eq(fault_alloc_live(), before);
+        if (!hit) break;
+        if (n > 30) n += n / 2;
+    }
+}
+END_TEST
+
+static void *hammer(void *arg) {
+    struct cache *c = arg;
+    struct rng rng = rng_of((uint64_t)(uintptr_t)&rng);
+    for (int i = 0; i < 30000; i++) {
+        uint64_t id = 1 + rng_below(&rng, 3), offset = rng_below(&rng, 400);
+        struct cache_block *b = cache_get(c, id, offset);
+        if (!b) {
+            b = cache_new_block(c, BLOCK);
+            memset(cache_block_bytes(b), (int)(id * 31 + offset), BLOCK);
+            b = cache_publish(c, b, id, offset, rng_below(&rng, 4) != 0);
+        }
+        if (b->data[0] != (uint8_t)(id * 31 + offset)) abort();
+        if (i % 1000 == 0) cache_erase(c, id);
+        if (b->data[BLOCK - 1] != (uint8_t)(id * 31 + offset)) abort();
+        cache_unpin(c, b);
+    }
+    return NULL;
+}
+
+START_TEST(many_threads) {
+    uint64_t before = fault_alloc_live();
+    struct cache *c = cache_new(600 * 1024);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, hammer, c), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_le(used(c), 600 * 1024);
+    cache_free(c);
+    ck_assert_uint_eq(fault_alloc_live(), before);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("cache");
+    TCase *tcase = tcase_create("cache");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, finds_what_was_published);
+    tcase_add_test(tcase, the_faster_one_stays);
+    tcase_add_test(tcase, not_inserted);
+    tcase_add_loop_test(tcase, bounded, 0, 4);
+    tcase_add_test(tcase, scan_resistant);
+    tcase_add_test(tcase, adapts);
+    tcase_add_test(tcase, pinned_blocks_stay);
+    tcase_add_test(tcase, erased_while_pinned);
+    tcase_add_test(tcase, no_memory);
+    tcase_add_test(tcase, many_threads);
+    suite_add_tcase(suite, tcase);
+    return harness_run(suite);
+}
