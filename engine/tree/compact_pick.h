@@ -7,7 +7,7 @@
  * that the whole level has its turn. Inputs widen to whole files of the next level,
  * and the upper side widens again where that adds nothing below. A file with
  * nothing to merge with below, and not too much two levels below, just moves
- * (a trivial move). */
+ * (a trivial move), unless it has tombstones that a merge would drop. */
 #ifndef KEVO_TREE_COMPACT_PICK_H
 #define KEVO_TREE_COMPACT_PICK_H
 
@@ -32,7 +32,7 @@ struct compaction {
     struct table_file **inputs[2]; /* borrowed from the version */
     size_t input_count[2];
     uint64_t input_bytes;
-    bool trivial_move;
+    bool trivial_move;       /* all of inputs[0] change their level as they are */
     struct version *version; /* a reference */
 };
 

@@ -6,42 +6,15 @@
  * torn last record is the trace of a crash and is ignored (and overwritten by the
  * next append); any other damage is KEVO_CORRUPT. When the log has grown past
  * what its contents need it is written anew as MANIFEST.new, synced, renamed over
- * MANIFEST, and the directory synced. */
+ * MANIFEST, and the directory synced.
+ *
+ * After a record has been synced an end mark is written behind it, which the next
+ * record overwrites: it tells a last record that was damaged later from one that
+ * was never whole. Losing a mark loses only that. */
 #ifndef KEVO_TREE_MANIFEST_H
 #define KEVO_TREE_MANIFEST_H
 
-#include "engine/tree/version.h"
-
-struct edit_file {
-    unsigned level;
-    struct table_file *file; /* a reference of the edit's */
-};
-
-struct edit_delete {
-    unsigned level;
-    uint64_t number;
-};
-
-/* A change of the store, or a piece of its state. Fields that are not set (has_*
- * false) stay as they were. */
-struct version_edit {
-    struct edit_file *added;
-    size_t added_count, added_cap;
-    struct edit_delete *deleted;
-    size_t deleted_count, deleted_cap;
-    bool has_next_file, has_wal_floor, has_flushed, has_committed;
-    uint64_t next_file;           /* no file of this number or above was ever used */
-    uint64_t wal_floor;           /* log segments below this number are not needed */
-    struct kevo_commit flushed;   /* every batch up to this one is in tables */
-    struct kevo_commit committed; /* a batch known committed; sets virgin to false */
-};
-
-void edit_init(struct version_edit *e);
-void edit_release(struct version_edit *e);
-/* Takes a reference of its own on `file`. KEVO_NOMEM. */
-int edit_add_file(struct version_edit *e, unsigned level, struct table_file *file,
-                  struct kevo_err *err);
-int edit_delete_file(struct version_edit *e, unsigned level, uint64_t number, struct kevo_err *err);
+#include "engine/tree/edit.h"
 
 /* What a manifest says. */
 struct manifest_state {
@@ -65,9 +38,11 @@ int manifest_open(const struct table_home *home, unsigned file_mode, struct mani
                   struct manifest_state *state, struct kevo_err *err);
 
 /* Make an edit durable, then apply it to *state (state->version is replaced, the
- * old one unreferenced). After a failure nothing has changed in *state and the
- * manifest refuses further appends with KEVO_READONLY: what is on disk is not
- * known until it is opened again. One thread at a time. */
+ * old one unreferenced). After a failure nothing has changed in *state. KEVO_READONLY
+ * means that what is on disk is not known until it is opened again: the edit may be
+ * in force then, so what it needs must stay; all further appends are refused. After
+ * any other failure the edit is certainly not in the manifest, and an append may be
+ * tried again. One thread at a time. */
 int manifest_append(struct manifest *m, const struct version_edit *edit,
                     struct manifest_state *state, struct kevo_err *err);
 
