@@ -97,7 +97,8 @@ struct reader {
 };
 
 static inline struct reader reader_of(slice s) {
-    return (struct reader){s.data, s.data + s.len, false};
+    /* NULL + 0 is undefined in C. */
+    return (struct reader){s.data, s.len ? s.data + s.len : s.data, false};
 }
 
 static inline size_t reader_left(const struct reader *r) {

@@ -35,10 +35,10 @@ uint64_t rng_below(struct rng *r, uint64_t n); /* 0 <= x < n */
 extern struct kevo_err test_err;
 
 /* The engine's allocator, counted. Installed by harness_run for all tests. */
-void fault_alloc_fail_at(uint64_t n,
-                         bool for_good); /* the n-th request from now, 1-based; 0: off */
-bool fault_alloc_hit(void);              /* whether a request was refused */
-uint64_t fault_alloc_live(void);         /* blocks not freed */
+/* Fail the n-th request from now, 1-based, and all after it when `for_good`; 0: off. */
+void fault_alloc_fail_at(uint64_t n, bool for_good);
+bool fault_alloc_hit(void);      /* whether a request was refused; 0 above keeps the answer */
+uint64_t fault_alloc_live(void); /* blocks not freed */
 
 /* A new empty directory below $TMPDIR or /tmp, removed with all in it at exit of
  * the process that made it. */

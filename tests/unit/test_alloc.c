@@ -1,0 +1,144 @@
+#include "engine/base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/error.h"
+#include "tests/lib/harness.h"
+
+START_TEST(zeroed_and_never_null_for_nothing) {
+    void *p[] = {mem_alloc(0), mem_zalloc(0), mem_array(0, 8), mem_array(8, 0),
+                 mem_resize(NULL, 0)};
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_ptr_nonnull(p[i]);
+    ck_assert_uint_eq(fault_alloc_live(), 5);
+    for (size_t i = 0; i < 5; i++)
+        mem_free(p[i]);
+    mem_free(NULL);
+    static const uint8_t zeros[800];
+    uint8_t *z = mem_zalloc(800), *a = mem_array(100, 8);
+    ck_assert_mem_eq(z, zeros, 800);
+    ck_assert_mem_eq(a, zeros, 800);
+    mem_free(z);
+    mem_free(a);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+START_TEST(sizes_that_overflow) {
+    ck_assert_ptr_null(mem_array(SIZE_MAX / 2, 3));
+    ck_assert_ptr_null(mem_array(SIZE_MAX, SIZE_MAX));
+    void *array = NULL;
+    size_t cap = 0;
+    ck_assert(!mem_grow(&array, &cap, SIZE_MAX, 8));
+    ck_assert(!mem_grow(&array, &cap, SIZE_MAX / 8 + 1, 8));
+    ck_assert_ptr_null(array);
+    ck_assert_uint_eq(cap, 0);
+}
+END_TEST
+
+START_TEST(grow_keeps_contents) {
+    void *array = NULL;
+    size_t cap = 0;
+    unsigned moves = 0;
+    for (size_t i = 0; i < 100000; i++) {
+        size_t before = cap;
+        if (!mem_grow(&array, &cap, i + 1, sizeof i) || cap <= i) ck_abort();
+        ((size_t *)array)[i] = i;
+        moves += cap != before;
+    }
+    ck_assert_uint_lt(moves, 40);
+    for (size_t i = 0; i < 100000; i++)
+        if (((size_t *)array)[i] != i) ck_abort_msg("element %zu", i);
+    size_t before = cap;
+    fault_alloc_fail_at(1, false);
+    ck_assert(!mem_grow(&array, &cap, cap + 1, sizeof(size_t)));
+    ck_assert_uint_eq(cap, before);
+    ck_assert_uint_eq(((size_t *)array)[99999], 99999);
+    mem_free(array);
+}
+END_TEST
+
+START_TEST(strdup_copies) {
+    char text[] = "hello";
+    char *copy = mem_strdup(text);
+    text[0] = 'j';
+    ck_assert_str_eq(copy, "hello");
+    mem_free(copy);
+    fault_alloc_fail_at(1, false);
+    ck_assert_ptr_null(mem_strdup(text));
+}
+END_TEST
+
+START_TEST(faults_once_and_for_good) {
+    void *p[4] = {NULL};
+    fault_alloc_fail_at(2, false);
+    for (int i = 0; i < 4; i++)
+        p[i] = mem_alloc(8);
+    ck_assert(fault_alloc_hit());
+    ck_assert(p[0] && !p[1] && p[2] && p[3]);
+    fault_alloc_fail_at(2, true);
+    ck_assert(!fault_alloc_hit());
+    ck_assert(p[1] = mem_alloc(8));
+    ck_assert_ptr_null(mem_resize(p[0], 16));
+    ck_assert_ptr_null(mem_alloc(8));
+    fault_alloc_fail_at(0, false);
+    ck_assert(fault_alloc_hit());
+    ck_assert(p[0] = mem_resize(p[0], 16));
+    ck_assert_uint_eq(fault_alloc_live(), 4);
+    for (int i = 0; i < 4; i++)
+        mem_free(p[i]);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+START_TEST(allocator_can_be_replaced_and_given_back) {
+    kevo_set_allocator(NULL);
+    fault_alloc_fail_at(1, true);
+    void *p = mem_alloc(8);
+    ck_assert_ptr_nonnull(p); /* the C library's, not the counted one */
+    p = mem_resize(p, 100000);
+    ck_assert_ptr_nonnull(p);
+    mem_free(p);
+}
+END_TEST
+
+START_TEST(errors_carry_code_and_text) {
+    struct kevo_err err = {0};
+    ck_assert_int_eq(kevo_fail(&err, KEVO_CORRUPT, "%s: block %u", "f", 3u), KEVO_CORRUPT);
+    ck_assert_int_eq(err.rc, KEVO_CORRUPT);
+    ck_assert_str_eq(err.msg, "f: block 3");
+    ck_assert_int_eq(kevo_fail(NULL, KEVO_BUSY, "x"), KEVO_BUSY);
+    ck_assert_int_eq(kevo_nomem(&err), KEVO_NOMEM);
+    char lengthy[2000];
+    memset(lengthy, 'l', sizeof lengthy);
+    lengthy[sizeof lengthy - 1] = 0;
+    kevo_fail(&err, KEVO_IOERR, "%s", lengthy);
+    ck_assert_uint_eq(strlen(err.msg), sizeof err.msg - 1);
+}
+END_TEST
+
+START_TEST(every_code_has_a_name) {
+    for (int rc = KEVO_CANCELLED; rc <= KEVO_NOTFOUND; rc++) {
+        ck_assert_int_eq(strncmp(kevo_rc_name(rc), "KEVO_", 5), 0);
+        for (int other = KEVO_CANCELLED; other < rc; other++)
+            ck_assert_str_ne(kevo_rc_name(rc), kevo_rc_name(other));
+    }
+    ck_assert_str_eq(kevo_rc_name(-1000), "unknown code");
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("alloc");
+    TCase *t = tcase_create("alloc");
+    tcase_add_test(t, zeroed_and_never_null_for_nothing);
+    tcase_add_test(t, sizes_that_overflow);
+    tcase_add_test(t, grow_keeps_contents);
+    tcase_add_test(t, strdup_copies);
+    tcase_add_test(t, faults_once_and_for_good);
+    tcase_add_test(t, allocator_can_be_replaced_and_given_back);
+    tcase_add_test(t, errors_carry_code_and_text);
+    tcase_add_test(t, every_code_has_a_name);
+    suite_add_tcase(s, t);
+    return harness_run(s);
+}

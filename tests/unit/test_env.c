@@ -1,0 +1,749 @@
+/* The same suite over the operating system and over files in memory. */
+#include "engine/base/env.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "tests/lib/harness.h"
+
+enum { POSIX, MEMORY, KINDS };
+
+static struct env *env;
+static char dir[ENV_PATH_MAX];
+
+static void set_up(int kind) {
+    if (kind == POSIX) {
+        env = env_posix();
+        snprintf(dir, sizeof dir, "%s", scratch_dir());
+    } else {
+        env = env_memory_new();
+        ck_assert_ptr_nonnull(env);
+        snprintf(dir, sizeof dir, "/some");
+        ck_ok(env->make_dir(env, dir, 0755, &test_err));
+    }
+}
+
+static void tear_down(int kind) {
+    if (kind == MEMORY) env_memory_free(env);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static const char *at(const char *name) {
+    static char paths[4][ENV_PATH_MAX];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+    ck_ok(env_join(path, dir, name, &test_err));
+    return path;
+}
+
+static struct env_file *open_file(const char *name, unsigned flags) {
+    struct env_file *f;
+    ck_ok(env->open(env, at(name), flags, 0644, &f, &test_err));
+    return f;
+}
+
+static struct env_file *create_file(const char *name, const char *text) {
+    struct env_file *f = open_file(name, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE);
+    ck_ok(env->write(env, f, 0, text, strlen(text), &test_err));
+    return f;
+}
+
+static void make_file(const char *name, const char *text) {
+    env->close(env, create_file(name, text));
+}
+
+static void expect_bytes(struct env_file *f, uint64_t offset, const void *want, size_t len) {
+    char got_bytes[4096];
+    size_t got;
+    ck_assert_uint_lt(len, sizeof got_bytes);
+    ck_ok(env->read(env, f, offset, got_bytes, sizeof got_bytes, &got, &test_err));
+    ck_assert_uint_eq(got, len);
+    ck_assert_mem_eq(got_bytes, want, len);
+}
+
+static uint64_t size_of(struct env_file *f) {
+    uint64_t size;
+    ck_ok(env->size(env, f, &size, &test_err));
+    return size;
+}
+
+/* ---- open ---- */
+
+START_TEST(open_flags) {
+    static const struct {
+        bool exists;
+        unsigned flags;
+        int rc;
+        uint64_t size; /* afterwards */
+    } cases[] = {
+        {false, ENV_READ, KEVO_CANTOPEN, 0},
+        {false, ENV_READ | ENV_WRITE, KEVO_CANTOPEN, 0},
+        {false, ENV_WRITE | ENV_CREATE, 0, 0},
+        {false, ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE, 0, 0},
+        {true, ENV_READ, 0, 5},
+        {true, ENV_WRITE, 0, 5},
+        {true, ENV_READ | ENV_WRITE | ENV_CREATE, 0, 5},
+        {true, ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE, KEVO_CANTOPEN, 5},
+        {true, ENV_WRITE | ENV_TRUNCATE, 0, 0},
+    };
+    set_up(_i);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (cases[i].exists) make_file("f", "hello");
+        struct env_file *f = (struct env_file *)&test_err;
+        int rc = env->open(env, at("f"), cases[i].flags, 0644, &f, &test_err);
+        ck_assert_msg(rc == cases[i].rc, "case %zu: %d", i, rc);
+        if (rc == KEVO_OK)
+            ck_assert_uint_eq(size_of(f), cases[i].size);
+        else
+            ck_assert_ptr_null(f);
+        env->close(env, f);
+        if (env->unlink(env, at("f"), NULL) != KEVO_OK) ck_assert_int_eq(rc, KEVO_CANTOPEN);
+    }
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(messages_name_path_and_reason) {
+    set_up(_i);
+    struct env_file *f;
+    char want[ENV_PATH_MAX + 100];
+    ck_assert_int_eq(env->open(env, at("000012.sst"), ENV_READ, 0, &f, &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(test_err.rc, KEVO_CANTOPEN);
+    snprintf(want, sizeof want, "cannot open %s: No such file or directory", at("000012.sst"));
+    ck_assert_str_eq(test_err.msg, want);
+
+    ck_assert_int_eq(env->open(env, dir, ENV_READ, 0, &f, &test_err), KEVO_CANTOPEN);
+    snprintf(want, sizeof want, "cannot open %s: Is a directory", dir);
+    ck_assert_str_eq(test_err.msg, want);
+
+    make_file("f", "x");
+    ck_assert_int_eq(env->open(env, at("f/g"), ENV_READ, 0, &f, &test_err), KEVO_CANTOPEN);
+    snprintf(want, sizeof want, "cannot open %s: Not a directory", at("f/g"));
+    ck_assert_str_eq(test_err.msg, want);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(long_path_keeps_its_reason) {
+    set_up(_i);
+    char name[1500];
+    memset(name, 'n', sizeof name);
+    for (size_t i = 100; i < sizeof name; i += 100)
+        name[i] = '/';
+    name[sizeof name - 1] = 0;
+    struct env_file *f;
+    ck_assert_int_eq(env->open(env, at(name), ENV_READ, 0, &f, &test_err), KEVO_CANTOPEN);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, "nnn: No such file or directory"));
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(access_is_what_was_asked_for) {
+    set_up(_i);
+    make_file("f", "hello");
+    struct env_file *r = open_file("f", ENV_READ), *w = open_file("f", ENV_WRITE);
+    char c;
+    size_t got;
+    ck_assert_int_eq(env->write(env, r, 0, "x", 1, &test_err), KEVO_IOERR);
+    ck_assert_int_eq(env->read(env, w, 0, &c, 1, &got, &test_err), KEVO_IOERR);
+    ck_assert_uint_eq(got, 0);
+    env->close(env, r);
+    env->close(env, w);
+    tear_down(_i);
+}
+END_TEST
+
+/* ---- reading and writing ---- */
+
+START_TEST(read_and_write) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    expect_bytes(f, 0, "hello", 5);
+    expect_bytes(f, 3, "lo", 2);
+    expect_bytes(f, 5, "", 0);
+    expect_bytes(f, 500, "", 0);
+    ck_ok(env->write(env, f, 8, "you", 3, &test_err));
+    expect_bytes(f, 0, "hello\0\0\0you", 11);
+    ck_ok(env->write(env, f, 1, "EL", 2, &test_err));
+    ck_ok(env->write(env, f, 1000000, "", 0, &test_err));
+    ck_ok(env->sync(env, f, &test_err));
+    expect_bytes(f, 0, "hELlo\0\0\0you", 11);
+    env->close(env, f);
+    env->close(env, NULL);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(truncate_and_allocate) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    ck_ok(env->truncate(env, f, 2, &test_err));
+    expect_bytes(f, 0, "he", 2);
+    ck_ok(env->truncate(env, f, 6, &test_err));
+    expect_bytes(f, 0, "he\0\0\0\0", 6); /* what was cut off does not come back */
+    ck_ok(env->allocate(env, f, 9, &test_err));
+    expect_bytes(f, 0, "he\0\0\0\0\0\0\0", 9);
+    ck_ok(env->allocate(env, f, 3, &test_err)); /* never shrinks */
+    ck_ok(env->allocate(env, f, 0, &test_err));
+    ck_assert_uint_eq(size_of(f), 9);
+    ck_ok(env->write(env, f, 7, "x", 1, &test_err));
+    expect_bytes(f, 0, "he\0\0\0\0\0x\0", 9);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+/* Writes, truncations and reads at random against a plain array. */
+START_TEST(random_file_operations) {
+    enum { MOST = 3000 };
+    set_up(_i);
+    struct rng r = rng_of(harness_seed());
+    uint8_t model[MOST] = {0}, data[500];
+    uint64_t size = 0;
+    struct env_file *f = create_file("f", "");
+    for (int i = 0; i < 3000; i++) {
+        uint64_t offset = rng_below(&r, MOST - sizeof data);
+        size_t len = rng_below(&r, sizeof data);
+        switch (rng_below(&r, 8)) {
+        case 0:
+            ck_ok(env->truncate(env, f, offset, &test_err));
+            if (offset < size) memset(model + offset, 0, size - offset);
+            size = offset;
+            break;
+        case 1:
+            ck_ok(env->allocate(env, f, offset, &test_err));
+            if (offset > size) size = offset;
+            break;
+        case 2: {
+            const uint8_t *map;
+            ck_ok(env->map(env, f, size, &map, &test_err));
+            if (size) ck_assert_mem_eq(map, model, size);
+            env->unmap(env, map, size);
+            break;
+        }
+        default:
+            for (size_t j = 0; j < len; j++)
+                data[j] = (uint8_t)rng_next(&r);
+            ck_ok(env->write(env, f, offset, data, len, &test_err));
+            memcpy(model + offset, data, len);
+            if (len && offset + len > size) size = offset + len;
+        }
+        expect_bytes(f, 0, model, size);
+    }
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(growth_is_not_quadratic) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "");
+    char piece[64];
+    memset(piece, 'p', sizeof piece);
+    uint64_t begin = env->now_us(env);
+    for (uint64_t i = 0; i < 200000; i++)
+        ck_ok(env->write(env, f, i * sizeof piece, piece, sizeof piece, &test_err));
+    ck_assert_uint_lt(env->now_us(env) - begin, 20000000);
+    ck_assert_uint_eq(size_of(f), 200000 * sizeof piece);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+/* ---- maps ---- */
+
+START_TEST(map_outlives_close_and_unlink) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    const uint8_t *map;
+    ck_ok(env->map(env, f, 5, &map, &test_err));
+    env->close(env, f);
+    ck_ok(env->unlink(env, at("f"), &test_err));
+    env->advise(env, map, 5, true);
+    env->advise(env, map + 1, 3, false);
+    env->advise(env, map, 0, false);
+    ck_assert_mem_eq(map, "hello", 5);
+    env->unmap(env, map, 5);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(map_of_nothing) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "");
+    const uint8_t *map = (const uint8_t *)"";
+    ck_ok(env->map(env, f, 0, &map, &test_err));
+    ck_assert_ptr_null(map);
+    env->unmap(env, map, 0);
+    ck_assert_int_lt(env->map(env, f, 1, &map, &test_err), 0); /* longer than the file */
+    ck_assert_ptr_null(map);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(map_stays_while_the_file_grows) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    const uint8_t *map, *second;
+    ck_ok(env->map(env, f, 5, &map, &test_err));
+    char big[5000];
+    memset(big, 'b', sizeof big);
+    for (uint64_t i = 0; i < 100; i++)
+        ck_ok(env->write(env, f, 5 + i * sizeof big, big, sizeof big, &test_err));
+    ck_assert_mem_eq(map, "hello", 5);
+    ck_ok(env->map(env, f, size_of(f), &second, &test_err));
+    ck_assert_mem_eq(second, "hellobbb", 8);
+    env->unmap(env, map, 5);
+    env->unmap(env, second, 5 + 100 * sizeof big);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(map_of_reserved_space_reads_zeros) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    const uint8_t *map;
+    ck_ok(env->allocate(env, f, 100000, &test_err));
+    ck_ok(env->map(env, f, 100000, &map, &test_err));
+    ck_assert_mem_eq(map, "hello", 5);
+    for (size_t i = 5; i < 100000; i++)
+        ck_assert_uint_eq(map[i], 0);
+    env->unmap(env, map, 100000);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+/* ---- locks ---- */
+
+START_TEST(lock_is_exclusive) {
+    set_up(_i);
+    struct env_file *a = create_file("lock", ""), *b = open_file("lock", ENV_READ | ENV_WRITE);
+    ck_ok(env->lock(env, a, &test_err));
+    ck_ok(env->lock(env, a, &test_err));
+    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, at("lock")));
+    env->close(env, open_file("lock", ENV_READ)); /* POSIX locks would be lost here */
+    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+    env->close(env, a);
+    ck_ok(env->lock(env, b, &test_err));
+    env->close(env, b);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(forked_child_neither_keeps_nor_drops_the_lock) {
+    set_up(POSIX);
+    struct env_file *a = create_file("lock", "");
+    ck_ok(env->lock(env, a, &test_err));
+    int go[2];
+    ck_assert_int_eq(pipe(go), 0);
+    pid_t closer = fork();
+    if (closer == 0) {
+        env->close(env, a);
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(closer, &status, 0), closer);
+    struct env_file *b = open_file("lock", ENV_READ | ENV_WRITE);
+    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+
+    pid_t keeper = fork();
+    if (keeper == 0) {
+        char c;
+        close(go[1]);
+        _exit(read(go[0], &c, 1) == 0 ? 0 : 1);
+    }
+    close(go[0]);
+    env->close(env, a);
+    ck_ok(env->lock(env, b, &test_err));
+    close(go[1]);
+    ck_assert_int_eq(waitpid(keeper, &status, 0), keeper);
+    env->close(env, b);
+    tear_down(POSIX);
+}
+END_TEST
+
+/* ---- names ---- */
+
+struct seen {
+    char names[10][32];
+    size_t count, stop_at;
+};
+
+static int see(void *arg, const char *name) {
+    struct seen *s = arg;
+    snprintf(s->names[s->count++], sizeof s->names[0], "%s", name);
+    return s->count == s->stop_at ? 7 : 0;
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+START_TEST(list_names) {
+    set_up(_i);
+    struct seen s = {.count = 0};
+    ck_ok(env->list(env, dir, see, &s, &test_err));
+    ck_assert_uint_eq(s.count, 0);
+    make_file("b", "");
+    make_file("a", "");
+    make_file("ab", "");
+    ck_ok(env->make_dir(env, at("c"), 0755, &test_err));
+    ck_ok(env->list(env, dir, see, &s, &test_err));
+    ck_assert_uint_eq(s.count, 4);
+    qsort(s.names, s.count, sizeof s.names[0], by_text);
+    static const char *const want[] = {"a", "ab", "b", "c"};
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_str_eq(s.names[i], want[i]);
+
+    s = (struct seen){.stop_at = 2};
+    ck_assert_int_eq(env->list(env, dir, see, &s, &test_err), 7);
+    ck_assert_uint_eq(s.count, 2);
+    ck_assert_int_eq(env->list(env, at("none"), see, &s, &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->list(env, at("a"), see, &s, &test_err), KEVO_CANTOPEN);
+    tear_down(_i);
+}
+END_TEST
+
+static int remove_it(void *arg, const char *name) {
+    ++*(int *)arg;
+    return env->unlink(env, at(name), &test_err);
+}
+
+START_TEST(list_while_removing) {
+    set_up(_i);
+    char name[32];
+    for (int i = 0; i < 50; i++) {
+        snprintf(name, sizeof name, "%06d", i);
+        make_file(name, "x");
+    }
+    int removed = 0;
+    ck_ok(env->list(env, dir, remove_it, &removed, &test_err));
+    ck_assert_int_eq(removed, 50);
+    struct seen s = {.count = 0};
+    ck_ok(env->list(env, dir, see, &s, &test_err));
+    ck_assert_uint_eq(s.count, 0);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(directories) {
+    set_up(_i);
+    struct env_stat st;
+    ck_ok(env->make_dir(env, at("d"), 0750, &test_err));
+    ck_assert_int_eq(env->make_dir(env, at("d"), 0750, &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->make_dir(env, at("x/y"), 0750, &test_err), KEVO_CANTOPEN);
+    ck_ok(env->stat(env, at("d"), &st, &test_err));
+    ck_assert(st.is_dir);
+    ck_assert_uint_eq(st.mode, 0750);
+    make_file("d/f", "hello");
+    ck_ok(env->stat(env, at("d/f"), &st, &test_err));
+    ck_assert(!st.is_dir);
+    ck_assert_uint_eq(st.size_bytes, 5);
+    ck_assert_uint_eq(st.mode, 0644);
+    ck_ok(env->sync_dir(env, at("d"), &test_err));
+    ck_assert_int_eq(env->sync_dir(env, at("d/f"), &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->sync_dir(env, at("e"), &test_err), KEVO_CANTOPEN);
+    ck_assert_int_lt(env->remove_dir(env, at("d"), &test_err), 0); /* not empty */
+    ck_assert_int_lt(env->unlink(env, at("d"), &test_err), 0);
+    ck_assert_int_lt(env->remove_dir(env, at("d/f"), &test_err), 0);
+    ck_ok(env->unlink(env, at("d/f"), &test_err));
+    ck_ok(env->remove_dir(env, at("d"), &test_err));
+    ck_assert_int_eq(env->stat(env, at("d"), &st, &test_err), KEVO_NOTFOUND);
+    ck_assert_int_eq(env->stat(env, at("d/f"), &st, &test_err), KEVO_NOTFOUND);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(rename_replaces) {
+    set_up(_i);
+    make_file("new", "new");
+    struct env_file *old = create_file("name", "old");
+    ck_ok(env->rename(env, at("new"), at("name"), &test_err));
+    expect_bytes(old, 0, "old", 3); /* still there for who has it open */
+    env->close(env, old);
+    struct env_file *f = open_file("name", ENV_READ);
+    expect_bytes(f, 0, "new", 3);
+    env->close(env, f);
+    ck_ok(env->rename(env, at("name"), at("name"), &test_err));
+    ck_assert_int_eq(env->rename(env, at("new"), at("other"), &test_err), KEVO_CANTOPEN);
+    ck_ok(env->make_dir(env, at("d"), 0755, &test_err));
+    ck_ok(env->rename(env, at("name"), at("d/moved"), &test_err));
+    ck_assert_int_lt(env->rename(env, at("d/moved"), at("d"), &test_err), 0);
+    struct seen s = {.count = 0};
+    ck_ok(env->list(env, at("d"), see, &s, &test_err));
+    ck_assert_uint_eq(s.count, 1);
+    ck_assert_str_eq(s.names[0], "moved");
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(unlinked_file_lives_while_open) {
+    set_up(_i);
+    struct env_file *f = create_file("f", "hello");
+    ck_ok(env->unlink(env, at("f"), &test_err));
+    ck_assert_int_eq(env->unlink(env, at("f"), &test_err), KEVO_CANTOPEN);
+    make_file("f", "other");
+    ck_ok(env->write(env, f, 5, "!", 1, &test_err));
+    expect_bytes(f, 0, "hello!", 6);
+    env->close(env, f);
+    f = open_file("f", ENV_READ);
+    expect_bytes(f, 0, "other", 5);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(join_paths) {
+    char path[ENV_PATH_MAX], name[ENV_PATH_MAX];
+    ck_ok(env_join(path, "/a", "b", &test_err));
+    ck_assert_str_eq(path, "/a/b");
+    memset(name, 'n', sizeof name);
+    name[ENV_PATH_MAX - 4] = 0;
+    ck_ok(env_join(path, "/a", name, &test_err));
+    ck_assert_uint_eq(strlen(path), ENV_PATH_MAX - 1);
+    name[ENV_PATH_MAX - 4] = 'n';
+    name[ENV_PATH_MAX - 3] = 0;
+    ck_assert_int_eq(env_join(path, "/a", name, &test_err), KEVO_CANTOPEN);
+    ck_assert_str_eq(path, "");
+}
+END_TEST
+
+/* ---- hostile names, standard streams ---- */
+
+START_TEST(refuses_links_and_fifos) {
+    set_up(POSIX);
+    struct env_file *f;
+    struct env_stat st;
+    make_file("target", "x");
+    ck_assert_int_eq(symlink("target", at("link")), 0);
+    ck_assert_int_eq(symlink("nothing", at("dangling")), 0);
+    ck_assert_int_eq(mkfifo(at("fifo"), 0644), 0);
+    unsigned rw = ENV_READ | ENV_WRITE;
+    ck_assert_int_eq(env->open(env, at("link"), rw, 0, &f, &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->open(env, at("dangling"), rw | ENV_CREATE, 0644, &f, &test_err),
+                     KEVO_CANTOPEN);
+    ck_assert_int_eq(env->stat(env, at("nothing"), &st, &test_err), KEVO_NOTFOUND);
+    ck_assert_int_eq(env->open(env, at("fifo"), ENV_READ, 0, &f, &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->open(env, at("fifo"), rw, 0, &f, &test_err), KEVO_CANTOPEN);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, "not a regular file"));
+    tear_down(POSIX);
+}
+END_TEST
+
+START_TEST(closed_standard_streams_are_not_taken) {
+    set_up(POSIX);
+    int kept = dup(STDERR_FILENO);
+    close(STDERR_FILENO);
+    struct env_file *f = create_file("f", "hello");
+    fprintf(stderr, "this must not reach the file\n");
+    dup2(kept, STDERR_FILENO);
+    expect_bytes(f, 0, "hello", 5);
+    env->close(env, f);
+    tear_down(POSIX);
+}
+END_TEST
+
+START_TEST(codes_of_system_errors) {
+    static const struct {
+        int error, of_path, of_file;
+    } cases[] = {
+        {ENOENT, KEVO_CANTOPEN, KEVO_IOERR}, {EACCES, KEVO_CANTOPEN, KEVO_IOERR},
+        {EPERM, KEVO_CANTOPEN, KEVO_IOERR},  {ENOTDIR, KEVO_CANTOPEN, KEVO_IOERR},
+        {ELOOP, KEVO_CANTOPEN, KEVO_IOERR},  {EROFS, KEVO_CANTOPEN, KEVO_IOERR},
+        {EISDIR, KEVO_CANTOPEN, KEVO_IOERR}, {ENOSPC, KEVO_FULL, KEVO_FULL},
+        {EDQUOT, KEVO_FULL, KEVO_FULL},      {ENOMEM, KEVO_NOMEM, KEVO_NOMEM},
+        {EIO, KEVO_IOERR, KEVO_IOERR},       {EMFILE, KEVO_IOERR, KEVO_IOERR},
+    };
+    ck_assert_int_eq(env_fail_path(&test_err, "open", "/a/b", cases[_i].error), cases[_i].of_path);
+    ck_assert_int_eq(test_err.rc, cases[_i].of_path);
+    ck_assert_int_eq(env_fail_file(&test_err, "read", "/a/b", cases[_i].error), cases[_i].of_file);
+    ck_assert_int_eq(test_err.rc, cases[_i].of_file);
+    ck_assert_int_eq(strncmp(test_err.msg, "cannot read /a/b: ", 18), 0);
+}
+END_TEST
+
+/* ---- clock, randomness, threads ---- */
+
+START_TEST(clock_and_randomness) {
+    set_up(_i);
+    uint64_t begin = env->now_us(env);
+    env->sleep_us(env, 20000);
+    ck_assert_uint_ge(env->now_us(env) - begin, 20000);
+    uint8_t a[1000] = {0}, b[1000] = {0};
+    ck_ok(env->random(env, a, sizeof a, &test_err));
+    ck_ok(env->random(env, b, sizeof b, &test_err));
+    ck_assert_mem_ne(a, b, sizeof a);
+    ck_assert_uint_eq(env->process_id(env), (unsigned)getpid());
+    tear_down(_i);
+}
+END_TEST
+
+static atomic_bool signal_blocked;
+
+static void look_at_signals(void *arg) {
+    sigset_t now;
+    pthread_sigmask(SIG_SETMASK, NULL, &now);
+    *(atomic_bool *)arg = sigismember(&now, SIGINT) && sigismember(&now, SIGALRM) &&
+                          sigismember(&now, SIGTERM) && !sigismember(&now, SIGSEGV);
+}
+
+START_TEST(threads_run_without_signals) {
+    set_up(_i);
+    struct env_thread *t;
+    ck_ok(env->thread_start(env, look_at_signals, &signal_blocked, &t, &test_err));
+    env->thread_join(env, t);
+    ck_assert(signal_blocked);
+    sigset_t now;
+    pthread_sigmask(SIG_SETMASK, NULL, &now);
+    ck_assert(!sigismember(&now, SIGINT));
+    tear_down(_i);
+}
+END_TEST
+
+static _Atomic int worker_count;
+
+static void work_on_files(void *arg) {
+    (void)arg;
+    char name[32], path[ENV_PATH_MAX];
+    snprintf(name, sizeof name, "worker%d", atomic_fetch_add(&worker_count, 1));
+    env_join(path, dir, name, NULL);
+    for (int i = 0; i < 200; i++) {
+        struct env_file *f = NULL;
+        const uint8_t *map = NULL;
+        unsigned flags = ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE;
+        if (env->open(env, path, flags, 0644, &f, NULL) < 0) abort();
+        for (uint64_t j = 0; j < 20; j++)
+            if (env->write(env, f, j * 100, name, sizeof name, NULL) < 0) abort();
+        if (env->map(env, f, 1900 + sizeof name, &map, NULL) < 0) abort();
+        env->close(env, f);
+        if (env->unlink(env, path, NULL) < 0) abort();
+        if (memcmp(map + 1900, name, sizeof name) != 0) abort();
+        env->unmap(env, map, 1900 + sizeof name);
+    }
+}
+
+START_TEST(threads_share_an_env) {
+    set_up(_i);
+    struct env_thread *t[4];
+    for (int i = 0; i < 4; i++)
+        ck_ok(env->thread_start(env, work_on_files, NULL, &t[i], &test_err));
+    for (int i = 0; i < 4; i++)
+        env->thread_join(env, t[i]);
+    tear_down(_i);
+}
+END_TEST
+
+/* ---- memory that runs out ---- */
+
+static void nothing(void *arg) {
+    (void)arg;
+}
+
+static int do_everything(struct env *e) {
+    struct env_file *f = NULL;
+    struct env_thread *t = NULL;
+    const uint8_t *map = NULL;
+    char base[ENV_PATH_MAX], a[ENV_PATH_MAX], b[ENV_PATH_MAX];
+    struct seen s = {.count = 0};
+    env_join(base, dir, "base", NULL);
+    env_join(a, base, "a", NULL);
+    env_join(b, base, "b", NULL);
+    unsigned flags = ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE;
+    int rc = e->make_dir(e, base, 0755, &test_err);
+    if (rc == KEVO_OK) rc = e->open(e, a, flags, 0644, &f, &test_err);
+    if (rc == KEVO_OK) rc = e->write(e, f, 10, "hello", 5, &test_err);
+    if (rc == KEVO_OK) rc = e->map(e, f, 15, &map, &test_err);
+    if (rc == KEVO_OK) rc = e->write(e, f, 10000, "hello", 5, &test_err);
+    if (rc == KEVO_OK) rc = e->rename(e, a, b, &test_err);
+    if (rc == KEVO_OK) rc = e->list(e, base, see, &s, &test_err);
+    if (rc == KEVO_OK) rc = e->thread_start(e, nothing, NULL, &t, &test_err);
+    if (t) e->thread_join(e, t);
+    e->unmap(e, map, 15);
+    e->close(e, f);
+    fault_alloc_fail_at(0, false);
+    e->unlink(e, a, NULL);
+    e->unlink(e, b, NULL);
+    e->remove_dir(e, base, NULL);
+    return rc;
+}
+
+START_TEST(every_allocation_fails) {
+    for (int for_good = 0; for_good < 2; for_good++) {
+        for (uint64_t n = 1;; n++) {
+            set_up(_i);
+            fault_alloc_fail_at(n, for_good);
+            int rc = do_everything(env);
+            bool hit = fault_alloc_hit();
+            fault_alloc_fail_at(0, false);
+            /* A map in memory does without giving the slack back. */
+            if (!hit || rc != KEVO_OK || _i != MEMORY)
+                ck_assert_int_eq(rc, hit ? KEVO_NOMEM : KEVO_OK);
+            tear_down(_i);
+            if (!hit) break;
+        }
+    }
+}
+END_TEST
+
+START_TEST(no_memory_for_an_env) {
+    fault_alloc_fail_at(1, false);
+    ck_assert_ptr_null(env_memory_new());
+    env_memory_free(NULL);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("env");
+    TCase *both = tcase_create("both");
+    const TTest *const tests[] = {
+        open_flags,
+        messages_name_path_and_reason,
+        long_path_keeps_its_reason,
+        access_is_what_was_asked_for,
+        read_and_write,
+        truncate_and_allocate,
+        random_file_operations,
+        growth_is_not_quadratic,
+        map_outlives_close_and_unlink,
+        map_of_nothing,
+        map_stays_while_the_file_grows,
+        map_of_reserved_space_reads_zeros,
+        lock_is_exclusive,
+        list_names,
+        list_while_removing,
+        directories,
+        rename_replaces,
+        unlinked_file_lives_while_open,
+        clock_and_randomness,
+        threads_run_without_signals,
+        threads_share_an_env,
+        every_allocation_fails,
+    };
+    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
+        tcase_add_loop_test(both, tests[i], 0, KINDS);
+    suite_add_tcase(s, both);
+
+    TCase *one = tcase_create("one");
+    tcase_add_test(one, join_paths);
+    tcase_add_test(one, forked_child_neither_keeps_nor_drops_the_lock);
+    tcase_add_test(one, refuses_links_and_fifos);
+    tcase_add_test(one, closed_standard_streams_are_not_taken);
+    tcase_add_loop_test(one, codes_of_system_errors, 0, 12);
+    tcase_add_test(one, no_memory_for_an_env);
+    suite_add_tcase(s, one);
+    return harness_run(s);
+}
