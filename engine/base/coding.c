@@ -74,7 +74,7 @@ uint32_t read_varint32(struct reader *r) {
 slice read_bytes(struct reader *r, size_t len) {
     if (!want(r, len)) return slice_of(NULL, 0);
     slice s = slice_of(r->p, len);
-    r->p += len;
+    if (len) r->p += len; /* NULL + 0 is undefined in C */
     return s;
 }
 
