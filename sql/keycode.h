@@ -52,6 +52,13 @@ int keycode_rest(const struct schema *s, slice key, unsigned n, slice *rest, str
 
 /* ---- bounds ------------------------------------------------------------- */
 
+/* Whether the n-th key column is the last one, TEXT or BLOB, ASC: its bytes stand as they
+ * are up to the key's end, and longer values begin with shorter ones. */
+static inline bool keycode_is_verbatim(const struct schema *s, unsigned n) {
+    const struct key_column *k = &s->key[n];
+    return n + 1 == s->key_count && !k->desc && (k->type == COLUMN_TEXT || k->type == COLUMN_BLOB);
+}
+
 /* Append the encoding of a value of the n-th key column, which is of its type. */
 int keycode_append(const struct schema *s, unsigned n, const struct value *v, struct buf *key,
                    struct kevo_err *err);

@@ -9,18 +9,18 @@
  * it, affinities included, and may include more: SQLite tests each row again
  * (omit stays off, but for OFFSET). They include nothing more except where a TEXT
  * column meets
- *   - a number that is not bare (below): `textcol = intcol` of a join compares
- *     numbers, `textcol = 5` text, and nothing tells the two apart. Equality then
- *     visits all texts that could look like a number (from "\t" to ":").
- *   - a text that is neither bare nor known when planning, as an upper bound: its
- *     column may have numeric affinity (DATE), and then keys that look like numbers
- *     are below every text.
+ *   - a number: `textcol = intcol` of a join compares numbers, `textcol = 5` text, and
+ *     nothing tells the two apart. Equality then visits all texts that could look like
+ *     a number (from "\t" to ":").
+ *   - as an upper bound, a text that is neither bare nor known when planning: its column
+ *     may have numeric affinity (DATE), and then keys that look like numbers are below
+ *     every text.
  *
  * Arguments. A plan has arguments 0 .. plan_arg_count() - 1, xFilter's argv: those of
  * the equality columns in key order, then the lower and the upper bound, then LIMIT
- * and OFFSET. An argument is bare when sqlite3_value_frombind() is true: then it has
- * no affinity, and the comparison takes the column's. plan_convert() says what the
- * caller must have SQLite do with it before it is used.
+ * and OFFSET. An argument is bare when sqlite3_value_frombind() is true: if it is text,
+ * then it has no affinity of its own. plan_convert() says what the caller must have
+ * SQLite do with an argument before it is used.
  *
  * Using it in xFilter:
  *   plan = plan_of_index(idxNum);
@@ -133,10 +133,9 @@ struct plan_arg {
 
 enum plan_convert {
     PLAN_KEEP,
-    PLAN_TO_NUMBER, /* apply numeric affinity: sqlite3_value_numeric_type() */
-    PLAN_TO_TEXT    /* sqlite3_value_text() */
+    PLAN_TO_NUMBER /* apply numeric affinity: sqlite3_value_numeric_type(), on a
+                      sqlite3_value_dup() since it changes the value in place */
 };
-/* Both change the sqlite3_value in place: work on a sqlite3_value_dup(). */
 
 static inline unsigned plan_bound_count(const struct plan *p) {
     return (p->lower != PLAN_NO_BOUND) + (p->upper != PLAN_NO_BOUND);

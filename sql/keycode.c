@@ -1,0 +1,356 @@
+#include "sql/keycode.h"
+
+#include "engine/base/error.h"
+
+/* ---- the table's id ------------------------------------------------------------ */
+
+enum { TABLE_ONE_BYTE = 248 }; /* ids below this are one byte */
+
+size_t keycode_table_bytes(uint8_t *p, uint32_t table_id) {
+    if (table_id < TABLE_ONE_BYTE) {
+        p[0] = (uint8_t)table_id;
+        return 1;
+    }
+    uint32_t rest = table_id - TABLE_ONE_BYTE;
+    unsigned n = rest < 1u << 8 ? 1 : rest < 1u << 16 ? 2 : rest < 1u << 24 ? 3 : 4;
+    p[0] = (uint8_t)(TABLE_ONE_BYTE - 1 + n);
+    for (unsigned i = 0; i < n; i++)
+        p[1 + i] = (uint8_t)(rest >> 8 * (n - 1 - i));
+    return 1 + n;
+}
+
+int keycode_split(slice key, uint32_t *table_id, slice *rest, struct kevo_err *err) {
+    if (key.len == 0) return kevo_fail(err, KEVO_CORRUPT, "an empty key in a table of rows");
+    unsigned n = key.data[0] < TABLE_ONE_BYTE ? 0 : key.data[0] - TABLE_ONE_BYTE + 1;
+    if (n == 0) {
+        *table_id = key.data[0];
+        *rest = slice_of(key.data + 1, key.len - 1);
+        return 0;
+    }
+    uint64_t id = 0;
+    if (n > 4 || key.len < 1 + n)
+        return kevo_fail(err, KEVO_CORRUPT, "a key with a bad table id (first byte %u)",
+                         key.data[0]);
+    for (unsigned i = 1; i <= n; i++)
+        id = id << 8 | key.data[i];
+    if ((n > 1 && id >> 8 * (n - 1) == 0) || id + TABLE_ONE_BYTE > UINT32_MAX)
+        return kevo_fail(err, KEVO_CORRUPT, "a key with a bad table id");
+    *table_id = (uint32_t)id + TABLE_ONE_BYTE;
+    *rest = slice_of(key.data + 1 + n, key.len - 1 - n);
+    return 0;
+}
+
+/* ---- integers --------------------------------------------------------------------- */
+
+/* Of non-negative numbers the first byte tells the length, and holds the high bits
+ * of the short ones; each length begins where the shorter one ends. A negative number
+ * is the complement of the bytes of -1 - i. */
+enum {
+    TAG_1 = 0x80, /* 0x80..0xbf: 64 numbers */
+    TAG_2 = 0xc0, /* 0xc0..0xdf: 2^13 */
+    TAG_3 = 0xe0, /* 0xe0..0xef: 2^20 */
+    TAG_4 = 0xf0, /* 0xf0..0xf7: 2^27 */
+    TAG_5 = 0xf8, /* 0xf8..0xfc: 4 to 8 bytes follow, the number itself */
+    TAG_END = 0xfd,
+    BASE_2 = 64,
+    BASE_3 = BASE_2 + (1 << 13),
+    BASE_4 = BASE_3 + (1 << 20),
+    BASE_5 = BASE_4 + (1 << 27)
+};
+
+static size_t put_big_endian(uint8_t *p, uint64_t u, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(u >> 8 * (bytes - 1 - i));
+    return bytes;
+}
+
+/* `flip` is 0xff for a DESC column. */
+static size_t put_integer(uint8_t *p, int64_t i, uint8_t flip) {
+    uint64_t u = i < 0 ? ~(uint64_t)i : (uint64_t)i;
+    size_t n;
+    if (i < 0) flip = (uint8_t)~flip;
+    if (u < BASE_2) {
+        p[0] = (uint8_t)((TAG_1 + u) ^ flip);
+        return 1;
+    }
+    if (u < BASE_3) {
+        n = put_big_endian(p, (uint64_t)TAG_2 << 8 | (u - BASE_2), 2);
+    } else if (u < BASE_4) {
+        n = put_big_endian(p, (uint64_t)TAG_3 << 16 | (u - BASE_3), 3);
+    } else if (u < BASE_5) {
+        n = put_big_endian(p, (uint64_t)TAG_4 << 24 | (u - BASE_4), 4);
+    } else {
+        unsigned bytes = (64 - (unsigned)__builtin_clzll(u) + 7) / 8;
+        p[0] = (uint8_t)(TAG_5 + bytes - 4);
+        n = 1 + put_big_endian(p + 1, u, bytes);
+    }
+    if (flip)
+        for (size_t k = 0; k < n; k++)
+            p[k] ^= flip;
+    return n;
+}
+
+/* The encoded length by the first byte, with the flips undone; 0: no such byte. */
+static size_t integer_bytes(uint8_t tag) {
+    if (tag < TAG_2) return 1;
+    if (tag < TAG_3) return 2;
+    if (tag < TAG_4) return 3;
+    if (tag < TAG_5) return 4;
+    return tag < TAG_END ? (size_t)(tag - TAG_5 + 5) : 0;
+}
+
+/* The number in [p, end), which is `*used` bytes long; false: not one of ours. */
+static bool get_integer(const uint8_t *p, const uint8_t *end, uint8_t flip, int64_t *i,
+                        size_t *used) {
+    if (p == end) return false;
+    bool negative = ((*p ^ flip) & 0x80) == 0;
+    if (negative) flip = (uint8_t)~flip;
+    size_t n = integer_bytes(*p ^ flip);
+    if (n == 0 || (size_t)(end - p) < n) return false;
+    uint64_t u = *p ^ flip;
+    if (n > 4) u = 0;
+    for (size_t k = 1; k < n; k++)
+        u = u << 8 | (uint8_t)(p[k] ^ flip);
+    switch (n) {
+    case 1: u -= TAG_1; break;
+    case 2: u = u - (TAG_2 << 8) + BASE_2; break;
+    case 3: u = u - (TAG_3 << 16) + BASE_3; break;
+    case 4: u = u - ((uint64_t)TAG_4 << 24) + BASE_4; break;
+    default:
+        if (u > INT64_MAX || u < BASE_5 || (n > 5 && u >> 8 * (n - 2) == 0)) return false;
+    }
+    *i = negative ? (int64_t)~u : (int64_t)u;
+    *used = n;
+    return true;
+}
+
+/* ---- reals -------------------------------------------------------------------------- */
+
+static size_t put_real(uint8_t *p, double r, uint8_t flip) {
+    uint64_t u;
+    r += 0.0; /* -0.0 is 0.0 */
+    memcpy(&u, &r, 8);
+    u = u >> 63 ? ~u : u | 1ull << 63;
+    return put_big_endian(p, flip ? ~u : u, 8);
+}
+
+static bool get_real(const uint8_t *p, uint8_t flip, double *r) {
+    uint64_t u = 0;
+    for (unsigned i = 0; i < 8; i++)
+        u = u << 8 | (uint8_t)(p[i] ^ flip);
+    u = u >> 63 ? u & ~(1ull << 63) : ~u;
+    memcpy(r, &u, 8);
+    return *r == *r && u != 1ull << 63; /* no NaN, no -0.0 */
+}
+
+/* ---- text and blobs ------------------------------------------------------------------- */
+
+/* Bytes 0 and 1 are written as 1, 1 and 1, 2; then 0 ends it. */
+enum { ESCAPE = 1, TERMINATOR = 0 };
+
+/* p has room for 2 * len + 1 bytes. */
+static size_t put_bytes(uint8_t *p, slice bytes, uint8_t flip) {
+    uint8_t *start = p;
+    for (size_t i = 0; i < bytes.len; i++) {
+        uint8_t c = bytes.data[i];
+        if (c <= ESCAPE) {
+            *p++ = ESCAPE ^ flip;
+            c++;
+        }
+        *p++ = c ^ flip;
+    }
+    *p++ = TERMINATOR ^ flip;
+    return (size_t)(p - start);
+}
+
+/* Where the text that begins at p ends, without its terminator; NULL if nowhere. */
+static const uint8_t *find_end(const uint8_t *p, const uint8_t *end, uint8_t flip) {
+    return p == end ? NULL : memchr(p, TERMINATOR ^ flip, (size_t)(end - p));
+}
+
+/* Append the bytes that [p, end) stands for to *out, which has room for them. */
+static bool get_bytes(const uint8_t *p, const uint8_t *end, uint8_t flip, struct buf *out) {
+    while (p < end) {
+        uint8_t c = *p++ ^ flip;
+        if (c == ESCAPE) {
+            if (p == end) return false;
+            c = (uint8_t)((*p++ ^ flip) - 1);
+            if (c > ESCAPE) return false;
+        }
+        out->data[out->len++] = c;
+    }
+    return true;
+}
+
+/* ---- columns ------------------------------------------------------------------------------ */
+
+int keycode_append(const struct schema *s, unsigned n, const struct value *v, struct buf *key,
+                   struct kevo_err *err) {
+    const struct key_column *k = &s->key[n];
+    uint8_t flip = k->desc ? 0xff : 0;
+    if (k->type == COLUMN_INTEGER || k->type == COLUMN_REAL) {
+        if (!buf_reserve(key, KEYCODE_MAX_INTEGER_BYTES)) return kevo_nomem(err);
+        uint8_t *p = key->data + key->len;
+        key->len += k->type == COLUMN_INTEGER ? put_integer(p, v->integer, flip)
+                                              : put_real(p, v->real, flip);
+        return 0;
+    }
+    if (keycode_is_verbatim(s, n))
+        return buf_append(key, v->bytes.data, v->bytes.len) ? 0 : kevo_nomem(err);
+    if (v->bytes.len > SIZE_MAX / 4 || !buf_reserve(key, 2 * v->bytes.len + 1))
+        return kevo_nomem(err);
+    key->len += put_bytes(key->data + key->len, v->bytes, flip);
+    return 0;
+}
+
+static int fail_too_big(const struct schema *s, size_t bytes, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_TOOBIG, "key of table %s is too big: %zu bytes, the limit is %u",
+                     s->table, bytes, KEVO_MAX_KEY_BYTES);
+}
+
+int keycode_encode(const struct schema *s, uint32_t table_id, const struct value *values,
+                   struct buf *key, struct kevo_err *err) {
+    buf_reset(key);
+    if (!buf_reserve(key, KEYCODE_MAX_TABLE_BYTES)) return kevo_nomem(err);
+    key->len = keycode_table_bytes(key->data, table_id);
+    for (unsigned n = 0; n < s->key_count; n++) {
+        const struct value *v = &values[s->key[n].column];
+        if (v->type >= VALUE_TEXT && v->bytes.len > KEVO_MAX_KEY_BYTES)
+            return fail_too_big(s, key->len + v->bytes.len, err);
+        int rc = keycode_append(s, n, v, key, err);
+        if (rc) return rc;
+    }
+    return key->len > KEVO_MAX_KEY_BYTES ? fail_too_big(s, key->len, err) : 0;
+}
+
+size_t keycode_rowid_key(uint32_t table_id, int64_t rowid, uint8_t *p) {
+    size_t n = keycode_table_bytes(p, table_id);
+    return n + put_integer(p + n, rowid, 0);
+}
+
+/* ---- decoding ------------------------------------------------------------------------------- */
+
+static int fail_column(const struct schema *s, unsigned n, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_CORRUPT, "table %s: a key does not decode in key column %u",
+                     s->table, n);
+}
+
+int keycode_rowid(slice key, int64_t *rowid, struct kevo_err *err) {
+    uint32_t table_id;
+    size_t used;
+    int rc = keycode_split(key, &table_id, &key, err);
+    if (rc) return rc;
+    if (!get_integer(key.data, key.data + key.len, 0, rowid, &used) || used != key.len)
+        return kevo_fail(err, KEVO_CORRUPT, "a rowid key of %zu bytes does not decode", key.len);
+    return 0;
+}
+
+/* The end of the n-th column, which begins at p; NULL: not one of ours. */
+static const uint8_t *skip_column(const struct schema *s, unsigned n, const uint8_t *p,
+                                  const uint8_t *end) {
+    const struct key_column *k = &s->key[n];
+    uint8_t flip = k->desc ? 0xff : 0;
+    size_t used = 8;
+    int64_t i;
+    if (keycode_is_verbatim(s, n)) return end;
+    switch (k->type) {
+    case COLUMN_INTEGER: return get_integer(p, end, flip, &i, &used) ? p + used : NULL;
+    case COLUMN_REAL: return end - p >= 8 ? p + 8 : NULL;
+    default: p = find_end(p, end, flip); return p ? p + 1 : NULL;
+    }
+}
+
+/* Decode text from [p, end); *out has room if it is to be unescaped. */
+static bool decode_bytes(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
+                         struct buf *out, struct value *v) {
+    uint8_t flip = s->key[n].desc ? 0xff : 0;
+    v->type = s->key[n].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
+    size_t len = (size_t)(end - p);
+    if (keycode_is_verbatim(s, n)) {
+        v->bytes = slice_of(p, len);
+        return true;
+    }
+    len--; /* the terminator */
+    if (!flip && (len == 0 || !memchr(p, ESCAPE, len))) {
+        v->bytes = slice_of(p, len);
+        return true;
+    }
+    size_t start = out->len;
+    if (!get_bytes(p, p + len, flip, out)) return false;
+    v->bytes = slice_of(out->data + start, out->len - start);
+    return true;
+}
+
+/* Decode the column in [p, end), which skip_column() has found. */
+static bool decode_column(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
+                          struct buf *out, struct value *v) {
+    uint8_t flip = s->key[n].desc ? 0xff : 0;
+    size_t used;
+    switch (s->key[n].type) {
+    case COLUMN_INTEGER:
+        v->type = VALUE_INTEGER;
+        return get_integer(p, end, flip, &v->integer, &used);
+    case COLUMN_REAL: v->type = VALUE_REAL; return get_real(p, flip, &v->real);
+    default: return decode_bytes(s, n, p, end, out, v);
+    }
+}
+
+/* Decode columns [from, to) into values[], by key column if `one`, else by column of the
+ * schema. */
+static int decode(const struct schema *s, slice key, unsigned from, unsigned to,
+                  struct value *values, bool one, struct buf *scratch, struct kevo_err *err) {
+    uint32_t table_id;
+    int rc = keycode_split(key, &table_id, &key, err);
+    if (rc) return rc;
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
+    const uint8_t *p = key.data, *end = p + key.len;
+    for (unsigned n = 0; n < to; n++) {
+        const uint8_t *next = skip_column(s, n, p, end);
+        if (!next) return fail_column(s, n, err);
+        struct value *v = one ? values : &values[s->key[n].column];
+        if (n >= from && !decode_column(s, n, p, next, scratch, v)) return fail_column(s, n, err);
+        p = next;
+    }
+    return to == s->key_count && p != end ? fail_column(s, to, err) : 0;
+}
+
+int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
+                   struct buf *scratch, struct kevo_err *err) {
+    return decode(s, key, n, n + 1, v, true, scratch, err);
+}
+
+int keycode_decode(const struct schema *s, slice key, struct value *values, struct buf *scratch,
+                   struct kevo_err *err) {
+    return decode(s, key, 0, s->key_count, values, false, scratch, err);
+}
+
+int keycode_rest(const struct schema *s, slice key, unsigned n, slice *rest, struct kevo_err *err) {
+    uint32_t table_id;
+    int rc = keycode_split(key, &table_id, &key, err);
+    if (rc) return rc;
+    const uint8_t *p = key.data, *end = p + key.len;
+    for (unsigned i = 0; i < n; i++) {
+        p = skip_column(s, i, p, end);
+        if (!p) return fail_column(s, i, err);
+    }
+    *rest = slice_of(p, (size_t)(end - p));
+    return 0;
+}
+
+/* ---- bounds ------------------------------------------------------------------------------------ */
+
+void keycode_successor(struct buf *key) {
+    while (key->len && key->data[key->len - 1] == 0xff)
+        key->len--;
+    if (key->len) key->data[key->len - 1]++;
+}
+
+int keycode_table_range(uint32_t table_id, struct buf *lower, struct buf *upper,
+                        struct kevo_err *err) {
+    uint8_t p[KEYCODE_MAX_TABLE_BYTES];
+    slice prefix = slice_of(p, keycode_table_bytes(p, table_id));
+    if (!buf_set(lower, prefix) || !buf_set(upper, prefix)) return kevo_nomem(err);
+    keycode_successor(upper);
+    return 0;
+}

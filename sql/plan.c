@@ -1,0 +1,350 @@
+#include "sql/plan.h"
+
+#include "engine/base/error.h"
+
+/* A table that is empty when a statement is prepared may be large when it runs. */
+static const double least_rows = 1000;
+static const double seek_cost = 10, row_cost = 1;
+enum { LIST_VALUES = 10 }; /* a guess: the length of an IN list is not told */
+
+/* ---- which constraints ----------------------------------------------------------- */
+
+/* The place of SQLite's column in the key, or -1. */
+static int key_position(const struct schema *s, int column) {
+    for (unsigned n = 0; n < s->key_count; n++)
+        if (s->key[n].column == column) return (int)n;
+    return s->kind == SCHEMA_ROWID && column == SCHEMA_NO_COLUMN ? 0 : -1;
+}
+
+/* Whether the comparison finds nothing but what is in its key range. Only TEXT may
+ * meet a comparison of another affinity. */
+static bool is_exact(const struct schema *s, unsigned n, const struct plan_constraint *c) {
+    if (s->key[n].type != COLUMN_TEXT) return true;
+    return c->rhs_known && (c->rhs_type == VALUE_TEXT || c->rhs_type == VALUE_BLOB);
+}
+
+static bool is_equality(const struct plan_constraint *c) {
+    return c->op == PLAN_EQ || c->op == PLAN_IS;
+}
+
+/* The better the lower; 0: none. */
+static unsigned equality_rank(const struct schema *s, unsigned n, const struct plan_constraint *c) {
+    if (!c->usable || !is_equality(c) || key_position(s, c->column) != (int)n) return 0;
+    return (c->in_list ? 3 : 1) + !is_exact(s, n, c);
+}
+
+static struct plan_constraint *find_equality(const struct schema *s, const struct plan_query *q,
+                                             unsigned n) {
+    struct plan_constraint *best = NULL;
+    unsigned best_rank = 0;
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        unsigned rank = equality_rank(s, n, &q->constraints[i]);
+        if (rank == 0 || (best && rank >= best_rank)) continue;
+        best = &q->constraints[i];
+        best_rank = rank;
+    }
+    return best;
+}
+
+/* The bound on key column n with one of two operators, one known to be exact rather
+ * than another. */
+static struct plan_constraint *find_bound(const struct schema *s, const struct plan_query *q,
+                                          unsigned n, enum plan_op strict, enum plan_op loose) {
+    struct plan_constraint *best = NULL;
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        struct plan_constraint *c = &q->constraints[i];
+        if (!c->usable || (c->op != strict && c->op != loose)) continue;
+        if (key_position(s, c->column) != (int)n) continue;
+        if (!best || (is_exact(s, n, c) && !is_exact(s, n, best))) best = c;
+    }
+    return best;
+}
+
+static bool has_glob(const struct schema *s, const struct plan_query *q, unsigned n) {
+    for (unsigned i = 0; i < q->constraint_count; i++)
+        if (q->constraints[i].op == PLAN_GLOB &&
+            key_position(s, q->constraints[i].column) == (int)n)
+            return true;
+    return false;
+}
+
+/* What the choice of constraints says beyond the plan itself. */
+struct choice {
+    int next_arg;                       /* argv index of the next constraint used */
+    bool exact[SCHEMA_MAX_KEY_COLUMNS]; /* of each equality: it means one value */
+    bool looped;                        /* SQLite calls xFilter for each value of a list */
+};
+
+static void choose_equalities(const struct schema *s, struct plan_query *q, struct plan *plan,
+                              struct choice *choice) {
+    for (unsigned n = 0; n < s->key_count; n++) {
+        struct plan_constraint *c = find_equality(s, q, n);
+        if (!c) break;
+        c->argv_index = choice->next_arg++;
+        choice->exact[n] = is_exact(s, n, c);
+        if (c->in_list && plan->in_column < 0) {
+            c->take_list = true;
+            plan->in_column = (int)n;
+        } else if (c->in_list) {
+            choice->looped = true;
+        }
+        plan->eq_count = n + 1;
+    }
+}
+
+static void choose_bounds(const struct schema *s, struct plan_query *q, struct plan *plan,
+                          struct choice *choice) {
+    unsigned n = plan->eq_count;
+    if (n == s->key_count) return;
+    struct plan_constraint *lower = find_bound(s, q, n, PLAN_GT, PLAN_GE);
+    struct plan_constraint *upper = find_bound(s, q, n, PLAN_LT, PLAN_LE);
+    if (lower) {
+        plan->lower = lower->op == PLAN_GT ? PLAN_EXCLUSIVE : PLAN_INCLUSIVE;
+        lower->argv_index = choice->next_arg++;
+    }
+    if (upper) {
+        plan->upper = upper->op == PLAN_LT ? PLAN_EXCLUSIVE : PLAN_INCLUSIVE;
+        plan->upper_known = upper->rhs_known;
+        upper->argv_index = choice->next_arg++;
+    }
+    plan->prefix = lower && upper && has_glob(s, q, n);
+}
+
+/* ---- order -------------------------------------------------------------------------- */
+
+struct order_match {
+    const struct schema *s;
+    const struct plan_query *q;
+    const struct plan *plan;
+    const struct choice *choice;
+    bool trust_eq; /* take every equality for one value */
+};
+
+static bool is_constant(const struct order_match *m, unsigned n) {
+    if (n >= m->plan->eq_count || (int)n == m->plan->in_column) return false;
+    return m->trust_eq || m->choice->exact[n];
+}
+
+static unsigned skip_constants(const struct order_match *m, unsigned n) {
+    while (n < m->s->key_count && is_constant(m, n))
+        n++;
+    return n;
+}
+
+/* Whether rows in key order, or in reverse, are in the order asked for. */
+static bool order_follows_key(const struct order_match *m, bool *reverse) {
+    unsigned n = skip_constants(m, 0); /* the key columns before are settled */
+    bool directed = false;
+    *reverse = false;
+    for (unsigned i = 0; i < m->q->order_count && n < m->s->key_count; i++) {
+        const struct plan_order *term = &m->q->order[i];
+        int at = key_position(m->s, term->column);
+        if (at < 0) return false;
+        if ((unsigned)at < n || is_constant(m, (unsigned)at)) continue;
+        if ((unsigned)at != n) return false;
+        bool backwards = term->desc != m->s->key[n].desc;
+        if (directed && backwards != *reverse) return false;
+        directed = true;
+        *reverse = backwards;
+        n = skip_constants(m, n + 1);
+    }
+    return true;
+}
+
+static bool is_order_column(const struct order_match *m, unsigned n) {
+    for (unsigned i = 0; i < m->q->order_count; i++)
+        if (key_position(m->s, m->q->order[i].column) == (int)n) return true;
+    return false;
+}
+
+/* Whether rows that are equal in the columns asked for come one after the other. */
+static bool groups_follow_key(const struct order_match *m) {
+    unsigned n = 0;
+    while (n < m->s->key_count && (is_constant(m, n) || is_order_column(m, n)))
+        n++;
+    if (n == m->s->key_count) return true; /* every row is a group of its own */
+    for (unsigned i = 0; i < m->q->order_count; i++) {
+        int at = key_position(m->s, m->q->order[i].column);
+        if (at < 0 || ((unsigned)at >= n && !is_constant(m, (unsigned)at))) return false;
+    }
+    return true;
+}
+
+static bool order_holds(const struct order_match *m, bool *reverse) {
+    if (order_follows_key(m, reverse)) return true;
+    *reverse = false;
+    bool any_order = m->q->distinct == PLAN_GROUPED || m->q->distinct == PLAN_DISTINCT;
+    return any_order && groups_follow_key(m);
+}
+
+static void consume_order(const struct schema *s, const struct plan_query *q, struct plan *plan,
+                          const struct choice *choice) {
+    struct order_match m = {s, q, plan, choice, false};
+    bool reverse = false;
+    if (q->order_count == 0) return;
+    plan->order_consumed = order_holds(&m, &reverse);
+    if (!plan->order_consumed) {
+        m.trust_eq = true;
+        plan->order_consumed = plan->order_needs_eq = order_holds(&m, &reverse);
+    }
+    plan->reverse = plan->order_consumed && reverse;
+}
+
+/* ---- LIMIT and OFFSET -------------------------------------------------------------------- */
+
+/* Rows may be counted by the module only if it gives no row that SQLite drops. */
+static bool all_exact(const struct schema *s, const struct plan_query *q) {
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        const struct plan_constraint *c = &q->constraints[i];
+        if (c->op == PLAN_LIMIT || c->op == PLAN_OFFSET) continue;
+        if (c->argv_index == 0 || c->in_list) return false;
+        if (!is_exact(s, (unsigned)key_position(s, c->column), c)) return false;
+    }
+    return true;
+}
+
+static struct plan_constraint *find_op(const struct plan_query *q, enum plan_op op) {
+    for (unsigned i = 0; i < q->constraint_count; i++)
+        if (q->constraints[i].op == op) return &q->constraints[i];
+    return NULL;
+}
+
+static void choose_limit(const struct schema *s, struct plan_query *q, struct plan *plan,
+                         struct choice *choice) {
+    struct plan_constraint *limit = find_op(q, PLAN_LIMIT), *offset = find_op(q, PLAN_OFFSET);
+    if (!limit || !limit->usable || (offset && !offset->usable)) return;
+    if (q->distinct != PLAN_ORDERED || (q->order_count && !plan->order_consumed)) return;
+    if (plan->order_needs_eq || choice->looped || !all_exact(s, q)) return;
+    plan->has_limit = true;
+    limit->argv_index = choice->next_arg++;
+    if (!offset) return;
+    plan->has_offset = true;
+    offset->argv_index = choice->next_arg++;
+    offset->omit = true;
+}
+
+/* ---- costs --------------------------------------------------------------------------------- */
+
+/* rows to the power of left/of, to a factor of two. */
+static double root_rows(double rows, unsigned left, unsigned of) {
+    uint64_t n = rows < 1 ? 1 : rows < 1e15 ? (uint64_t)rows : (uint64_t)1e15;
+    unsigned bits = 63 - (unsigned)__builtin_clzll(n);
+    return (double)(1ull << bits * left / of);
+}
+
+static void estimate(const struct schema *s, const struct plan_query *q, struct plan *plan) {
+    double all = q->rows > least_rows ? q->rows : least_rows, rows = all, seeks = 1;
+    if (plan->eq_count) rows = root_rows(all, s->key_count - plan->eq_count, s->key_count);
+    if (plan->prefix)
+        rows /= 64;
+    else if (plan->lower && plan->upper)
+        rows /= 16;
+    else if (plan->lower || plan->upper)
+        rows /= 4;
+    if (rows < 1) rows = 1;
+    if (plan->in_column >= 0) {
+        seeks = LIST_VALUES;
+        rows *= LIST_VALUES;
+    }
+    if (rows > all) rows = all;
+    plan->rows = rows;
+    plan->cost = seeks * seek_cost + rows * row_cost;
+}
+
+static bool finds_one_row(const struct schema *s, const struct plan *plan,
+                          const struct choice *choice) {
+    if (plan->eq_count < s->key_count || plan->in_column >= 0 || choice->looped) return false;
+    for (unsigned n = 0; n < plan->eq_count; n++)
+        if (!choice->exact[n]) return false;
+    return true;
+}
+
+void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan) {
+    struct choice choice = {.next_arg = 1};
+    *plan = (struct plan){.in_column = -1};
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        q->constraints[i].argv_index = 0;
+        q->constraints[i].take_list = q->constraints[i].omit = false;
+    }
+    choose_equalities(s, q, plan, &choice);
+    choose_bounds(s, q, plan, &choice);
+    consume_order(s, q, plan, &choice);
+    plan->unique = finds_one_row(s, plan, &choice);
+    choose_limit(s, q, plan, &choice);
+    estimate(s, q, plan);
+}
+
+/* ---- idxNum and idxStr ------------------------------------------------------------------------ */
+
+_Static_assert(SCHEMA_MAX_KEY_COLUMNS < 127, "counts of key columns fit into seven bits");
+
+int plan_index(const struct plan *plan) {
+    unsigned bits = plan->reverse | plan->unique << 1 | plan->order_consumed << 2 |
+                    plan->order_needs_eq << 3 | plan->prefix << 4 | plan->upper_known << 5 |
+                    plan->has_limit << 6 | plan->has_offset << 7;
+    return (int)(plan->eq_count | (unsigned)(plan->in_column + 1) << 7 |
+                 (unsigned)plan->lower << 14 | (unsigned)plan->upper << 16 | bits << 18);
+}
+
+struct plan plan_of_index(int index) {
+    unsigned u = (unsigned)index, bits = u >> 18;
+    return (struct plan){.eq_count = u & 127,
+                         .in_column = (int)(u >> 7 & 127) - 1,
+                         .lower = (enum plan_bound)(u >> 14 & 3),
+                         .upper = (enum plan_bound)(u >> 16 & 3),
+                         .reverse = bits & 1,
+                         .unique = bits >> 1 & 1,
+                         .order_consumed = bits >> 2 & 1,
+                         .order_needs_eq = bits >> 3 & 1,
+                         .prefix = bits >> 4 & 1,
+                         .upper_known = bits >> 5 & 1,
+                         .has_limit = bits >> 6 & 1,
+                         .has_offset = bits >> 7 & 1};
+}
+
+static bool put(struct buf *words, const char *text) {
+    return buf_append(words, text, strlen(text));
+}
+
+/* "(a, b)" of key columns [from, to). */
+static bool put_columns(struct buf *words, const struct schema *s, unsigned from, unsigned to) {
+    bool ok = put(words, "(");
+    for (unsigned n = from; ok && n < to; n++)
+        ok = (n == from || put(words, ", ")) && put(words, s->columns[s->key[n].column].name);
+    return ok && put(words, ")");
+}
+
+static bool put_composite(struct buf *words, const struct schema *s, const struct plan *plan) {
+    bool ok = true;
+    if (plan->eq_count)
+        ok = put(words, "key=") && put_columns(words, s, 0, plan->eq_count);
+    else if (!plan->prefix)
+        ok = put(words, "key");
+    if (plan->in_column >= 0) {
+        unsigned n = (unsigned)plan->in_column;
+        ok = ok && put(words, " in list") && put_columns(words, s, n, n + 1);
+    }
+    if (plan_bound_count(plan) == 0) return ok;
+    if (ok && (plan->eq_count || !plan->prefix)) ok = put(words, " ");
+    return ok && put(words, plan->prefix ? "prefix" : "range") &&
+           put_columns(words, s, plan->eq_count, plan->eq_count + 1);
+}
+
+static bool put_simple(struct buf *words, const struct plan *plan) {
+    if (plan->in_column >= 0) return put(words, "key in list");
+    if (plan->eq_count) return put(words, "key=?");
+    return put(words, plan->prefix ? "prefix" : "key range");
+}
+
+int plan_words(const struct schema *s, const struct plan *plan, struct buf *words,
+               struct kevo_err *err) {
+    bool ok = put(words, "kevo: ");
+    if (plan->eq_count == 0 && plan_bound_count(plan) == 0)
+        ok = ok && put(words, "full scan");
+    else if (s->kind == SCHEMA_COMPOSITE)
+        ok = ok && put_composite(words, s, plan);
+    else
+        ok = ok && put_simple(words, plan);
+    if (plan->reverse) ok = ok && put(words, ", desc");
+    return ok && buf_append(words, "", 1) ? 0 : kevo_nomem(err);
+}
