@@ -1,0 +1,121 @@
+#include <assert.h>
+#include <lz4.h>
+
+#include "engine/base/error.h"
+#include "engine/table/table_impl.h"
+
+/* A block as it lies in the file. */
+struct stored {
+    slice payload;
+    uint64_t offset;
+    enum block_kind kind;
+};
+
+static int damaged(const struct table *t, uint64_t offset, const char *what, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_CORRUPT, "%s: block at %llu: %s", t->path,
+                     (unsigned long long)offset, what);
+}
+
+static int find_stored(const struct table *t, size_t i, struct stored *s, struct kevo_err *err) {
+    uint64_t end = table_index_offset(&t->index, i + 1);
+    s->offset = table_index_offset(&t->index, i);
+    s->kind = table_index_kind(&t->index, i);
+    /* table_open() made sure that the last block ends inside the file. */
+    if (end > table_index_offset(&t->index, t->index.count) || s->offset > end ||
+        end - s->offset <= BLOCK_TRAILER_BYTES ||
+        end - s->offset > (uint64_t)UINT32_MAX + BLOCK_TRAILER_BYTES)
+        return damaged(t, s->offset, "its place makes no sense", err);
+    s->payload = slice_of(t->map + s->offset, (size_t)(end - s->offset) - BLOCK_TRAILER_BYTES);
+    return 0;
+}
+
+static int verify(const struct table *t, const struct stored *s, struct kevo_err *err) {
+    const uint8_t *trailer = s->payload.data + s->payload.len;
+    uint32_t checksum =
+        checksum32(s->payload.data, s->payload.len + 1, block_seed(t->number, s->offset));
+    if (checksum != get_fixed32(trailer + 1)) return damaged(t, s->offset, "checksum differs", err);
+    if (*trailer != s->kind) return damaged(t, s->offset, "another kind than the index says", err);
+    return 0;
+}
+
+static int verify_once(struct table *t, size_t i, const struct stored *s, struct kevo_err *err) {
+    _Atomic uint32_t *word = &t->verified[i / 32];
+    uint32_t bit = (uint32_t)1 << i % 32;
+    if (atomic_load_explicit(word, memory_order_relaxed) & bit) return 0;
+    int rc = verify(t, s, err);
+    if (rc == 0) atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
+    return rc;
+}
+
+/* The uncompressed length of an LZ4 block, whose checksum was right. */
+static int raw_len(const struct table *t, const struct stored *s, uint32_t *len,
+                   struct kevo_err *err) {
+    if (s->payload.len > LZ4_HEADER_BYTES && s->payload.len <= LZ4_MAX_INPUT_SIZE) {
+        *len = get_fixed32(s->payload.data);
+        if (*len <= LZ4_MAX_INPUT_SIZE && *len / LZ4_MAX_RATIO <= s->payload.len) return 0;
+    }
+    return damaged(t, s->offset, "its lengths make no sense", err);
+}
+
+static int decompress(const struct table *t, const struct stored *s, uint8_t *to, uint32_t len,
+                      struct kevo_err *err) {
+    int got = LZ4_decompress_safe((const char *)s->payload.data + LZ4_HEADER_BYTES, (char *)to,
+                                  (int)(s->payload.len - LZ4_HEADER_BYTES), (int)len);
+    if (got < 0 || (uint32_t)got != len) return damaged(t, s->offset, "bad LZ4 data", err);
+    return 0;
+}
+
+/* An LZ4 block into the cache. */
+static int bring_in(struct table *t, const struct stored *s, struct cache_block **pin,
+                    struct kevo_err *err) {
+    uint32_t len = 0;
+    int rc = verify(t, s, err);
+    if (rc == 0) rc = raw_len(t, s, &len, err);
+    if (rc) return rc;
+    struct cache_block *b = cache_new_block(t->cache, len);
+    if (!b) return kevo_nomem(err);
+    rc = decompress(t, s, cache_block_bytes(b), len, err);
+    if (rc) {
+        cache_unpin(t->cache, b);
+        return rc;
+    }
+    *pin = cache_publish(t->cache, b, t->cache_id, s->offset, true);
+    return 0;
+}
+
+int table_block_get(struct table *t, size_t i, struct table_block *b, struct kevo_err *err) {
+    struct stored s;
+    *b = (struct table_block){0};
+    assert(i < t->index.count);
+    b->offset = table_index_offset(&t->index, i);
+    if (table_index_kind(&t->index, i) == BLOCK_LZ4)
+        b->pin = cache_get(t->cache, t->cache_id, b->offset);
+    if (!b->pin) {
+        int rc = find_stored(t, i, &s, err);
+        if (rc == 0)
+            rc = s.kind == BLOCK_RAW ? verify_once(t, i, &s, err) : bring_in(t, &s, &b->pin, err);
+        if (rc) return rc;
+        if (s.kind == BLOCK_RAW) b->bytes = s.payload;
+    }
+    if (b->pin) b->bytes = slice_of(b->pin->data, b->pin->len);
+    return 0;
+}
+
+int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
+                     struct table_block *b, struct kevo_err *err) {
+    struct stored s;
+    uint32_t len = 0;
+    *b = (struct table_block){0};
+    int rc = find_stored(t, i, &s, err);
+    if (rc) return rc;
+    b->offset = s.offset;
+    b->bytes = s.payload;
+    if (s.kind == BLOCK_RAW) return again ? verify(t, &s, err) : verify_once(t, i, &s, err);
+    rc = verify(t, &s, err);
+    if (rc == 0) rc = raw_len(t, &s, &len, err);
+    if (rc) return rc;
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, len)) return kevo_nomem(err);
+    b->bytes = slice_of(scratch->data, len);
+    return decompress(t, &s, scratch->data, len, err);
+}

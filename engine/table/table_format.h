@@ -1,0 +1,52 @@
+/* table_format.h - the parts of a table file that writer and reader share: block
+ * trailer, properties, footer. The layout is in engine/FORMAT.md, "Table". Private
+ * to engine/table. */
+#ifndef KEVO_TABLE_TABLE_FORMAT_H
+#define KEVO_TABLE_TABLE_FORMAT_H
+
+#include "engine/base/checksum.h"
+#include "engine/base/coding.h"
+#include "engine/table/index.h"
+#include "engine/table/table.h"
+
+enum {
+    TABLE_FORMAT_VERSION = 1,
+    BLOCK_TRAILER_BYTES = 5, /* kind, fixed32 checksum of payload and kind */
+    LZ4_HEADER_BYTES = 4,    /* fixed32 uncompressed length, before an LZ4 payload */
+    LZ4_MAX_RATIO = 255,     /* a compressed byte stands for no more than this */
+    FILTER_ALIGNMENT = 64,
+    INDEX_ALIGNMENT = 8,
+    TABLE_FOOTER_BYTES = 104
+};
+
+/* The seed of a block's checksum: a block of another table, or from another place,
+ * does not pass for this one. */
+static inline uint64_t block_seed(uint64_t number, uint64_t offset) {
+    return number << 40 ^ offset;
+}
+
+struct table_section {
+    uint64_t offset, len, checksum;
+};
+
+struct table_footer {
+    uint64_t number; /* of the file */
+    struct table_section filter, index, properties;
+};
+
+/* Write the footer; returns its checksum. */
+uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABLE_FOOTER_BYTES]);
+
+/* Read and check the footer of a file of `file_bytes`: magic, version, checksum,
+ * and that the sections follow one another up to the footer. NULL, or what is
+ * wrong. */
+const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64_t file_bytes,
+                                uint64_t *checksum);
+
+bool table_properties_encode(const struct table_properties *p, slice min_key, slice max_key,
+                             struct buf *out); /* false: no memory */
+/* min_key and max_key are borrowed from bytes. False when it makes no sense. */
+bool table_properties_decode(struct table_properties *p, slice *min_key, slice *max_key,
+                             slice bytes);
+
+#endif

@@ -1,0 +1,45 @@
+/* table_impl.h - an open table, for the files that read it. Private to
+ * engine/table. */
+#ifndef KEVO_TABLE_TABLE_IMPL_H
+#define KEVO_TABLE_TABLE_IMPL_H
+
+#include <stdatomic.h>
+
+#include "engine/table/table_format.h"
+
+struct table {
+    struct env *env;
+    struct cache *cache;
+    char *path;
+    uint64_t cache_id;
+    uint64_t number;
+    const uint8_t *map;
+    uint64_t size_bytes;
+    slice filter;
+    struct table_index index;
+    struct table_properties properties;
+    slice min_key, max_key;
+    _Atomic uint32_t *verified; /* a bit for each raw block whose checksum was right */
+};
+
+/* Bytes of one block, uncompressed: in the map, in a cache block, or in a buffer. */
+struct table_block {
+    slice bytes;
+    uint64_t offset;         /* in the file, for messages */
+    struct cache_block *pin; /* NULL, or what to unpin */
+};
+
+/* Block i through the cache. The caller unpins. */
+int table_block_get(struct table *t, size_t i, struct table_block *b, struct kevo_err *err);
+
+/* Block i without the cache, decompressed into *scratch if need be; b->pin is NULL.
+ * `again`: check the checksum of a raw block even if it was right before. */
+int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
+                     struct table_block *b, struct kevo_err *err);
+
+static inline void table_block_release(struct table *t, struct table_block *b) {
+    if (b->pin) cache_unpin(t->cache, b->pin);
+    b->pin = NULL;
+}
+
+#endif

@@ -1,0 +1,169 @@
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/table/block_entry.h"
+#include "engine/table/table_impl.h"
+
+/* An iterator over a table is the iterator over one of its blocks, and knows how to
+ * go on to the next: inside a block nothing is copied between the two. */
+struct table_iter {
+    struct block_iter block; /* first: its base is this iterator's */
+    struct table *table;
+    struct table_block source; /* what `block` looks at */
+    struct buf scratch;        /* decompressed blocks that bypass the cache */
+    size_t at;                 /* which block that is; the table's count: none */
+    bool keep;
+};
+
+/* ---- blocks ---------------------------------------------------------------- */
+
+static void leave_block(struct table_iter *it) {
+    table_block_release(it->table, &it->source);
+    it->block.base.valid = false;
+    it->at = it->table->index.count;
+}
+
+/* When the blocks come to a new window of the file, ask for the one behind it. */
+static void read_ahead(const struct table_iter *it) {
+    const uint64_t window = 2 << 20;
+    const struct table *t = it->table;
+    uint64_t begin = it->source.offset, end = table_index_offset(&t->index, it->at + 1);
+    uint64_t from = (end / window + 1) * window, last = from + window;
+    if (begin == 0)
+        from = 0;
+    else if (begin / window == end / window)
+        return;
+    if (last > t->size_bytes) last = t->size_bytes;
+    if (from < last) t->env->advise(t->env, t->map + from, (size_t)(last - from), true);
+}
+
+static int enter_block(struct table_iter *it, size_t i, struct kevo_err *err) {
+    struct table *t = it->table;
+    it->block.base.valid = false;
+    if (it->at == i) return 0;
+    leave_block(it);
+    int rc = it->keep ? table_block_get(t, i, &it->source, err)
+                      : table_block_read(t, i, false, &it->scratch, &it->source, err);
+    if (rc) return rc;
+    rc = block_iter_set(&it->block, it->source.bytes, t->path, it->source.offset, err);
+    if (rc) {
+        leave_block(it);
+        return rc;
+    }
+    it->at = i;
+    if (!it->keep) read_ahead(it);
+    return 0;
+}
+
+/* From the end of block i on: the first entry of the blocks behind it. */
+static int go_forward(struct table_iter *it, size_t i, struct kevo_err *err) {
+    while (++i < it->table->index.count) {
+        int rc = enter_block(it, i, err);
+        if (rc == 0) rc = block_iter_ops.seek_first(&it->block.base, err);
+        if (rc || it->block.base.valid) return rc;
+    }
+    leave_block(it);
+    return 0;
+}
+
+/* From the beginning of block i back. */
+static int go_backward(struct table_iter *it, size_t i, struct kevo_err *err) {
+    while (i-- > 0) {
+        int rc = enter_block(it, i, err);
+        if (rc == 0) rc = block_iter_ops.seek_last(&it->block.base, err);
+        if (rc || it->block.base.valid) return rc;
+    }
+    leave_block(it);
+    return 0;
+}
+
+/* ---- motions --------------------------------------------------------------- */
+
+static int table_next(struct iter *base, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    assert(base->valid);
+    int rc = block_iter_step(&it->block, err);
+    if (likely(base->valid) || rc) return rc;
+    return go_forward(it, it->at, err);
+}
+
+static int table_prev(struct iter *base, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    int rc = block_iter_ops.prev(base, err);
+    if (likely(base->valid) || rc) return rc;
+    return go_backward(it, it->at, err);
+}
+
+static int table_seek_first(struct iter *base, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    int rc = enter_block(it, 0, err);
+    if (rc == 0) rc = block_iter_ops.seek_first(base, err);
+    if (base->valid || rc) return rc;
+    return go_forward(it, 0, err);
+}
+
+static int table_seek_last(struct iter *base, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    return go_backward(it, it->table->index.count, err);
+}
+
+static int table_seek(struct iter *base, slice key, uint64_t seq, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    size_t i = table_index_find(&it->table->index, key);
+    if (i == it->table->index.count) {
+        leave_block(it);
+        return 0;
+    }
+    int rc = enter_block(it, i, err);
+    if (rc == 0) rc = block_iter_ops.seek(base, key, seq, err);
+    /* Old versions of one key may reach over several blocks. */
+    while (rc == 0 && !base->valid && table_index_is_key(&it->table->index, i, key) &&
+           i + 1 < it->table->index.count) {
+        rc = enter_block(it, ++i, err);
+        if (rc == 0) rc = block_iter_ops.seek(base, key, seq, err);
+    }
+    if (base->valid || rc) return rc;
+    return go_forward(it, i, err);
+}
+
+static int table_seek_before(struct iter *base, slice key, struct kevo_err *err) {
+    struct table_iter *it = (struct table_iter *)base;
+    size_t i = table_index_find(&it->table->index, key);
+    if (i == it->table->index.count) return go_backward(it, i, err);
+    int rc = enter_block(it, i, err);
+    if (rc == 0) rc = block_iter_ops.seek_before(base, key, err);
+    if (base->valid || rc) return rc;
+    return go_backward(it, i, err);
+}
+
+static void table_iter_close(struct iter *base) {
+    struct table_iter *it = (struct table_iter *)base;
+    leave_block(it);
+    block_iter_release(&it->block);
+    buf_release(&it->scratch);
+    mem_free(it);
+}
+
+static const struct iter_ops table_iter_ops = {
+    .seek = table_seek,
+    .seek_first = table_seek_first,
+    .seek_before = table_seek_before,
+    .seek_last = table_seek_last,
+    .next = table_next,
+    .prev = table_prev,
+    .close = table_iter_close,
+};
+
+int table_iter_new(struct table *t, bool keep, struct iter **iter, struct kevo_err *err) {
+    *iter = NULL;
+    struct table_iter *it = mem_zalloc(sizeof *it);
+    if (!it) return kevo_nomem(err);
+    block_iter_init(&it->block);
+    it->block.base.ops = &table_iter_ops;
+    it->table = t;
+    it->keep = keep;
+    it->at = t->index.count;
+    *iter = &it->block.base;
+    return 0;
+}

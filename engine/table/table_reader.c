@@ -1,0 +1,129 @@
+#include <assert.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/table/block.h"
+#include "engine/table/filter.h"
+#include "engine/table/table_impl.h"
+
+/* ---- opening ---------------------------------------------------------------- */
+
+static int damaged(const struct table *t, const char *what, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_CORRUPT, "%s: %s", t->path, what);
+}
+
+static int map_file(struct table *t, struct kevo_err *err) {
+    struct env *env = t->env;
+    struct env_file *file;
+    uint64_t size_bytes;
+    int rc = env->open(env, t->path, ENV_READ, 0, &file, err);
+    if (rc) return rc;
+    rc = env->size(env, file, &size_bytes, err);
+    if (rc == 0 && size_bytes != t->size_bytes)
+        rc = kevo_fail(err, KEVO_CORRUPT, "%s: has %llu bytes instead of %llu", t->path,
+                       (unsigned long long)size_bytes, (unsigned long long)t->size_bytes);
+    if (rc == 0) rc = env->map(env, file, t->size_bytes, &t->map, err);
+    env->close(env, file); /* the map stays */
+    return rc;
+}
+
+static int open_section(const struct table *t, const struct table_section *s, const char *what,
+                        slice *bytes, struct kevo_err *err) {
+    *bytes = slice_of(t->map + s->offset, (size_t)s->len);
+    if (checksum64(bytes->data, bytes->len, 0) == s->checksum) return 0;
+    return kevo_fail(err, KEVO_CORRUPT, "%s: the checksum of the %s differs", t->path, what);
+}
+
+static int open_sections(struct table *t, const struct table_footer *f, struct kevo_err *err) {
+    slice index, properties;
+    int rc = open_section(t, &f->filter, "filter", &t->filter, err);
+    if (rc == 0) rc = open_section(t, &f->index, "index", &index, err);
+    if (rc == 0) rc = open_section(t, &f->properties, "properties", &properties, err);
+    if (rc) return rc;
+    if (!table_index_open(&t->index, index)) return damaged(t, "the index makes no sense", err);
+    if (!table_properties_decode(&t->properties, &t->min_key, &t->max_key, properties) ||
+        t->properties.block_count != t->index.count)
+        return damaged(t, "the properties make no sense", err);
+    uint64_t data_end = table_index_offset(&t->index, t->index.count);
+    if (data_end > f->filter.offset || f->filter.offset - data_end >= FILTER_ALIGNMENT)
+        return damaged(t, "the blocks do not end where the filter begins", err);
+    t->verified = mem_array((t->index.count + 31) / 32, sizeof *t->verified);
+    return t->verified ? 0 : kevo_nomem(err);
+}
+
+static int open_table(struct table *t, uint64_t checksum, struct kevo_err *err) {
+    struct table_footer footer;
+    uint64_t found;
+    if (t->size_bytes < TABLE_FOOTER_BYTES) return damaged(t, "too short for a table", err);
+    int rc = map_file(t, err);
+    if (rc) return rc;
+    slice bytes = slice_of(t->map + t->size_bytes - TABLE_FOOTER_BYTES, TABLE_FOOTER_BYTES);
+    const char *wrong = table_footer_decode(&footer, bytes, t->size_bytes, &found);
+    if (wrong) return damaged(t, wrong, err);
+    if (footer.number != t->number)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: is table %llu, not %llu", t->path,
+                         (unsigned long long)footer.number, (unsigned long long)t->number);
+    if (found != checksum) return damaged(t, "another table than the manifest names", err);
+    return open_sections(t, &footer, err);
+}
+
+int table_open(struct env *env, const char *path, uint64_t number, uint64_t size_bytes,
+               uint64_t checksum, struct cache *cache, struct table **table, struct kevo_err *err) {
+    *table = NULL;
+    struct table *t = mem_zalloc(sizeof *t);
+    if (!t) return kevo_nomem(err);
+    *t = (struct table){.env = env, .cache = cache, .number = number, .size_bytes = size_bytes};
+    t->cache_id = cache_new_id(cache);
+    t->path = mem_strdup(path);
+    int rc = t->path ? open_table(t, checksum, err) : kevo_nomem(err);
+    if (rc)
+        table_close(t);
+    else
+        *table = t;
+    return rc;
+}
+
+void table_close(struct table *t) {
+    if (!t) return;
+    cache_erase(t->cache, t->cache_id);
+    if (t->map) t->env->unmap(t->env, t->map, t->size_bytes);
+    mem_free(t->verified);
+    mem_free(t->path);
+    mem_free(t);
+}
+
+/* ---- asking ------------------------------------------------------------------ */
+
+const struct table_properties *table_properties(const struct table *t) {
+    return &t->properties;
+}
+
+int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
+              bool *filtered, struct kevo_err *err) {
+    *v = (struct table_value){0};
+    bool maybe = filter_may_contain(t->filter, hash), past_end = true;
+    if (filtered) *filtered = !maybe;
+    if (!maybe) return KEVO_NOTFOUND;
+    for (size_t i = table_index_find(&t->index, key); i < t->index.count; i++) {
+        struct table_block b;
+        int rc = table_block_get(t, i, &b, err);
+        if (rc) return rc;
+        rc = block_get(b.bytes, key, max_seq, &v->type, &v->seq, &v->value, &past_end, t->path,
+                       b.offset, err);
+        if (rc == 0) {
+            v->block = b.pin;
+            return 0;
+        }
+        table_block_release(t, &b);
+        if (rc < 0) return rc;
+        /* Only the versions of the separator's own key go on in the next block. */
+        if (!past_end || !table_index_is_key(&t->index, i, key)) break;
+    }
+    return KEVO_NOTFOUND;
+}
+
+void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries) {
+    size_t i = table_index_find(&t->index, key);
+    *file_bytes = table_index_offset(&t->index, i);
+    *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
+}

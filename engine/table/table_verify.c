@@ -1,0 +1,94 @@
+#include "engine/base/error.h"
+#include "engine/table/block.h"
+#include "engine/table/filter.h"
+#include "engine/table/table_impl.h"
+
+/* What has been read so far. */
+struct audit {
+    struct table *table;
+    size_t block_at;
+    uint64_t offset; /* of that block */
+    struct table_properties seen;
+    struct buf last_key;
+    uint64_t last_seq;
+};
+
+static int wrong(const struct audit *a, const char *what, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_CORRUPT, "%s: block at %llu: %s", a->table->path,
+                     (unsigned long long)a->offset, what);
+}
+
+static int check_entry(struct audit *a, const struct iter *e, struct kevo_err *err) {
+    const struct table *t = a->table;
+    struct table_properties *p = &a->seen;
+    bool is_first = p->entry_count == 0;
+    if (is_first && !slice_eq(e->key, t->min_key)) return wrong(a, "another first key", err);
+    if (!is_first && entry_cmp(buf_slice(&a->last_key), a->last_seq, e->key, e->seq) >= 0)
+        return wrong(a, "entries out of order", err);
+    if (table_index_compare(&t->index, a->block_at, e->key) < 0)
+        return wrong(a, "a key above the separator", err);
+    if (a->block_at && table_index_compare(&t->index, a->block_at - 1, e->key) > 0)
+        return wrong(a, "a key below the separator before", err);
+    if (!filter_may_contain(t->filter, key_hash(e->key)))
+        return wrong(a, "a key is missing in the filter", err);
+    if (is_first || e->seq < p->min_seq) p->min_seq = e->seq;
+    if (e->seq > p->max_seq) p->max_seq = e->seq;
+    p->entry_count++;
+    p->tombstone_count += e->type == ENTRY_DELETE;
+    p->key_bytes += e->key.len;
+    p->value_bytes += e->value.len;
+    a->last_seq = e->seq;
+    return buf_set(&a->last_key, e->key) ? 0 : kevo_nomem(err);
+}
+
+/* A separator that equals the first key of the next block must be the last key of
+ * its own: else that key's newest versions would be looked for in the wrong one. */
+static int check_boundary(struct audit *a, const struct iter *e, struct kevo_err *err) {
+    if (a->block_at == 0 || !e->valid ||
+        !table_index_is_key(&a->table->index, a->block_at - 1, e->key) ||
+        slice_eq(buf_slice(&a->last_key), e->key))
+        return 0;
+    return wrong(a, "its first key is the separator before", err);
+}
+
+static int check_block(struct audit *a, struct block_iter *it, struct buf *scratch,
+                       struct kevo_err *err) {
+    struct table_block b;
+    int rc = table_block_read(a->table, a->block_at, true, scratch, &b, err);
+    a->offset = b.offset;
+    if (rc == 0) rc = block_iter_set(it, b.bytes, a->table->path, b.offset, err);
+    if (rc == 0) rc = it->base.ops->seek_first(&it->base, err);
+    if (rc == 0) rc = check_boundary(a, &it->base, err);
+    while (rc == 0 && it->base.valid) {
+        rc = check_entry(a, &it->base, err);
+        if (rc == 0) rc = it->base.ops->next(&it->base, err);
+    }
+    a->seen.block_count++;
+    return rc;
+}
+
+static int check_properties(const struct audit *a, struct kevo_err *err) {
+    const struct table_properties *p = &a->table->properties, *seen = &a->seen;
+    if (p->entry_count == seen->entry_count && p->tombstone_count == seen->tombstone_count &&
+        p->key_bytes == seen->key_bytes && p->value_bytes == seen->value_bytes &&
+        p->block_count == seen->block_count && p->min_seq == seen->min_seq &&
+        p->max_seq == seen->max_seq && slice_eq(buf_slice(&a->last_key), a->table->max_key))
+        return 0;
+    return kevo_fail(err, KEVO_CORRUPT, "%s: the properties differ from the entries",
+                     a->table->path);
+}
+
+int table_verify(struct table *t, struct kevo_err *err) {
+    struct audit a = {.table = t};
+    struct block_iter it;
+    struct buf scratch = {0};
+    int rc = 0;
+    block_iter_init(&it);
+    for (; rc == 0 && a.block_at < t->index.count; a.block_at++)
+        rc = check_block(&a, &it, &scratch, err);
+    if (rc == 0) rc = check_properties(&a, err);
+    block_iter_release(&it);
+    buf_release(&a.last_key);
+    buf_release(&scratch);
+    return rc;
+}
