@@ -85,10 +85,6 @@ int edit_encode(const struct version_edit *e, struct buf *out, struct kevo_err *
 
 /* ---- reading ------------------------------------------------------------------ */
 
-bool edit_is_tag(uint8_t byte) {
-    return byte >= TAG_NEXT_FILE && byte <= TAG_DELETE;
-}
-
 struct place {
     const char *name;
     uint64_t offset;

@@ -46,7 +46,4 @@ int edit_encode(const struct version_edit *e, struct buf *out, struct kevo_err *
 int edit_decode(slice payload, const struct table_home *home, const char *name, uint64_t offset,
                 struct version_edit *e, struct kevo_err *err);
 
-/* Whether a payload could begin with this byte. */
-bool edit_is_tag(uint8_t byte);
-
 #endif

@@ -13,6 +13,7 @@ enum {
     FORMAT_VERSION = 1,
     HEADER_BYTES = 48,
     RECORD_HEADER_BYTES = 12, /* checksum, length; alone it is an end mark */
+    SECTOR_BYTES = 512,       /* where records begin: an append touches no sector of another */
     REWRITE_MIN_BYTES = 64 << 10,
     REWRITE_FACTOR = 4,
     MAX_BYTES = 1 << 30
@@ -45,33 +46,50 @@ static uint64_t record_checksum(const uint8_t *record, size_t payload_bytes, uin
     return checksum64(record + 8, 4 + payload_bytes, salt + offset);
 }
 
+static uint64_t sector_end(uint64_t offset) {
+    return (offset + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+}
+
+/* Fill up a last sector with zeros. */
+static bool put_padding(struct buf *out) {
+    static const uint8_t zeros[SECTOR_BYTES];
+    return buf_append(out, zeros, sector_end(out->len) - out->len);
+}
+
 static void seal_record(uint8_t *record, size_t payload_bytes, uint64_t salt, uint64_t offset) {
     put_fixed32(record + 8, (uint32_t)payload_bytes);
     put_fixed64(record, record_checksum(record, payload_bytes, salt, offset));
 }
 
-/* Append to `out` the record of an edit that will lie at `offset`; nothing when the
- * edit is empty. */
+/* Append to `out`, whole sectors so far, the record of an edit that will lie at
+ * `offset`; nothing when the edit is empty. */
 static int put_record(struct buf *out, const struct version_edit *e, uint64_t salt, uint64_t offset,
                       struct kevo_err *err) {
-    size_t start = out->len;
     static const uint8_t blank[RECORD_HEADER_BYTES];
+    size_t start = out->len;
     if (!buf_append(out, blank, sizeof blank)) return kevo_nomem(err);
     int rc = edit_encode(e, out, err);
     if (rc) return rc;
     size_t payload_bytes = out->len - start - RECORD_HEADER_BYTES;
-    if (payload_bytes == 0)
+    if (payload_bytes == 0) {
         out->len = start;
-    else if (out->len - start > MAX_BYTES - RECORD_HEADER_BYTES - offset)
+        return 0;
+    }
+    if (offset + payload_bytes + 2 * SECTOR_BYTES > MAX_BYTES)
         return kevo_fail(err, KEVO_TOOBIG, "manifest record of %zu bytes", payload_bytes);
-    else
-        seal_record(out->data + start, payload_bytes, salt, offset);
-    return 0;
+    seal_record(out->data + start, payload_bytes, salt, offset);
+    return put_padding(out) ? 0 : kevo_nomem(err);
+}
+
+/* A sector that holds an end mark. */
+static void make_mark(uint8_t sector[SECTOR_BYTES], uint64_t salt, uint64_t offset) {
+    memset(sector, 0, SECTOR_BYTES);
+    seal_record(sector, 0, salt, offset);
 }
 
 /* The payload of the record at `offset`, if it is sound. */
 static bool get_record(slice file, uint64_t offset, uint64_t salt, slice *payload) {
-    if (file.len - offset < RECORD_HEADER_BYTES) return false;
+    if (offset > file.len || file.len - offset < RECORD_HEADER_BYTES) return false;
     const uint8_t *record = file.data + offset;
     uint32_t length = get_fixed32(record + 8);
     if (length > file.len - offset - RECORD_HEADER_BYTES) return false;
@@ -83,13 +101,12 @@ static bool get_record(slice file, uint64_t offset, uint64_t salt, slice *payloa
 /* Whether a sound record begins anywhere behind `offset`. */
 static bool sound_record_behind(slice file, uint64_t offset, uint64_t salt) {
     uint64_t hashed = 0;
-    while (++offset + RECORD_HEADER_BYTES <= file.len && hashed < SEARCH_BYTES) {
-        uint32_t length = get_fixed32(file.data + offset + 8);
-        if (length > file.len - offset - RECORD_HEADER_BYTES) continue;
-        if (length && !edit_is_tag(file.data[offset + RECORD_HEADER_BYTES])) continue;
+    while ((offset += SECTOR_BYTES) < file.len && hashed < SEARCH_BYTES) {
         slice payload;
         if (get_record(file, offset, salt, &payload)) return true;
-        hashed += length;
+        if (file.len - offset < RECORD_HEADER_BYTES) continue;
+        uint32_t length = get_fixed32(file.data + offset + 8);
+        if (length <= file.len - offset) hashed += length;
     }
     return hashed >= SEARCH_BYTES;
 }
@@ -120,22 +137,22 @@ static int put_header(struct buf *out, const struct manifest_state *state, uint6
         !buf_put_fixed64(out, checksum64(out->data, out->len, 0)))
         return kevo_nomem(err);
     assert(out->len == HEADER_BYTES);
-    return 0;
+    return put_padding(out) ? 0 : kevo_nomem(err);
 }
 
-/* The whole file that states *state: header, one record, end mark. *end gets where
- * the record ends. */
+/* The whole file that states *state: header, one record, end mark. *end gets the
+ * place of the mark. */
 static int put_whole(struct buf *out, const struct manifest_state *state, uint64_t salt,
                      uint64_t *end, struct kevo_err *err) {
     struct version_edit e;
-    uint8_t mark[RECORD_HEADER_BYTES];
+    uint8_t mark[SECTOR_BYTES];
     int rc = state_to_edit(state, &e, err);
     if (rc == 0) rc = put_header(out, state, salt, err);
-    if (rc == 0) rc = put_record(out, &e, salt, HEADER_BYTES, err);
+    if (rc == 0) rc = put_record(out, &e, salt, SECTOR_BYTES, err);
     edit_release(&e);
     if (rc) return rc;
     *end = out->len;
-    seal_record(mark, 0, salt, *end);
+    make_mark(mark, salt, *end);
     return buf_append(out, mark, sizeof mark) ? 0 : kevo_nomem(err);
 }
 
@@ -167,7 +184,7 @@ out:
     return rc;
 }
 
-/* How far a log may grow whose header and first record take `bytes`. */
+/* How far a log may grow whose header and first record end at `bytes`. */
 static uint64_t rewrite_limit(uint64_t bytes) {
     uint64_t limit = bytes * REWRITE_FACTOR;
     if (limit < REWRITE_MIN_BYTES) limit = REWRITE_MIN_BYTES;
@@ -274,11 +291,11 @@ static int read_records(struct manifest *m, slice file, struct replay *replay,
                         struct kevo_err *err) {
     slice payload;
     uint64_t mark_bytes = 0;
-    m->end = HEADER_BYTES;
+    m->end = SECTOR_BYTES;
     while (get_record(file, m->end, m->salt, &payload)) {
         struct version_edit e;
         if (payload.len == 0) {
-            mark_bytes = RECORD_HEADER_BYTES;
+            mark_bytes = SECTOR_BYTES;
             break;
         }
         int rc = edit_decode(payload, m->home, m->path, m->end, &e, err);
@@ -286,13 +303,13 @@ static int read_records(struct manifest *m, slice file, struct replay *replay,
         rc = replay_edit(replay, &e, err);
         edit_release(&e);
         if (rc) return locate(m, m->end, rc, err);
-        bool first = m->end == HEADER_BYTES;
-        m->end += RECORD_HEADER_BYTES + payload.len;
+        bool first = m->end == SECTOR_BYTES;
+        m->end = sector_end(m->end + RECORD_HEADER_BYTES + payload.len);
         if (first) m->rewrite_at = rewrite_limit(m->end);
     }
     /* The first record was synced before the file got its name, and each record
      * before the next was written: only what nothing follows may be torn. */
-    if (m->end == HEADER_BYTES || sound_record_behind(file, m->end, m->salt))
+    if (m->end == SECTOR_BYTES || sound_record_behind(file, m->end, m->salt))
         return kevo_fail(err, KEVO_CORRUPT, "%s: record at offset %" PRIu64 " is damaged", m->path,
                          m->end);
     m->torn = file.len > m->end + mark_bytes;
@@ -305,7 +322,7 @@ static int take_state(const struct manifest *m, struct replay *replay, struct ma
     if (!n->has_next_file || !n->has_wal_floor || !n->has_flushed || !n->has_committed)
         return kevo_fail(err, KEVO_CORRUPT, "%s: the first record is incomplete", m->path);
     int rc = replay_version(replay, &state->version, err);
-    if (rc) return locate(m, HEADER_BYTES, rc, err);
+    if (rc) return locate(m, SECTOR_BYTES, rc, err);
     state->next_file = n->next_file;
     state->wal_floor = n->wal_floor;
     state->flushed = n->flushed;
@@ -362,8 +379,8 @@ static int refuse(struct manifest *m, const struct kevo_err *cause, struct kevo_
 
 /* Written without a sync and without asking whether it worked: see manifest.h. */
 static void write_mark(struct manifest *m) {
-    uint8_t mark[RECORD_HEADER_BYTES];
-    seal_record(mark, 0, m->salt, m->end);
+    uint8_t mark[SECTOR_BYTES];
+    make_mark(mark, m->salt, m->end);
     m->torn = m->home->env->write(m->home->env, m->file, m->end, mark, sizeof mark, NULL) != 0;
 }
 
