@@ -1,0 +1,98 @@
+#include "engine/base/alloc.h"
+#include "ext/vtab.h"
+
+static enum plan_op op_of(unsigned char op) {
+    switch (op) {
+    case SQLITE_INDEX_CONSTRAINT_EQ: return PLAN_EQ;
+    case SQLITE_INDEX_CONSTRAINT_IS: return PLAN_IS;
+    case SQLITE_INDEX_CONSTRAINT_GT: return PLAN_GT;
+    case SQLITE_INDEX_CONSTRAINT_GE: return PLAN_GE;
+    case SQLITE_INDEX_CONSTRAINT_LT: return PLAN_LT;
+    case SQLITE_INDEX_CONSTRAINT_LE: return PLAN_LE;
+    case SQLITE_INDEX_CONSTRAINT_GLOB: return PLAN_GLOB;
+    case SQLITE_INDEX_CONSTRAINT_LIMIT: return PLAN_LIMIT;
+    case SQLITE_INDEX_CONSTRAINT_OFFSET: return PLAN_OFFSET;
+    default: return PLAN_OTHER;
+    }
+}
+
+static enum value_type type_of(sqlite3_value *v) {
+    switch (sqlite3_value_type(v)) {
+    case SQLITE_INTEGER: return VALUE_INTEGER;
+    case SQLITE_FLOAT: return VALUE_REAL;
+    case SQLITE_TEXT: return VALUE_TEXT;
+    case SQLITE_BLOB: return VALUE_BLOB;
+    default: return VALUE_NULL;
+    }
+}
+
+/* What SQLite offers, in the planner's terms. Only comparisons by BINARY are ours. */
+static struct plan_constraint translate(sqlite3_index_info *info, int i) {
+    const struct sqlite3_index_constraint *c = &info->aConstraint[i];
+    struct plan_constraint p = {.column = c->iColumn, .op = op_of(c->op)};
+    bool limit = p.op == PLAN_LIMIT || p.op == PLAN_OFFSET;
+    const char *collation = limit ? NULL : sqlite3_vtab_collation(info, i);
+    p.usable = c->usable && (!collation || sqlite3_stricmp(collation, "BINARY") == 0);
+    p.in_list = p.usable && p.op == PLAN_EQ && sqlite3_vtab_in(info, i, -1);
+    sqlite3_value *rhs = NULL;
+    if (!limit && sqlite3_vtab_rhs_value(info, i, &rhs) == SQLITE_OK && rhs) {
+        p.rhs_known = true;
+        p.rhs_type = type_of(rhs);
+    }
+    return p;
+}
+
+static void hand_over(sqlite3_index_info *info, const struct plan_query *q) {
+    for (int i = 0; i < info->nConstraint; i++) {
+        const struct plan_constraint *c = &q->constraints[i];
+        info->aConstraintUsage[i].argvIndex = c->argv_index;
+        info->aConstraintUsage[i].omit = c->omit;
+        if (c->take_list) sqlite3_vtab_in(info, i, 1);
+    }
+}
+
+static int describe(struct vtab *t, sqlite3_index_info *info, const struct plan *plan) {
+    struct buf words = {0};
+    struct kevo_err err;
+    if (plan_words(t->schema, plan, &words, &err)) {
+        buf_release(&words);
+        return vtab_report(t, &err);
+    }
+    info->idxNum = plan_index(plan);
+    info->idxStr = sqlite3_mprintf("%s", (const char *)words.data);
+    info->needToFreeIdxStr = 1;
+    buf_release(&words);
+    if (!info->idxStr) return SQLITE_NOMEM;
+    info->orderByConsumed = plan->order_consumed;
+    info->estimatedRows = (sqlite3_int64)plan->rows;
+    info->estimatedCost = plan->cost;
+    info->idxFlags = plan->unique ? SQLITE_INDEX_SCAN_UNIQUE : 0;
+    return SQLITE_OK;
+}
+
+int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
+    struct vtab *t = vtab_of(table);
+    struct plan plan;
+    struct plan_query q = {
+        .constraints = mem_array((size_t)info->nConstraint + 1, sizeof *q.constraints),
+        .constraint_count = (unsigned)info->nConstraint,
+        .order_count = (unsigned)info->nOrderBy,
+        .distinct = (enum plan_distinct)sqlite3_vtab_distinct(info),
+        .rows = vtab_row_estimate(t),
+    };
+    struct plan_order *order = mem_array((size_t)info->nOrderBy + 1, sizeof *order);
+    int rc = SQLITE_NOMEM;
+    if (q.constraints && order) {
+        for (int i = 0; i < info->nConstraint; i++)
+            q.constraints[i] = translate(info, i);
+        for (int i = 0; i < info->nOrderBy; i++)
+            order[i] = (struct plan_order){info->aOrderBy[i].iColumn, info->aOrderBy[i].desc};
+        q.order = order;
+        plan_make(t->schema, &q, &plan);
+        hand_over(info, &q);
+        rc = describe(t, info, &plan);
+    }
+    mem_free(q.constraints);
+    mem_free(order);
+    return rc;
+}

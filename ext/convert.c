@@ -1,0 +1,65 @@
+#include "ext/convert.h"
+
+#include "engine/base/error.h"
+
+int sqlite_code(int rc) {
+    switch ((enum kevo_rc)rc) {
+    case KEVO_OK: return SQLITE_OK;
+    case KEVO_NOTFOUND: return SQLITE_NOTFOUND;
+    case KEVO_NOMEM: return SQLITE_NOMEM;
+    case KEVO_IOERR: return SQLITE_IOERR;
+    case KEVO_FULL: return SQLITE_FULL;
+    case KEVO_CORRUPT: return SQLITE_CORRUPT_VTAB;
+    case KEVO_BUSY: return SQLITE_BUSY;
+    case KEVO_SNAPSHOT: return SQLITE_BUSY_SNAPSHOT;
+    case KEVO_DIVERGED: return SQLITE_CORRUPT_VTAB;
+    case KEVO_INVALID: return SQLITE_ERROR;
+    case KEVO_TOOBIG: return SQLITE_TOOBIG;
+    case KEVO_READONLY: return SQLITE_READONLY;
+    case KEVO_CANTOPEN: return SQLITE_CANTOPEN;
+    case KEVO_FORKED: return SQLITE_MISUSE;
+    case KEVO_CANCELLED: return SQLITE_INTERRUPT;
+    }
+    return SQLITE_ERROR;
+}
+
+int report(char **message, const struct kevo_err *err) {
+    sqlite3_free(*message);
+    *message = err->rc == KEVO_NOMEM ? NULL : sqlite3_mprintf("kevo: %s", err->msg);
+    return sqlite_code(err->rc);
+}
+
+int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err) {
+    switch (sqlite3_value_type(v)) {
+    case SQLITE_INTEGER: *out = value_integer(sqlite3_value_int64(v)); return 0;
+    case SQLITE_FLOAT: *out = value_real(sqlite3_value_double(v)); return 0;
+    case SQLITE_TEXT: {
+        const unsigned char *text = sqlite3_value_text(v);
+        if (!text) return kevo_nomem(err);
+        *out = value_text(text, (size_t)sqlite3_value_bytes(v));
+        return 0;
+    }
+    case SQLITE_BLOB: {
+        const void *blob = sqlite3_value_blob(v);
+        int len = sqlite3_value_bytes(v);
+        if (!blob && len > 0) return kevo_nomem(err);
+        *out = value_blob(blob, (size_t)len);
+        return 0;
+    }
+    default: *out = value_null(); return 0;
+    }
+}
+
+void result_value(sqlite3_context *context, const struct value *v) {
+    /* A NULL pointer would make NULL of an empty text or blob. */
+    const char *bytes = v->bytes.len ? (const char *)v->bytes.data : "";
+    switch (v->type) {
+    case VALUE_NULL: sqlite3_result_null(context); break;
+    case VALUE_INTEGER: sqlite3_result_int64(context, v->integer); break;
+    case VALUE_REAL: sqlite3_result_double(context, v->real); break;
+    case VALUE_TEXT:
+        sqlite3_result_text64(context, bytes, v->bytes.len, SQLITE_TRANSIENT, SQLITE_UTF8);
+        break;
+    case VALUE_BLOB: sqlite3_result_blob64(context, bytes, v->bytes.len, SQLITE_TRANSIENT); break;
+    }
+}

@@ -1,0 +1,23 @@
+/* convert.h - between SQLite's values and codes and ours. */
+#ifndef KEVO_EXT_CONVERT_H
+#define KEVO_EXT_CONVERT_H
+
+#include "engine/kevo.h"
+#include "ext/sqlite_api.h"
+#include "sql/value.h"
+
+/* The SQLite code for an enum kevo_rc; KEVO_NOTFOUND is not expected here. */
+int sqlite_code(int rc);
+
+/* Replace *message (a vtab's zErrMsg) by "kevo: " and the error's text, and return
+ * its SQLite code. Busy and out of memory keep SQLite's own manners. */
+int report(char **message, const struct kevo_err *err);
+
+/* What the value holds; bytes are borrowed from v. KEVO_NOMEM when SQLite has no
+ * memory to show a text as UTF-8. */
+int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err);
+
+/* Give the value to SQLite, which copies its bytes. */
+void result_value(sqlite3_context *context, const struct value *v);
+
+#endif

@@ -1,0 +1,386 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "ext/vtab.h"
+
+enum { MAX_ARGS = SCHEMA_MAX_KEY_COLUMNS + 4 };
+
+/* Walks the ranges of a plan, each by an iterator or, when it is a point, by a get. */
+struct cursor {
+    sqlite3_vtab_cursor base; /* must be first */
+    struct vtab *table;
+    struct plan plan;
+    struct plan_ranges ranges;
+    size_t range; /* index of the range we are in */
+    bool eof;
+    bool on_point;            /* the row is `value`, not the iterator's */
+    kevo_iter *iter;          /* in a range that is no point */
+    struct kevo_value value;  /* on a point */
+    kevo_txn *txn;            /* a reference: what `value` may point into */
+    unsigned epoch;           /* of the session when the iterator was made */
+    slice key, row;           /* of the row we stand on */
+    struct row_reader reader; /* over `row` */
+    struct buf scratch;       /* of a key column that had to be decoded */
+    struct buf saved;         /* the key to go on from */
+    struct buf rest, sorted;  /* see sort_rows() */
+};
+
+static struct cursor *cursor_of(sqlite3_vtab_cursor *c) {
+    return (struct cursor *)c;
+}
+
+static struct session *session_of(struct cursor *c) {
+    return c->table->session;
+}
+
+/* The message that a session's function may replace. */
+static char **message_of(struct cursor *c) {
+    sqlite3_free(c->table->base.zErrMsg);
+    c->table->base.zErrMsg = NULL;
+    return &c->table->base.zErrMsg;
+}
+
+int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
+    struct cursor *c = sqlite3_malloc64(sizeof *c);
+    if (!c) return SQLITE_NOMEM;
+    memset(c, 0, sizeof *c);
+    c->table = vtab_of(table);
+    c->eof = true;
+    session_cursor_opened(c->table->session);
+    *cursor = &c->base;
+    return SQLITE_OK;
+}
+
+/* Let go of the row and of what it lies in. */
+static void leave_row(struct cursor *c) {
+    kevo_value_release(&c->value);
+    kevo_txn_unref(c->txn);
+    c->txn = NULL;
+    c->on_point = false;
+}
+
+static void leave_range(struct cursor *c) {
+    leave_row(c);
+    kevo_iter_free(c->iter);
+    c->iter = NULL;
+}
+
+int cursor_close(sqlite3_vtab_cursor *cursor) {
+    struct cursor *c = cursor_of(cursor);
+    leave_range(c);
+    session_cursor_closed(session_of(c));
+    plan_ranges_release(&c->ranges);
+    buf_release(&c->scratch);
+    buf_release(&c->saved);
+    buf_release(&c->rest);
+    buf_release(&c->sorted);
+    sqlite3_free(c);
+    return SQLITE_OK;
+}
+
+/* ---- moving ------------------------------------------------------------------------ */
+
+static void stand_on(struct cursor *c, slice key, slice row) {
+    c->key = key;
+    c->row = row;
+    c->reader = row_reader_of(row);
+}
+
+static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,
+                       struct kevo_err *err) {
+    int rc = kevo_get(session_of(c)->store, read, key, &c->value, err);
+    *found = rc == 0;
+    if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
+    if (read->txn) {
+        c->txn = read->txn;
+        kevo_txn_ref(c->txn);
+    }
+    c->on_point = true;
+    stand_on(c, key, c->value.slice);
+    return 0;
+}
+
+static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, slice upper,
+                      bool *found, struct kevo_err *err) {
+    read->lower = lower;
+    read->upper = upper;
+    int rc = kevo_iter_new(session_of(c)->store, read, &c->iter, err);
+    if (rc == 0)
+        rc = c->plan.reverse ? kevo_iter_last(c->iter, err) : kevo_iter_first(c->iter, err);
+    *found = rc == 0 && kevo_iter_valid(c->iter);
+    if (*found) stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+    c->epoch = session_of(c)->epoch;
+    return rc;
+}
+
+static struct key_range current_range(const struct cursor *c) {
+    size_t i = c->plan.reverse ? c->ranges.count - 1 - c->range : c->range;
+    return plan_range_at(&c->ranges, i);
+}
+
+/* Stand on the first row of this range or of one of the next. */
+static int enter_ranges(struct cursor *c) {
+    struct kevo_read read;
+    struct kevo_err err;
+    bool found = false;
+    int rc = SQLITE_OK;
+    if (c->range < c->ranges.count) rc = session_read(session_of(c), &read, message_of(c));
+    for (; rc == SQLITE_OK && c->range < c->ranges.count; c->range++) {
+        struct key_range r = current_range(c);
+        leave_range(c);
+        if (r.point ? enter_point(c, &read, r.lower, &found, &err)
+                    : enter_span(c, &read, r.lower, r.upper, &found, &err))
+            return vtab_report(c->table, &err);
+        if (found) return SQLITE_OK;
+    }
+    c->eof = true;
+    return rc;
+}
+
+/* The connection began, committed or rolled back while this cursor was open: go on
+ * behind the key it stood on, in what is to be seen now. */
+static int enter_again(struct cursor *c) {
+    struct kevo_read read;
+    struct kevo_err err;
+    bool found;
+    struct key_range r = current_range(c);
+    if (!buf_set(&c->saved, c->key)) return SQLITE_NOMEM;
+    if (!c->plan.reverse && !buf_append(&c->saved, "", 1)) return SQLITE_NOMEM;
+    leave_range(c);
+    int rc = session_read(session_of(c), &read, message_of(c));
+    if (rc != SQLITE_OK) return rc;
+    slice lower = c->plan.reverse ? r.lower : buf_slice(&c->saved);
+    slice upper = c->plan.reverse ? buf_slice(&c->saved) : r.upper;
+    if (enter_span(c, &read, lower, upper, &found, &err)) return vtab_report(c->table, &err);
+    if (found) return SQLITE_OK;
+    c->range++;
+    return enter_ranges(c);
+}
+
+static int advance(struct cursor *c) {
+    struct kevo_err err;
+    if (c->on_point) {
+        c->range++;
+        return enter_ranges(c);
+    }
+    if (c->epoch != session_of(c)->epoch) return enter_again(c);
+    if (c->plan.reverse ? kevo_iter_prev(c->iter, &err) : kevo_iter_next(c->iter, &err)) {
+        c->eof = true;
+        return vtab_report(c->table, &err);
+    }
+    if (kevo_iter_valid(c->iter)) {
+        stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+        return SQLITE_OK;
+    }
+    c->range++;
+    return enter_ranges(c);
+}
+
+int cursor_next(sqlite3_vtab_cursor *cursor) {
+    return advance(cursor_of(cursor));
+}
+
+int cursor_eof(sqlite3_vtab_cursor *cursor) {
+    return cursor_of(cursor)->eof;
+}
+
+/* ---- filter ------------------------------------------------------------------------- */
+
+/* The arguments of a plan, with the copies that a conversion needs. */
+struct arguments {
+    struct plan_arg list[MAX_ARGS];
+    sqlite3_value *copies[MAX_ARGS];
+};
+
+static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqlite3_value *v) {
+    struct kevo_err err;
+    struct plan_arg *arg = &a->list[i];
+    sqlite3_value_free(a->copies[i]);
+    a->copies[i] = NULL;
+    arg->bare = sqlite3_value_frombind(v);
+    if (value_of(v, &arg->value, &err)) return SQLITE_NOMEM;
+    enum plan_convert convert = plan_convert(c->table->schema, &c->plan, i, arg);
+    if (convert == PLAN_KEEP) return SQLITE_OK;
+
+    sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);
+    if (!copy) return SQLITE_NOMEM;
+    if (convert == PLAN_TO_NUMBER) {
+        sqlite3_value_numeric_type(copy);
+        return value_of(copy, &arg->value, &err) ? SQLITE_NOMEM : SQLITE_OK;
+    }
+    const unsigned char *text = sqlite3_value_text(copy);
+    if (!text) return SQLITE_NOMEM;
+    arg->value = value_text(text, (size_t)sqlite3_value_bytes(copy));
+    return SQLITE_OK;
+}
+
+static void free_arguments(struct arguments *a, unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        sqlite3_value_free(a->copies[i]);
+}
+
+static int add_ranges(struct cursor *c, const struct arguments *a) {
+    struct kevo_err err;
+    return plan_ranges_add(&c->ranges, c->table->schema, c->table->table_id, &c->plan, a->list,
+                           &err)
+               ? vtab_report(c->table, &err)
+               : SQLITE_OK;
+}
+
+/* One set of ranges for each value of the IN list. */
+static int add_list(struct cursor *c, struct arguments *a, sqlite3_value *list) {
+    sqlite3_value *v = NULL;
+    int rc = sqlite3_vtab_in_first(list, &v);
+    while (rc == SQLITE_OK && v) {
+        rc = fill_argument(c, a, (unsigned)c->plan.in_column, v);
+        if (rc == SQLITE_OK) rc = add_ranges(c, a);
+        if (rc == SQLITE_OK) rc = sqlite3_vtab_in_next(list, &v);
+    }
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
+    struct arguments a;
+    int rc = SQLITE_OK;
+    memset(a.copies, 0, (size_t)argc * sizeof a.copies[0]);
+    plan_ranges_reset(&c->ranges);
+    for (int i = 0; rc == SQLITE_OK && i < argc; i++) {
+        if (i != c->plan.in_column) rc = fill_argument(c, &a, (unsigned)i, argv[i]);
+    }
+    if (rc == SQLITE_OK)
+        rc = c->plan.in_column < 0 ? add_ranges(c, &a) : add_list(c, &a, argv[c->plan.in_column]);
+    plan_ranges_finish(&c->ranges);
+    free_arguments(&a, (unsigned)argc);
+    return rc;
+}
+
+/* ---- rows that have to be sorted -------------------------------------------------------- */
+
+struct sort_entry {
+    slice rest; /* the key behind the columns with an equality */
+    slice key;
+};
+
+static int compare_entries(const void *a, const void *b) {
+    const struct sort_entry *x = a, *y = b;
+    int c = slice_cmp(x->rest, y->rest);
+    return c ? c : slice_cmp(x->key, y->key);
+}
+
+/* Read the keys of all ranges into c->sorted, each behind its length. */
+static int collect_keys(struct cursor *c, size_t *count) {
+    buf_reset(&c->sorted);
+    c->range = 0;
+    c->eof = false;
+    for (int rc = enter_ranges(c);; rc = advance(c)) {
+        if (rc != SQLITE_OK) return rc;
+        if (c->eof) return SQLITE_OK;
+        size_t len = c->key.len;
+        if (!buf_append(&c->sorted, &len, sizeof len) ||
+            !buf_append(&c->sorted, c->key.data, c->key.len))
+            return SQLITE_NOMEM;
+        ++*count;
+    }
+}
+
+/* An equality that means several texts ('5', '05', ...) brings the rest of the key out
+ * of order. It is rare, and then a must: replace the ranges by one point a row, in the
+ * order that was promised. */
+static int sort_rows(struct cursor *c) {
+    size_t count = 0;
+    int rc = collect_keys(c, &count);
+    leave_range(c);
+    if (rc != SQLITE_OK) return rc;
+    struct sort_entry *entries = mem_array(count + 1, sizeof *entries);
+    if (!entries) return SQLITE_NOMEM;
+    const uint8_t *p = c->sorted.data;
+    struct kevo_err err;
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
+        size_t len;
+        memcpy(&len, p, sizeof len);
+        entries[i].key = slice_of(p + sizeof len, len);
+        p += sizeof len + len;
+        if (keycode_rest(c->table->schema, entries[i].key, c->plan.eq_count, &entries[i].rest,
+                         &err))
+            rc = vtab_report(c->table, &err);
+    }
+    if (rc == SQLITE_OK) {
+        qsort(entries, count, sizeof *entries, compare_entries);
+        plan_ranges_reset(&c->ranges);
+        for (size_t i = 0; i < count; i++) {
+            if (!plan_ranges_add_point(&c->ranges, entries[i].key)) rc = SQLITE_NOMEM;
+        }
+    }
+    mem_free(entries);
+    return rc;
+}
+
+static int skip_offset(struct cursor *c, sqlite3_value *offset) {
+    int rc = SQLITE_OK;
+    for (sqlite3_int64 n = sqlite3_value_int64(offset); rc == SQLITE_OK && n > 0 && !c->eof; n--)
+        rc = advance(c);
+    return rc;
+}
+
+int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
+                  sqlite3_value **argv) {
+    struct cursor *c = cursor_of(cursor);
+    (void)words;
+    leave_range(c);
+    c->plan = plan_of_index(index);
+    assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
+    int rc = make_ranges(c, argc, argv);
+    if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);
+    if (rc != SQLITE_OK) return rc;
+    c->range = 0;
+    c->eof = false;
+    rc = enter_ranges(c);
+    if (rc == SQLITE_OK && c->plan.has_offset) rc = skip_offset(c, argv[plan_offset_arg(&c->plan)]);
+    return rc;
+}
+
+/* ---- columns ------------------------------------------------------------------------------ */
+
+static int result_key_column(struct cursor *c, sqlite3_context *context, int column) {
+    const struct schema *s = c->table->schema;
+    struct kevo_err err;
+    struct value v;
+    for (unsigned n = 0; n < s->key_count; n++) {
+        if (s->key[n].column != column) continue;
+        if (keycode_column(s, c->key, n, &v, &c->scratch, &err)) return vtab_report(c->table, &err);
+        result_value(context, &v);
+        break;
+    }
+    return SQLITE_OK;
+}
+
+int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
+    struct cursor *c = cursor_of(cursor);
+    const struct schema *s = c->table->schema;
+    struct kevo_err err;
+    struct value v;
+    if (column == (int)s->column_count) { /* the hidden key */
+        sqlite3_result_blob64(context, c->key.data, c->key.len, SQLITE_TRANSIENT);
+        return SQLITE_OK;
+    }
+    int index = s->row_index[column];
+    if (index < 0) return result_key_column(c, context, column);
+    /* An UPDATE that leaves the column alone need not carry it along. */
+    if (sqlite3_vtab_nochange(context)) return SQLITE_OK;
+    if (row_reader_column(&c->reader, (unsigned)index, &v, &err))
+        return vtab_report(c->table, &err);
+    result_value(context, &v);
+    return SQLITE_OK;
+}
+
+int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {
+    struct cursor *c = cursor_of(cursor);
+    struct kevo_err err;
+    int64_t value;
+    if (keycode_rowid(c->key, &value, &err)) return vtab_report(c->table, &err);
+    *rowid = value;
+    return SQLITE_OK;
+}

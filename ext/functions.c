@@ -1,0 +1,106 @@
+#include "engine/base/error.h"
+#include "ext/vtab.h"
+
+static void fail(sqlite3_context *context, int rc, char *message) {
+    if (rc == SQLITE_NOMEM)
+        sqlite3_result_error_nomem(context);
+    else
+        sqlite3_result_error(context, message ? message : sqlite3_errstr(rc), -1);
+    if (rc != SQLITE_NOMEM) sqlite3_result_error_code(context, rc);
+    sqlite3_free(message);
+}
+
+/* The table that the first argument names, its store open. NULL: the error is set. */
+static struct vtab *table_of(sqlite3_context *context, sqlite3_value **argv) {
+    struct connection *c = sqlite3_user_data(context);
+    const char *name = (const char *)sqlite3_value_text(argv[0]);
+    char *message = NULL;
+    if (!name) {
+        fail(context, SQLITE_ERROR, sqlite3_mprintf("kevo: name a table"));
+        return NULL;
+    }
+    struct vtab *t = vtab_find(c, name, &message);
+    int rc = t ? session_open(t->session, &message) : SQLITE_ERROR;
+    if (rc != SQLITE_OK) {
+        fail(context, rc, message);
+        return NULL;
+    }
+    return t;
+}
+
+static void done(sqlite3_context *context, int rc, char *message) {
+    if (rc != SQLITE_OK)
+        fail(context, rc, message);
+    else
+        sqlite3_result_text(context, "ok", -1, SQLITE_STATIC);
+}
+
+static void version(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    (void)argc;
+    (void)argv;
+    sqlite3_result_text(context, KEVO_VERSION, -1, SQLITE_STATIC);
+}
+
+static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    char *message = NULL;
+    struct vtab *t = table_of(context, argv);
+    (void)argc;
+    if (t) done(context, session_flush(t->session, &message), message);
+}
+
+/* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
+ * way to ask. */
+static bool interrupted(void *arg) {
+    sqlite3_stmt *probe = arg;
+    int rc = sqlite3_step(probe);
+    sqlite3_reset(probe);
+    return rc == SQLITE_INTERRUPT;
+}
+
+static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    char *message = NULL;
+    struct kevo_err err;
+    sqlite3_stmt *probe = NULL;
+    struct vtab *t = table_of(context, argv);
+    (void)argc;
+    if (!t) return;
+    int rc = session_flush(t->session, &message);
+    if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(t->connection->db, "SELECT 1", -1, &probe, NULL);
+    if (rc == SQLITE_OK && kevo_compact(t->session->store, interrupted, probe, &err))
+        rc = report(&message, &err);
+    sqlite3_finalize(probe);
+    done(context, rc, message);
+}
+
+/* 'ok', or what is wrong, as PRAGMA integrity_check says it. */
+static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    struct kevo_err err;
+    struct vtab *t = table_of(context, argv);
+    (void)argc;
+    if (!t) return;
+    int rc = kevo_verify(t->session->store, &err);
+    if (rc == KEVO_CORRUPT)
+        sqlite3_result_text(context, err.msg, -1, SQLITE_TRANSIENT);
+    else
+        done(context, rc ? sqlite_code(rc) : SQLITE_OK,
+             rc ? sqlite3_mprintf("kevo: %s", err.msg) : NULL);
+}
+
+int functions_register(struct connection *connection) {
+    static const struct {
+        const char *name;
+        int argc, flags;
+        void (*call)(sqlite3_context *, int, sqlite3_value **);
+    } list[] = {
+        {"kevo_version", 0, SQLITE_INNOCUOUS, version},
+        {"kevo_flush", 1, SQLITE_DIRECTONLY, flush},
+        {"kevo_compact", 1, SQLITE_DIRECTONLY, compact},
+        {"kevo_check", 1, SQLITE_DIRECTONLY, check},
+    };
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof list / sizeof list[0]; i++)
+        rc = sqlite3_create_function_v2(connection->db, list[i].name, list[i].argc,
+                                        SQLITE_UTF8 | list[i].flags, connection, list[i].call, NULL,
+                                        NULL, NULL);
+    return rc;
+}

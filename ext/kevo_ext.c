@@ -1,0 +1,54 @@
+/* kevo_ext.c - where SQLite enters: .load kevo, or sqlite3_kevo_init() of a host
+ * program that links it statically (compiled with SQLITE_CORE). */
+#include <sqlite3ext.h>
+#include <string.h>
+
+#include "ext/vtab.h"
+
+SQLITE_EXTENSION_INIT1
+
+enum { OLDEST_SQLITE = 3040000 };
+
+#if defined(__GNUC__)
+__attribute__((visibility("default")))
+#endif
+int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *api);
+
+static void connection_free(void *arg) {
+    struct connection *c = arg;
+    session_free_all(c);
+    sqlite3_free(c);
+}
+
+/* Loading twice must not take a store in memory away from the tables that use it. */
+static bool is_loaded(sqlite3 *db) {
+    sqlite3_stmt *stmt = NULL;
+    bool loaded = sqlite3_prepare_v2(db, "SELECT 1 FROM pragma_module_list WHERE name = 'kevo'", -1,
+                                     &stmt, NULL) == SQLITE_OK &&
+                  sqlite3_step(stmt) == SQLITE_ROW;
+    sqlite3_finalize(stmt);
+    return loaded;
+}
+
+int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *api) {
+    SQLITE_EXTENSION_INIT2(api);
+    (void)api;
+    if (sqlite3_libversion_number() < OLDEST_SQLITE) {
+        *message =
+            sqlite3_mprintf("kevo needs SQLite 3.40.0 or newer; this is %s", sqlite3_libversion());
+        return SQLITE_ERROR;
+    }
+    /* The code stays in memory: other connections' stores have threads in it. */
+    if (is_loaded(db)) return SQLITE_OK_LOAD_PERMANENTLY;
+    struct connection *c = sqlite3_malloc64(sizeof *c);
+    if (!c) return SQLITE_NOMEM;
+    memset(c, 0, sizeof *c);
+    c->db = db;
+    int rc = functions_register(c);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
+    } else {
+        sqlite3_free(c);
+    }
+    return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
+}

@@ -1,0 +1,273 @@
+#include "ext/marker.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "engine/base/coding.h"
+
+/* The connection's own error as a message. */
+static int fail(sqlite3 *db, int rc, char **message) {
+    sqlite3_free(*message);
+    *message = rc == SQLITE_NOMEM ? NULL : sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    return rc;
+}
+
+static int corrupt(const char *schema, const char *what, char **message) {
+    sqlite3_free(*message);
+    *message = sqlite3_mprintf("kevo: %s.%s", schema, what);
+    return SQLITE_CORRUPT_VTAB;
+}
+
+static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *sql = sqlite3_vmprintf(format, args);
+    va_end(args);
+    *stmt = NULL;
+    if (!sql) return SQLITE_NOMEM;
+    int rc = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+    sqlite3_free(sql);
+    return rc == SQLITE_OK ? rc : fail(db, rc, message);
+}
+
+/* Run a statement that returns nothing, and finalize it. What it inserts is no
+ * business of last_insert_rowid(). */
+static int finish(sqlite3 *db, sqlite3_stmt *stmt, char **message) {
+    sqlite3_int64 rowid = sqlite3_last_insert_rowid(db);
+    int rc = sqlite3_step(stmt);
+    if (rc == SQLITE_DONE || rc == SQLITE_ROW) rc = SQLITE_OK;
+    if (rc != SQLITE_OK) fail(db, rc, message);
+    sqlite3_finalize(stmt);
+    sqlite3_set_last_insert_rowid(db, rowid);
+    return rc;
+}
+
+int marker_init(sqlite3 *db, const char *schema, char **message) {
+    sqlite3_stmt *stmt;
+    int rc = prepare(db, &stmt, message,
+                     "CREATE TABLE IF NOT EXISTS \"%w\".kevo_store(id INTEGER PRIMARY KEY, "
+                     "directory TEXT, uuid BLOB NOT NULL, next_table INTEGER NOT NULL, "
+                     "marker BLOB NOT NULL)",
+                     schema);
+    if (rc == SQLITE_OK) rc = finish(db, stmt, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = prepare(db, &stmt, message,
+                 "CREATE TABLE IF NOT EXISTS \"%w\".kevo_table(store INTEGER NOT NULL, "
+                 "id INTEGER NOT NULL, name TEXT COLLATE NOCASE UNIQUE, PRIMARY KEY(store, id)) "
+                 "WITHOUT ROWID",
+                 schema);
+    return rc == SQLITE_OK ? finish(db, stmt, message) : rc;
+}
+
+/* Columns first, first + 1, first + 2: id, directory, uuid. */
+static int read_store(sqlite3_stmt *stmt, int first, const char *schema, struct marker_store *store,
+                      char **message) {
+    *store = (struct marker_store){.row = sqlite3_column_int64(stmt, first)};
+    const void *uuid = sqlite3_column_blob(stmt, first + 2);
+    if (!uuid || sqlite3_column_bytes(stmt, first + 2) != (int)sizeof store->uuid)
+        return corrupt(schema, "kevo_store: the uuid is damaged", message);
+    memcpy(store->uuid, uuid, sizeof store->uuid);
+    if (sqlite3_column_type(stmt, first + 1) != SQLITE_NULL) {
+        store->directory = sqlite3_mprintf("%s", sqlite3_column_text(stmt, first + 1));
+        if (!store->directory) return SQLITE_NOMEM;
+    }
+    return SQLITE_OK;
+}
+
+int marker_find_table(sqlite3 *db, const char *schema, const char *table,
+                      struct marker_store *store, uint32_t *table_id, char **message) {
+    sqlite3_stmt *stmt;
+    *store = (struct marker_store){.row = 0};
+    int rc = prepare(db, &stmt, message,
+                     "SELECT s.id, s.directory, s.uuid, t.id FROM \"%w\".kevo_table t "
+                     "JOIN \"%w\".kevo_store s ON s.id = t.store WHERE t.name = ?1",
+                     schema, schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        rc = read_store(stmt, 0, schema, store, message);
+        sqlite3_int64 id = sqlite3_column_int64(stmt, 3);
+        *table_id = (uint32_t)id;
+        if (rc == SQLITE_OK && (id < 1 || id > UINT32_MAX))
+            rc = corrupt(schema, "kevo_table: a table's id is damaged", message);
+    } else if (rc == SQLITE_DONE) {
+        sqlite3_free(*message);
+        *message = sqlite3_mprintf("kevo: table %s is missing in %s.kevo_table, where its store "
+                                   "would be named",
+                                   table, schema);
+        rc = SQLITE_CORRUPT_VTAB;
+    } else {
+        fail(db, rc, message);
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+int marker_each_store(sqlite3 *db, const char *schema,
+                      bool (*visit)(void *arg, const struct marker_store *store), void *arg,
+                      bool *found, char **message) {
+    sqlite3_stmt *stmt;
+    *found = false;
+    int rc =
+        prepare(db, &stmt, message, "SELECT id, directory, uuid FROM \"%w\".kevo_store", schema);
+    if (rc != SQLITE_OK) return rc;
+    while (!*found && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct marker_store store;
+        rc = read_store(stmt, 0, schema, &store, message);
+        if (rc == SQLITE_OK) *found = visit(arg, &store);
+        sqlite3_free(store.directory);
+        if (rc != SQLITE_OK) break;
+    }
+    if (rc == SQLITE_DONE)
+        rc = SQLITE_OK;
+    else if (rc != SQLITE_OK && !*message)
+        fail(db, rc, message);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+static void encode_marker(uint8_t out[MARKER_BYTES], struct kevo_commit last) {
+    put_fixed32(out, MARKER_FORMAT);
+    put_fixed32(out + 4, 0);
+    put_fixed64(out + 8, last.batch);
+    put_fixed64(out + 16, last.nonce);
+}
+
+int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
+                     struct kevo_commit last, char **message) {
+    sqlite3_stmt *stmt;
+    uint8_t marker[MARKER_BYTES];
+    int rc = prepare(db, &stmt, message,
+                     "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table, marker) "
+                     "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1, ?3 FROM \"%w\".kevo_store "
+                     "RETURNING id",
+                     schema, schema);
+    if (rc != SQLITE_OK) return rc;
+    encode_marker(marker, last);
+    sqlite3_bind_text(stmt, 1, store->directory, -1, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 2, store->uuid, sizeof store->uuid, SQLITE_STATIC);
+    sqlite3_bind_blob(stmt, 3, marker, sizeof marker, SQLITE_STATIC);
+    sqlite3_int64 rowid = sqlite3_last_insert_rowid(db);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        store->row = sqlite3_column_int64(stmt, 0);
+        rc = SQLITE_OK;
+    } else {
+        fail(db, rc, message);
+    }
+    sqlite3_finalize(stmt);
+    sqlite3_set_last_insert_rowid(db, rowid);
+    return rc;
+}
+
+/* Take the next id of the store, or make sure that no later one is `*table_id`. */
+static int take_id(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t *table_id,
+                   char **message) {
+    sqlite3_stmt *stmt;
+    int rc = prepare(db, &stmt, message,
+                     "UPDATE \"%w\".kevo_store SET next_table = max(next_table, ?2) + 1 "
+                     "WHERE id = ?1 RETURNING next_table - 1",
+                     schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    sqlite3_bind_int64(stmt, 2, *table_id);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW) {
+        sqlite3_int64 id = sqlite3_column_int64(stmt, 0);
+        rc = SQLITE_OK;
+        if (id < 1 || id > UINT32_MAX)
+            rc = corrupt(schema, "kevo_store: next_table is damaged", message);
+        else if (*table_id == 0)
+            *table_id = (uint32_t)id;
+    } else if (rc == SQLITE_DONE) {
+        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
+    } else {
+        fail(db, rc, message);
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const char *table,
+                     uint32_t *table_id, char **message) {
+    sqlite3_stmt *stmt;
+    int rc = take_id(db, schema, store_row, table_id, message);
+    if (rc == SQLITE_OK)
+        rc = prepare(db, &stmt, message,
+                     "INSERT INTO \"%w\".kevo_table(store, id, name) VALUES(?1, ?2, ?3)", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    sqlite3_bind_int64(stmt, 2, *table_id);
+    sqlite3_bind_text(stmt, 3, table, -1, SQLITE_STATIC);
+    return finish(db, stmt, message);
+}
+
+int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                        const char *name, char **message) {
+    sqlite3_stmt *stmt;
+    int rc = prepare(db, &stmt, message,
+                     "UPDATE \"%w\".kevo_table SET name = ?3 WHERE store = ?1 AND id = ?2", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    sqlite3_bind_int64(stmt, 2, table_id);
+    sqlite3_bind_text(stmt, 3, name, -1, SQLITE_STATIC);
+    return finish(db, stmt, message);
+}
+
+int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                      char **message) {
+    return marker_rename_table(db, schema, store_row, table_id, NULL, message);
+}
+
+int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
+                struct kevo_commit *last, char **message) {
+    int rc = SQLITE_OK;
+    if (!*stmt)
+        rc = prepare(db, stmt, message, "SELECT marker FROM \"%w\".kevo_store WHERE id = ?1",
+                     schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(*stmt, 1, store_row);
+    rc = sqlite3_step(*stmt);
+    if (rc == SQLITE_ROW) {
+        const uint8_t *marker = sqlite3_column_blob(*stmt, 0);
+        rc = SQLITE_OK;
+        if (!marker || sqlite3_column_bytes(*stmt, 0) != MARKER_BYTES ||
+            get_fixed32(marker) != MARKER_FORMAT)
+            rc = corrupt(schema, "kevo_store: the marker is damaged", message);
+        else
+            *last = (struct kevo_commit){get_fixed64(marker + 8), get_fixed64(marker + 16)};
+    } else if (rc == SQLITE_DONE) {
+        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
+    } else {
+        fail(db, rc, message);
+    }
+    /* A statement left open would stop COMMIT and DROP. */
+    sqlite3_reset(*stmt);
+    return rc;
+}
+
+int marker_write(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,
+                 char **message) {
+    uint8_t marker[MARKER_BYTES];
+    sqlite3_blob *blob = NULL;
+    encode_marker(marker, last);
+    int rc = sqlite3_blob_open(db, schema, "kevo_store", "marker", store_row, 1, &blob);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_blob_bytes(blob) == MARKER_BYTES
+                 ? sqlite3_blob_write(blob, marker, MARKER_BYTES, 0)
+                 : corrupt(schema, "kevo_store: the marker is damaged", message);
+    }
+    if (rc != SQLITE_OK && !*message) fail(db, rc, message);
+    int close_rc = sqlite3_blob_close(blob);
+    if (rc == SQLITE_OK && close_rc != SQLITE_OK) rc = fail(db, close_rc, message);
+    return rc;
+}
+
+int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message) {
+    sqlite3_blob *blob = NULL;
+    int rc = sqlite3_blob_open(db, schema, "kevo_store", "marker", store_row, 1, &blob);
+    if (rc != SQLITE_OK) fail(db, rc, message);
+    sqlite3_blob_close(blob);
+    return rc;
+}

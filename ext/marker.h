@@ -1,0 +1,72 @@
+/* marker.h - the ordinary tables in which a database keeps what it knows of its
+ * kevo tables.
+ *
+ *   kevo_store(id, directory, uuid, next_table, marker)   a row a store
+ *   kevo_table(store, id, name)                           a row a table
+ *
+ * The marker is a blob of MARKER_BYTES: the last committed batch and its nonce. It
+ * changes in the same SQLite transaction as everything else, so whoever reads it
+ * knows exactly which batches belong to the snapshot he reads in. It is written
+ * through an incremental blob handle, which counts no changes and calls no update
+ * hooks: changes() after COMMIT stays what it was.
+ *
+ * Tables are known by their id; RENAME changes a name here and nothing in the store.
+ * A dropped table's row keeps its id, with a NULL name, so that it is not given out
+ * again while its rows are still in the store.
+ *
+ * These tables are input like any other: a hostile database can hold anything in
+ * them. Every value is checked.
+ *
+ * All functions return SQLite codes; *message is set by sqlite3_mprintf on failure. */
+#ifndef KEVO_EXT_MARKER_H
+#define KEVO_EXT_MARKER_H
+
+#include "engine/kevo.h"
+#include "ext/sqlite_api.h"
+
+enum { MARKER_BYTES = 24, MARKER_FORMAT = 1 };
+
+struct marker_store {
+    sqlite3_int64 row;
+    char *directory; /* as given in CREATE, NULL: the default; sqlite3_free */
+    uint8_t uuid[16];
+};
+
+/* Make the two tables if they are missing. */
+int marker_init(sqlite3 *db, const char *schema, char **message);
+
+/* The store and id of a table. SQLITE_CORRUPT_VTAB when it is not there. */
+int marker_find_table(sqlite3 *db, const char *schema, const char *table,
+                      struct marker_store *store, uint32_t *table_id, char **message);
+
+/* Call visit for each store of the database until it returns true: *found. */
+int marker_each_store(sqlite3 *db, const char *schema,
+                      bool (*visit)(void *arg, const struct marker_store *store), void *arg,
+                      bool *found, char **message);
+
+/* Add a store whose marker is `last`; store->row is set. */
+int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
+                     struct kevo_commit last, char **message);
+
+/* Give the table a new id of that store, or `*table_id` if it is not 0. */
+int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const char *table,
+                     uint32_t *table_id, char **message);
+
+int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                        const char *name, char **message);
+int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                      char **message);
+
+/* Read the marker as this connection's snapshot has it. *stmt is prepared at first use
+ * and kept by the caller. */
+int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
+                struct kevo_commit *last, char **message);
+
+/* Set the marker, inside a write transaction. */
+int marker_write(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,
+                 char **message);
+
+/* Take SQLite's write lock of the schema, inside a transaction. */
+int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message);
+
+#endif

@@ -1,0 +1,452 @@
+#include <assert.h>
+#include <string.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "ext/vtab.h"
+
+/* ---- errors ----------------------------------------------------------------------- */
+
+int vtab_report(struct vtab *t, const struct kevo_err *err) {
+    return report(&t->base.zErrMsg, err);
+}
+
+/* Replace the table's message; what the session says has its "kevo: " already. */
+static char **message_of(struct vtab *t) {
+    sqlite3_free(t->base.zErrMsg);
+    t->base.zErrMsg = NULL;
+    return &t->base.zErrMsg;
+}
+
+/* ---- life -------------------------------------------------------------------------- */
+
+static void leave_transaction(struct vtab *t) {
+    if (!t->member) return;
+    t->member = false;
+    struct session *s = t->session;
+    /* The last member takes along what nobody else will be asked to commit. */
+    if (--s->members == 0 && s->state != SESSION_NONE) session_rollback(s);
+}
+
+static void join_transaction(struct vtab *t) {
+    if (t->member) return;
+    t->member = true;
+    t->session->members++;
+}
+
+static void vtab_free(struct vtab *t) {
+    struct vtab **p = &t->connection->tables;
+    while (*p && *p != t)
+        p = &(*p)->next;
+    if (*p) *p = t->next;
+    if (t->session) {
+        leave_transaction(t);
+        session_unref(t->session);
+    }
+    schema_free(t->schema);
+    mem_free(t->values);
+    buf_release(&t->key);
+    buf_release(&t->old_key);
+    buf_release(&t->row);
+    buf_release(&t->old_row);
+    buf_release(&t->scratch);
+    sqlite3_free(t->schema_name);
+    sqlite3_free(t->name);
+    sqlite3_free(t);
+}
+
+static int declare(sqlite3 *db, const struct schema *schema, char **message) {
+    struct buf sql = {0};
+    struct kevo_err err;
+    int rc;
+    if (schema_declare(schema, &sql, &err)) {
+        rc = report(message, &err);
+    } else {
+        rc = sqlite3_declare_vtab(db, (const char *)sql.data);
+        if (rc != SQLITE_OK) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    }
+    buf_release(&sql);
+    return rc;
+}
+
+/* The table as its arguments describe it, declared to SQLite, without a store. */
+static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const char *const *argv,
+                    struct vtab **table, char **message) {
+    struct kevo_err err;
+    *table = NULL;
+    struct vtab *t = sqlite3_malloc64(sizeof *t);
+    if (!t) return SQLITE_NOMEM;
+    memset(t, 0, sizeof *t);
+    t->connection = connection;
+    t->schema_name = sqlite3_mprintf("%s", argv[1]);
+    t->name = sqlite3_mprintf("%s", argv[2]);
+    int rc = t->schema_name && t->name ? SQLITE_OK : SQLITE_NOMEM;
+    if (rc == SQLITE_OK && schema_parse(argv[2], argc - 3, argv + 3, &t->schema, &err))
+        rc = report(message, &err);
+    if (rc == SQLITE_OK) rc = declare(db, t->schema, message);
+    if (rc == SQLITE_OK) {
+        t->values = mem_array(t->schema->column_count + 2, sizeof *t->values);
+        if (!t->values) rc = SQLITE_NOMEM;
+    }
+    if (rc == SQLITE_OK) rc = sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
+    if (rc != SQLITE_OK) {
+        vtab_free(t);
+        return rc;
+    }
+    t->next = connection->tables;
+    connection->tables = t;
+    *table = t;
+    return SQLITE_OK;
+}
+
+/* ---- the names of tables in a store that has no database file ------------------------- */
+
+/* Such a store outlives the database that says which id a table has, so it keeps the
+ * names itself, under table id 0. */
+static int name_key(struct vtab *t, const char *name, struct kevo_err *err) {
+    uint8_t prefix[KEYCODE_MAX_TABLE_BYTES];
+    buf_reset(&t->key);
+    if (!buf_append(&t->key, prefix, keycode_table_bytes(prefix, 0)) ||
+        !buf_append(&t->key, name, strlen(name)))
+        return kevo_nomem(err);
+    for (size_t i = 1; i < t->key.len; i++) {
+        if (t->key.data[i] >= 'A' && t->key.data[i] <= 'Z') t->key.data[i] += 'a' - 'A';
+    }
+    return 0;
+}
+
+static bool keeps_names(const struct vtab *t) {
+    return t->session->path && t->session->options.authority == KEVO_AUTHORITY_SELF;
+}
+
+/* What is kept for a name: the id, four bytes, and the declaration that its rows follow. */
+static int find_name(struct vtab *t, const char *declaration, uint32_t *id, struct kevo_err *err) {
+    struct kevo_value v;
+    int rc = name_key(t, t->name, err);
+    if (rc == 0) rc = kevo_get(t->session->store, NULL, buf_slice(&t->key), &v, err);
+    if (rc == KEVO_NOTFOUND) return 0;
+    if (rc) return rc;
+    slice text = slice_of(v.slice.data + 4, v.slice.len - 4);
+    if (v.slice.len < 4)
+        rc = kevo_fail(err, KEVO_CORRUPT, "%s: what is kept for table %s is damaged",
+                       t->session->path, t->name);
+    else if (!slice_eq(text, slice_of_str(declaration)))
+        rc = kevo_fail(err, KEVO_INVALID, "%s: the store has table %s with other columns: %.*s",
+                       t->session->path, t->name, (int)text.len, (const char *)text.data);
+    else
+        memcpy(id, v.slice.data, 4);
+    kevo_value_release(&v);
+    return rc;
+}
+
+/* The largest id that any name has. */
+static int largest_id(struct vtab *t, uint32_t *largest, struct kevo_err *err) {
+    struct buf upper = {0};
+    kevo_iter *it = NULL;
+    int rc = keycode_table_range(0, &t->key, &upper, err);
+    struct kevo_read all = {.lower = buf_slice(&t->key), .upper = buf_slice(&upper)};
+    if (rc == 0) rc = kevo_iter_new(t->session->store, &all, &it, err);
+    if (rc == 0) rc = kevo_iter_first(it, err);
+    while (rc == 0 && kevo_iter_valid(it)) {
+        uint32_t id = 0;
+        slice v = kevo_iter_value(it);
+        if (v.len >= 4) memcpy(&id, v.data, 4);
+        if (id > *largest) *largest = id;
+        rc = kevo_iter_next(it, err);
+    }
+    kevo_iter_free(it);
+    buf_release(&upper);
+    return rc;
+}
+
+static int put_name(struct vtab *t, const char *name, const char *declaration,
+                    struct kevo_err *err) {
+    int rc = name_key(t, name, err);
+    buf_reset(&t->row);
+    if (rc == 0 && (!buf_append(&t->row, &t->table_id, 4) ||
+                    !buf_append(&t->row, declaration, strlen(declaration))))
+        rc = kevo_nomem(err);
+    return rc ? rc : kevo_put(t->session->store, buf_slice(&t->key), buf_slice(&t->row), err);
+}
+
+/* Find the id that the store has for this table, or give it one there. */
+static int claim_name(struct vtab *t, char **message) {
+    struct buf sql = {0};
+    struct kevo_err err;
+    uint32_t largest = 0;
+    int rc = schema_declare(t->schema, &sql, &err);
+    if (rc == 0) rc = find_name(t, (const char *)sql.data, &t->table_id, &err);
+    if (rc == 0 && t->table_id == 0) {
+        rc = largest_id(t, &largest, &err);
+        t->table_id = largest + 1;
+        if (rc == 0) rc = put_name(t, t->name, (const char *)sql.data, &err);
+    }
+    buf_release(&sql);
+    return rc ? report(message, &err) : SQLITE_OK;
+}
+
+/* ---- create and connect ------------------------------------------------------------------ */
+
+struct same_path {
+    sqlite3 *db;
+    const char *schema, *path;
+    struct marker_store store;
+};
+
+static bool is_same_path(void *arg, const struct marker_store *store) {
+    struct same_path *same = arg;
+    char *path = NULL, *message = NULL;
+    session_resolve_path(same->db, same->schema, store->directory, &path, &message);
+    bool equal = path && same->path ? strcmp(path, same->path) == 0 : !path && !same->path;
+    sqlite3_free(path);
+    sqlite3_free(message);
+    if (equal) {
+        same->store = *store;
+        same->store.directory = NULL;
+    }
+    return equal;
+}
+
+/* The store of this database in that directory, made if there is none. */
+static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store *store,
+                                char **message) {
+    struct same_path same = {.db = db, .schema = t->schema_name};
+    char *path = NULL;
+    bool found = false;
+    int rc = session_resolve_path(db, t->schema_name, t->schema->directory, &path, message);
+    same.path = path;
+    if (rc == SQLITE_OK)
+        rc = marker_each_store(db, t->schema_name, is_same_path, &same, &found, message);
+    sqlite3_free(path);
+    if (rc != SQLITE_OK) return rc;
+    *store = found ? same.store : (struct marker_store){.row = 0};
+    store->directory = t->schema->directory;
+    return found ? SQLITE_OK
+                 : session_create_store(t->connection, t->schema_name, t->schema, store, message);
+}
+
+static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
+    struct marker_store store;
+    int rc = marker_init(db, t->schema_name, message);
+    if (rc == SQLITE_OK) rc = find_or_create_store(db, t, &store, message);
+    if (rc == SQLITE_OK)
+        rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
+    if (rc == SQLITE_OK) rc = session_open(t->session, message);
+    if (rc == SQLITE_OK && keeps_names(t)) rc = claim_name(t, message);
+    if (rc == SQLITE_OK)
+        rc = marker_add_table(db, t->schema_name, store.row, t->name, &t->table_id, message);
+    return rc;
+}
+
+static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv,
+                       sqlite3_vtab **table, char **message) {
+    struct vtab *t;
+    int rc = vtab_new(db, arg, argc, argv, &t, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = create_in_store(db, t, message);
+    if (rc != SQLITE_OK) {
+        vtab_free(t);
+        return rc;
+    }
+    /* SQLite calls xSync and xCommit for a new table without xBegin. */
+    join_transaction(t);
+    *table = &t->base;
+    return SQLITE_OK;
+}
+
+static int vtab_connect(sqlite3 *db, void *arg, int argc, const char *const *argv,
+                        sqlite3_vtab **table, char **message) {
+    struct marker_store store = {.directory = NULL};
+    struct vtab *t;
+    int rc = vtab_new(db, arg, argc, argv, &t, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = marker_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
+    if (rc == SQLITE_OK)
+        rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
+    sqlite3_free(store.directory);
+    if (rc != SQLITE_OK) {
+        vtab_free(t);
+        return rc;
+    }
+    *table = &t->base;
+    return SQLITE_OK;
+}
+
+static int vtab_disconnect(sqlite3_vtab *table) {
+    vtab_free(vtab_of(table));
+    return SQLITE_OK;
+}
+
+/* SQLite will not call this table's xSync any more. What the transaction wrote to
+ * tables of this store would be lost if no other of them takes part, and come back to
+ * nobody if the DROP is rolled back. */
+static bool drop_would_lose_writes(const struct vtab *t) {
+    const struct session *s = t->session;
+    return t->member && s->members == 1 && s->state != SESSION_NONE && !kevo_txn_is_empty(s->txn);
+}
+
+static int forget_name(struct vtab *t) {
+    struct kevo_err err;
+    char **message = message_of(t);
+    int rc = session_open(t->session, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = name_key(t, t->name, &err);
+    if (rc == 0) rc = kevo_delete(t->session->store, buf_slice(&t->key), &err);
+    return rc ? report(message, &err) : SQLITE_OK;
+}
+
+static int vtab_destroy(sqlite3_vtab *table) {
+    struct vtab *t = vtab_of(table);
+    sqlite3 *db = t->connection->db;
+    char **message = message_of(t);
+    if (drop_would_lose_writes(t)) {
+        *message = sqlite3_mprintf("kevo: cannot drop %s after writing in the same transaction; "
+                                   "commit or roll back first",
+                                   t->name);
+        return SQLITE_LOCKED;
+    }
+    int rc = marker_drop_table(db, t->schema_name, t->session->store_row, t->table_id, message);
+    if (rc == SQLITE_OK && keeps_names(t)) rc = forget_name(t);
+    if (rc == SQLITE_OK) vtab_free(t);
+    return rc;
+}
+
+static int vtab_rename(sqlite3_vtab *table, const char *name) {
+    struct vtab *t = vtab_of(table);
+    char **message = message_of(t);
+    char *copy = sqlite3_mprintf("%s", name);
+    if (!copy) return SQLITE_NOMEM;
+    int rc = marker_rename_table(t->connection->db, t->schema_name, t->session->store_row,
+                                 t->table_id, name, message);
+    if (rc == SQLITE_OK && keeps_names(t)) {
+        struct buf sql = {0};
+        struct kevo_err err;
+        rc = forget_name(t);
+        if (rc == SQLITE_OK && (schema_declare(t->schema, &sql, &err) ||
+                                put_name(t, name, (const char *)sql.data, &err)))
+            rc = report(message, &err);
+        buf_release(&sql);
+    }
+    if (rc != SQLITE_OK) {
+        sqlite3_free(copy);
+        return rc;
+    }
+    sqlite3_free(t->name);
+    t->name = copy;
+    return SQLITE_OK;
+}
+
+/* ---- transactions ------------------------------------------------------------------------- */
+
+static int vtab_begin(sqlite3_vtab *table) {
+    struct vtab *t = vtab_of(table);
+    int rc = session_begin(t->session, message_of(t));
+    if (rc == SQLITE_OK) join_transaction(t);
+    return rc;
+}
+
+static int vtab_sync(sqlite3_vtab *table) {
+    struct vtab *t = vtab_of(table);
+    return session_sync(t->session, message_of(t));
+}
+
+static int vtab_commit(sqlite3_vtab *table) {
+    struct vtab *t = vtab_of(table);
+    session_commit(t->session);
+    leave_transaction(t);
+    return SQLITE_OK;
+}
+
+static int vtab_rollback(sqlite3_vtab *table) {
+    struct vtab *t = vtab_of(table);
+    session_rollback(t->session);
+    leave_transaction(t);
+    return SQLITE_OK;
+}
+
+static int vtab_savepoint(sqlite3_vtab *table, int number) {
+    return session_savepoint(vtab_of(table)->session, number);
+}
+
+static int vtab_release(sqlite3_vtab *table, int number) {
+    session_release(vtab_of(table)->session, number);
+    return SQLITE_OK;
+}
+
+static int vtab_rollback_to(sqlite3_vtab *table, int number) {
+    session_rollback_to(vtab_of(table)->session, number);
+    return SQLITE_OK;
+}
+
+/* ---- finding a table by name, and what is known of it ----------------------------------------- */
+
+static struct vtab *find_connected(struct connection *c, const char *schema, const char *name) {
+    for (struct vtab *t = c->tables; t; t = t->next) {
+        if (sqlite3_stricmp(t->name, name) == 0 &&
+            (!schema || sqlite3_stricmp(t->schema_name, schema) == 0))
+            return t;
+    }
+    return NULL;
+}
+
+/* `name` is table or schema.table. */
+struct vtab *vtab_find(struct connection *connection, const char *name, char **message) {
+    const char *dot = strchr(name, '.'), *table = dot ? dot + 1 : name;
+    char *schema = dot ? sqlite3_mprintf("%.*s", (int)(dot - name), name) : NULL;
+    struct vtab *t = find_connected(connection, schema, table);
+    if (!t) {
+        /* Preparing a statement makes SQLite connect the table. */
+        sqlite3_stmt *stmt = NULL;
+        char *sql = schema ? sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\"", schema, table)
+                           : sqlite3_mprintf("SELECT 1 FROM \"%w\"", table);
+        if (sql && sqlite3_prepare_v2(connection->db, sql, -1, &stmt, NULL) != SQLITE_OK)
+            *message = sqlite3_mprintf("%s", sqlite3_errmsg(connection->db));
+        sqlite3_finalize(stmt);
+        sqlite3_free(sql);
+        if (!*message) t = find_connected(connection, schema, table);
+        if (!t && !*message) *message = sqlite3_mprintf("kevo: %s is not a kevo table", name);
+    }
+    sqlite3_free(schema);
+    return t;
+}
+
+double vtab_row_estimate(struct vtab *t) {
+    struct buf lower = {0}, upper = {0};
+    char *message = NULL;
+    double rows = 1e6;
+    if (session_open(t->session, &message) == SQLITE_OK &&
+        keycode_table_range(t->table_id, &lower, &upper, NULL) == 0)
+        rows =
+            (double)kevo_approximate_count(t->session->store, buf_slice(&lower), buf_slice(&upper));
+    sqlite3_free(message); /* it comes again when the table is read */
+    buf_release(&lower);
+    buf_release(&upper);
+    return rows < 1 ? 1 : rows;
+}
+
+static const sqlite3_module module = {
+    .iVersion = 2,
+    .xCreate = vtab_create,
+    .xConnect = vtab_connect,
+    .xBestIndex = vtab_best_index,
+    .xDisconnect = vtab_disconnect,
+    .xDestroy = vtab_destroy,
+    .xOpen = cursor_open,
+    .xClose = cursor_close,
+    .xFilter = cursor_filter,
+    .xNext = cursor_next,
+    .xEof = cursor_eof,
+    .xColumn = cursor_column,
+    .xRowid = cursor_rowid,
+    .xUpdate = vtab_update,
+    .xBegin = vtab_begin,
+    .xSync = vtab_sync,
+    .xCommit = vtab_commit,
+    .xRollback = vtab_rollback,
+    .xRename = vtab_rename,
+    .xSavepoint = vtab_savepoint,
+    .xRelease = vtab_release,
+    .xRollbackTo = vtab_rollback_to,
+};
+
+const sqlite3_module *const kevo_module = &module;

@@ -1,0 +1,44 @@
+/* registry.h - one open store a directory in this process, shared by all
+ * connections and threads.
+ *
+ * A store belongs to one database file. Connections to another file (a copy, say)
+ * are refused while it is open, since SQLite's locks would not keep their writers
+ * apart.
+ *
+ * Threads: all functions from any thread. */
+#ifndef KEVO_EXT_REGISTRY_H
+#define KEVO_EXT_REGISTRY_H
+
+#include "engine/kevo.h"
+
+/* Who decides a store's commits: a database file (device and inode), or, for a
+ * database without a file, one connection. */
+struct store_owner {
+    uint64_t device, inode; /* 0 and 0: none */
+    const void *connection; /* when there is no file */
+};
+
+struct shared_store {
+    kevo_store *store;
+    /* private */
+    struct shared_store *next;
+    unsigned refs;
+    char *path;      /* canonical; NULL: in memory */
+    struct env *env; /* of a store in memory */
+    struct store_owner owner;
+};
+
+/* Open the store in `dir`, or take a reference when this process has it open; then
+ * `options` are ignored. Errors as from kevo_open(), and KEVO_BUSY for an owner that
+ * is another than the one that has it open. */
+int registry_open(const char *dir, const struct kevo_options *options, struct store_owner owner,
+                  struct shared_store **shared, struct kevo_err *err);
+
+/* A new store in memory. It dies with its last reference. */
+int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
+                         struct kevo_err *err);
+
+/* Give back a reference; the last one closes the store. shared may be NULL. */
+void registry_close(struct shared_store *shared);
+
+#endif

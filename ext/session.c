@@ -1,0 +1,434 @@
+#include "ext/session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "ext/convert.h"
+
+/* ---- where the store is ---------------------------------------------------------- */
+
+/* Whether the schema has a file; *filename is SQLite's. */
+static bool has_file(sqlite3 *db, const char *schema, const char **filename) {
+    *filename = sqlite3_db_filename(db, schema);
+    return *filename && **filename;
+}
+
+int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,
+                         char **message) {
+    const char *filename;
+    bool file = has_file(db, schema, &filename);
+    *path = NULL;
+    if (!directory && !file) return SQLITE_OK;
+    if (directory && !*directory) {
+        *message = sqlite3_mprintf("kevo: the store's directory is an empty string");
+        return SQLITE_ERROR;
+    }
+    const char *slash = file ? strrchr(filename, '/') : NULL;
+    if (!directory)
+        *path = sqlite3_mprintf("%s-kevo", filename);
+    else if (*directory == '/' || !slash)
+        *path = sqlite3_mprintf("%s", directory);
+    else
+        *path = sqlite3_mprintf("%.*s/%s", (int)(slash - filename), filename, directory);
+    return *path ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+/* The database file decides the commits, its mode is the store's. */
+static void describe_owner(struct session *s, sqlite3 *db) {
+    const char *filename;
+    struct stat st;
+    s->options.authority = KEVO_AUTHORITY_SELF;
+    s->owner = (struct store_owner){0, 0, s->connection};
+    if (!has_file(db, s->schema, &filename)) return;
+    s->options.authority = KEVO_AUTHORITY_EXTERNAL;
+    /* stat() only: opening and closing the file would drop SQLite's locks on it. */
+    if (stat(filename, &st) == 0) {
+        s->options.file_mode = st.st_mode & 0666;
+        s->owner = (struct store_owner){st.st_dev, st.st_ino, NULL};
+    }
+}
+
+/* ---- life --------------------------------------------------------------------------- */
+
+static void session_free(struct session *s) {
+    sqlite3_finalize(s->marker_stmt);
+    kevo_snapshot_free(s->snapshot);
+    kevo_txn_unref(s->txn);
+    registry_close(s->shared);
+    sqlite3_free(s->schema);
+    sqlite3_free(s->path);
+    mem_free(s->savepoints);
+    sqlite3_free(s);
+}
+
+static struct session *session_new(struct connection *connection, const char *schema,
+                                   const struct marker_store *store, const struct schema *table,
+                                   int *rc, char **message) {
+    struct session *s = sqlite3_malloc64(sizeof *s);
+    *rc = SQLITE_NOMEM;
+    if (!s) return NULL;
+    memset(s, 0, sizeof *s);
+    s->connection = connection;
+    s->refs = 1;
+    s->store_row = store->row;
+    memcpy(s->uuid, store->uuid, sizeof s->uuid);
+    s->sync_option = -1;
+    s->sync_mode = -1;
+    s->schema = sqlite3_mprintf("%s", schema);
+    if (s->schema)
+        *rc = session_resolve_path(connection->db, schema, store->directory, &s->path, message);
+    if (*rc != SQLITE_OK) {
+        session_free(s);
+        return NULL;
+    }
+    kevo_options_default(&s->options);
+    schema_apply_options(table, &s->options);
+    describe_owner(s, connection->db);
+    return s;
+}
+
+int session_get(struct connection *connection, const char *schema, const struct marker_store *store,
+                const struct schema *table, struct session **session, char **message) {
+    int rc = SQLITE_OK;
+    struct session *s = connection->sessions;
+    while (s && (s->store_row != store->row || strcmp(s->schema, schema) != 0 ||
+                 memcmp(s->uuid, store->uuid, sizeof s->uuid) != 0))
+        s = s->next;
+    if (s) {
+        s->refs++;
+    } else {
+        s = session_new(connection, schema, store, table, &rc, message);
+        if (!s) return rc;
+        s->next = connection->sessions;
+        connection->sessions = s;
+    }
+    if (table->options.sync >= 0) s->sync_option = table->options.sync;
+    *session = s;
+    return SQLITE_OK;
+}
+
+static void unlink_session(struct session *s) {
+    struct session **p = &s->connection->sessions;
+    while (*p != s)
+        p = &(*p)->next;
+    *p = s->next;
+}
+
+void session_unref(struct session *s) {
+    if (--s->refs > 0) return;
+    /* A store in memory lives as long as the connection, whatever SQLite forgets
+     * and reads again of the schema meanwhile. */
+    if (s->path) {
+        unlink_session(s);
+        session_free(s);
+        return;
+    }
+    sqlite3_finalize(s->marker_stmt);
+    s->marker_stmt = NULL;
+    kevo_snapshot_free(s->snapshot);
+    s->snapshot = NULL;
+}
+
+void session_free_all(struct connection *connection) {
+    while (connection->sessions) {
+        struct session *s = connection->sessions;
+        connection->sessions = s->next;
+        session_free(s);
+    }
+}
+
+/* ---- opening the store ------------------------------------------------------------------ */
+
+static int open_shared(struct session *s, bool create, char **message) {
+    struct kevo_err err;
+    struct kevo_options o = s->options;
+    o.create_if_missing = create;
+    int rc = s->path ? registry_open(s->path, &o, s->owner, &s->shared, &err)
+                     : registry_open_memory(&o, &s->shared, &err);
+    if (rc) return report(message, &err);
+    s->store = s->shared->store;
+    return SQLITE_OK;
+}
+
+static void close_shared(struct session *s) {
+    registry_close(s->shared);
+    s->shared = NULL;
+    s->store = NULL;
+}
+
+int session_open(struct session *s, char **message) {
+    if (s->store) return SQLITE_OK;
+    if (!s->path) {
+        *message = sqlite3_mprintf("kevo: the store was in memory and is gone");
+        return SQLITE_CANTOPEN;
+    }
+    int rc = open_shared(s, false, message);
+    if (rc != SQLITE_OK) return rc;
+    if (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0) return SQLITE_OK;
+    close_shared(s);
+    *message =
+        sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back the "
+                        "one that was saved with this database file",
+                        s->path);
+    return SQLITE_CANTOPEN;
+}
+
+int session_create_store(struct connection *connection, const char *schema,
+                         const struct schema *table, struct marker_store *store, char **message) {
+    int rc;
+    struct session *s = session_new(connection, schema, store, table, &rc, message);
+    if (!s) return rc;
+    rc = open_shared(s, true, message);
+    if (rc != SQLITE_OK) {
+        session_free(s);
+        return rc;
+    }
+    /* What a rolled-back CREATE left holds nothing committed and is taken over; a
+     * store that has something belongs to somebody. */
+    bool self = s->options.authority == KEVO_AUTHORITY_SELF;
+    if (!self && !kevo_is_virgin(s->store)) {
+        *message = sqlite3_mprintf("kevo: %s: there is a store of another database; move it away "
+                                   "or name another directory",
+                                   s->path);
+        session_free(s);
+        return SQLITE_CANTOPEN;
+    }
+    memcpy(store->uuid, kevo_store_uuid(s->store), sizeof store->uuid);
+    memcpy(s->uuid, store->uuid, sizeof s->uuid);
+    struct kevo_commit none = {0, 0};
+    rc = marker_add_store(connection->db, schema, store, self ? kevo_last_commit(s->store) : none,
+                          message);
+    if (rc != SQLITE_OK) {
+        session_free(s);
+        return rc;
+    }
+    /* Kept in the list for the session_get() that follows. */
+    s->store_row = store->row;
+    s->refs = 0;
+    s->next = connection->sessions;
+    connection->sessions = s;
+    return SQLITE_OK;
+}
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+static void drop_snapshot(struct session *s) {
+    kevo_snapshot_free(s->snapshot);
+    s->snapshot = NULL;
+}
+
+static int take_snapshot(struct session *s, unsigned version, char **message) {
+    struct kevo_commit last;
+    struct kevo_err err;
+    int rc =
+        marker_read(s->connection->db, s->schema, s->store_row, &s->marker_stmt, &last, message);
+    if (rc != SQLITE_OK) return rc;
+    s->data_version = version;
+    if (s->snapshot && kevo_snapshot_id(s->snapshot) == last.batch) return SQLITE_OK;
+    drop_snapshot(s);
+    return kevo_snapshot_at(s->store, last, &s->snapshot, &err) ? report(message, &err) : SQLITE_OK;
+}
+
+int session_read(struct session *s, struct kevo_read *read, char **message) {
+    unsigned version = 0;
+    *read = (struct kevo_read){.snapshot = NULL};
+    if (s->state != SESSION_NONE) {
+        read->txn = s->txn;
+        return SQLITE_OK;
+    }
+    int rc = session_open(s, message);
+    if (rc == SQLITE_OK)
+        rc =
+            sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_DATA_VERSION, &version);
+    if (rc == SQLITE_OK && (!s->snapshot || version != s->data_version))
+        rc = take_snapshot(s, version, message);
+    read->snapshot = s->snapshot;
+    return rc;
+}
+
+void session_cursor_opened(struct session *s) {
+    s->open_cursors++;
+}
+
+void session_cursor_closed(struct session *s) {
+    assert(s->open_cursors > 0);
+    if (--s->open_cursors == 0 && sqlite3_get_autocommit(s->connection->db)) drop_snapshot(s);
+}
+
+/* ---- writing ---------------------------------------------------------------------------- */
+
+/* PRAGMA synchronous of the schema as a sync mode. Asking takes a few microseconds, and
+ * only a stale OFF could do harm: so OFF is asked for again each time, the rest now and
+ * then. */
+static int ask_sync_mode(struct session *s) {
+    if (s->sync_option >= 0) return s->sync_option;
+    if (s->sync_mode > KEVO_SYNC_OFF && s->sync_mode_uses++ < 32) return s->sync_mode;
+    sqlite3_stmt *stmt = NULL;
+    int mode = KEVO_SYNC_FULL;
+    char *sql = sqlite3_mprintf("PRAGMA \"%w\".synchronous", s->schema);
+    if (sql && sqlite3_prepare_v2(s->connection->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int(stmt, 0) == 0)
+        mode = KEVO_SYNC_OFF;
+    sqlite3_finalize(stmt);
+    sqlite3_free(sql);
+    s->sync_mode = mode;
+    s->sync_mode_uses = 0;
+    return mode;
+}
+
+/* Make what SQLite has committed durable: with synchronous=NORMAL in WAL mode it is not
+ * by itself, and the store is about to let go of the batches that belong to it. */
+static int sync_database(struct session *s) {
+    sqlite3_file *file = NULL;
+    if (s->options.authority == KEVO_AUTHORITY_SELF) return SQLITE_OK;
+    int rc =
+        sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &file);
+    if (rc != SQLITE_OK || !file || !file->pMethods) return SQLITE_OK;
+    return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+}
+
+/* Tell the store what was committed last, and give it room for more. */
+static int bring_up_to_date(struct session *s, char **message) {
+    struct kevo_commit last;
+    struct kevo_err err;
+    int rc =
+        marker_read(s->connection->db, s->schema, s->store_row, &s->marker_stmt, &last, message);
+    if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = sync_database(s);
+    if (rc != SQLITE_OK) return rc;
+    if (kevo_resolve(s->store, last, &err)) return report(message, &err);
+    if (!kevo_wants_rotate(s->store)) return SQLITE_OK;
+    rc = sync_database(s);
+    if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
+    return rc;
+}
+
+int session_begin(struct session *s, char **message) {
+    struct kevo_err err;
+    if (s->state != SESSION_NONE) return SQLITE_OK;
+    int rc = session_open(s, message);
+    if (rc == SQLITE_OK) rc = bring_up_to_date(s, message);
+    if (rc != SQLITE_OK) return rc;
+    if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
+    drop_snapshot(s);
+    s->state = SESSION_OPEN;
+    s->epoch++;
+    return SQLITE_OK;
+}
+
+void session_written(struct session *s) {
+    assert(s->state != SESSION_NONE);
+    s->state = SESSION_OPEN;
+}
+
+int session_sync(struct session *s, char **message) {
+    struct kevo_commit commit;
+    struct kevo_err err;
+    if (s->state == SESSION_NONE || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn)))
+        return SQLITE_OK;
+    if (kevo_txn_prepare(s->txn, ask_sync_mode(s), &commit, &err)) return report(message, &err);
+    /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
+     * undone the marker since. */
+    int rc = marker_write(s->connection->db, s->schema, s->store_row, commit, message);
+    if (rc == SQLITE_OK) s->state = SESSION_SYNCED;
+    return rc;
+}
+
+static void end_transaction(struct session *s) {
+    kevo_txn_unref(s->txn);
+    s->txn = NULL;
+    s->state = SESSION_NONE;
+    s->savepoint_count = 0;
+    s->epoch++;
+}
+
+void session_commit(struct session *s) {
+    s->savepoint_count = 0;
+    if (s->state == SESSION_NONE) return;
+    assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
+    if (s->state == SESSION_SYNCED) kevo_txn_commit(s->txn);
+    end_transaction(s);
+}
+
+void session_rollback(struct session *s) {
+    s->savepoint_count = 0;
+    if (s->state == SESSION_NONE) return;
+    kevo_txn_rollback(s->txn);
+    end_transaction(s);
+}
+
+/* ---- savepoints ----------------------------------------------------------------------------- */
+
+/* Savepoints may be announced before the first write, and to several tables. */
+int session_savepoint(struct session *s, int number) {
+    session_release(s, number);
+    if (!mem_grow((void **)&s->savepoints, &s->savepoint_cap, s->savepoint_count + 1,
+                  sizeof *s->savepoints))
+        return SQLITE_NOMEM;
+    struct kevo_mark beginning = {0, NULL, 0};
+    s->savepoints[s->savepoint_count++] = (struct session_savepoint){
+        number, s->state == SESSION_NONE ? beginning : kevo_txn_mark(s->txn)};
+    return SQLITE_OK;
+}
+
+void session_release(struct session *s, int number) {
+    while (s->savepoint_count && s->savepoints[s->savepoint_count - 1].number >= number)
+        s->savepoint_count--;
+}
+
+/* The number may never have been announced: the transaction was joined inside that
+ * savepoint, so the oldest one known, or the beginning, is its place. */
+void session_rollback_to(struct session *s, int number) {
+    size_t i = s->savepoint_count;
+    while (i > 0 && s->savepoints[i - 1].number >= number)
+        i--;
+    if (s->state == SESSION_NONE) {
+        s->savepoint_count = i;
+        return;
+    }
+    struct kevo_mark mark = {0, NULL, 0};
+    if (i < s->savepoint_count) {
+        mark = s->savepoints[i].mark;
+        s->savepoint_count = s->savepoints[i].number == number ? i + 1 : i;
+        if (i == 0 && s->savepoints[0].number != number) mark = (struct kevo_mark){0, NULL, 0};
+    } else if (i > 0) {
+        return; /* younger than all that is known: nothing was written since */
+    }
+    kevo_txn_rollback_to(s->txn, mark);
+    s->undos++;
+    s->state = SESSION_OPEN;
+}
+
+/* ---- flush -------------------------------------------------------------------------------------- */
+
+static int exec(struct session *s, const char *sql, char **message) {
+    int rc = sqlite3_exec(s->connection->db, sql, NULL, NULL, NULL);
+    if (rc != SQLITE_OK && !*message)
+        *message = sqlite3_mprintf("%s", sqlite3_errmsg(s->connection->db));
+    return rc;
+}
+
+/* With SQLite's write lock held nobody else prepares a batch. */
+static int rotate_locked(struct session *s, char **message) {
+    struct kevo_err err;
+    int rc = marker_lock(s->connection->db, s->schema, s->store_row, message);
+    if (rc == SQLITE_OK && s->state == SESSION_NONE) rc = bring_up_to_date(s, message);
+    if (rc == SQLITE_OK) rc = sync_database(s);
+    if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
+    return rc;
+}
+
+int session_flush(struct session *s, char **message) {
+    struct kevo_err err;
+    int rc = session_open(s, message);
+    if (rc == SQLITE_OK) rc = exec(s, "SAVEPOINT kevo_flush", message);
+    if (rc != SQLITE_OK) return rc;
+    rc = rotate_locked(s, message);
+    int release_rc = exec(s, "RELEASE kevo_flush", message);
+    if (rc == SQLITE_OK) rc = release_rc;
+    if (rc == SQLITE_OK && kevo_flush(s->store, &err)) rc = report(message, &err);
+    return rc;
+}

@@ -1,0 +1,118 @@
+/* session.h - one connection's dealings with one store: its snapshot, its
+ * transaction, and the commit protocol between SQLite and the store.
+ *
+ * All kevo tables of one schema that live in one store share a session, so one
+ * transaction over many of them is one batch.
+ *
+ * States:
+ *   SESSION_NONE     no write transaction
+ *   SESSION_OPEN     writes collect in `txn`; nothing shared has changed
+ *   SESSION_SYNCED   the batch is in the log and the marker says so, in SQLite's
+ *                    still open transaction
+ *
+ *   NONE -- begin --> OPEN -- sync --> SYNCED -- commit --> NONE
+ *   OPEN -- rollback --> NONE        SYNCED -- rollback --> NONE (the batch is in doubt;
+ *                                    whoever begins next reads the marker and decides)
+ *   SYNCED -- write, rollback_to --> OPEN   (a COMMIT that was BUSY, and then more)
+ *
+ * SQLite calls per table; the first call of each kind does the work and the others
+ * find it done. A table takes part (`members`) from its xBegin or xCreate to its
+ * xCommit, xRollback, xDisconnect or xDestroy.
+ *
+ * Messages go to *message as sqlite3_mprintf strings; results are SQLite codes.
+ * Threads: a session belongs to its connection. */
+#ifndef KEVO_EXT_SESSION_H
+#define KEVO_EXT_SESSION_H
+
+#include "ext/marker.h"
+#include "ext/registry.h"
+#include "sql/schema.h"
+
+enum session_state { SESSION_NONE, SESSION_OPEN, SESSION_SYNCED };
+
+struct session_savepoint {
+    int number; /* as SQLite counts them */
+    struct kevo_mark mark;
+};
+
+struct session {
+    struct session *next;
+    struct connection *connection;
+    unsigned refs; /* tables connected */
+    char *schema;
+    sqlite3_int64 store_row;
+    uint8_t uuid[16];
+    char *path; /* of the store's directory; NULL: in memory */
+    struct store_owner owner;
+    struct kevo_options options;
+    int sync_option; /* enum kevo_sync, or -1: as PRAGMA synchronous says */
+
+    struct shared_store *shared; /* NULL until first needed */
+    kevo_store *store;           /* shared->store */
+
+    sqlite3_stmt *marker_stmt;
+    unsigned data_version;   /* of SQLite's file when `snapshot` was taken */
+    kevo_snapshot *snapshot; /* NULL: none pinned */
+    unsigned open_cursors;
+
+    enum session_state state;
+    unsigned members; /* tables that take part in the transaction */
+    kevo_txn *txn;
+    struct session_savepoint *savepoints;
+    size_t savepoint_count, savepoint_cap;
+    unsigned undos; /* rollbacks to a savepoint so far */
+    unsigned epoch; /* grows when what reads see changes wholesale: begin, commit, rollback */
+    int sync_mode;  /* PRAGMA synchronous as last asked, and how often it was used since */
+    unsigned sync_mode_uses;
+};
+
+/* A loaded extension in one connection. */
+struct connection {
+    sqlite3 *db;
+    struct session *sessions;
+    struct vtab *tables; /* connected, in a list */
+};
+
+/* Find or make the session for a store of the schema; one reference. The store is not
+ * opened. `options` are those of the table that asks. */
+int session_get(struct connection *connection, const char *schema, const struct marker_store *store,
+                const struct schema *table, struct session **session, char **message);
+void session_unref(struct session *s);
+/* At the connection's end. */
+void session_free_all(struct connection *connection);
+
+/* The directory for a store of the schema: `directory` as in CREATE, or NULL. *path is
+ * for sqlite3_free; NULL: in memory. */
+int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,
+                         char **message);
+
+/* For CREATE: make a store, or take one over that holds nothing, and add it to the
+ * marker table. */
+int session_create_store(struct connection *connection, const char *schema,
+                         const struct schema *table, struct marker_store *store, char **message);
+
+/* Open the store if it is not open; it must be the one that the marker names. */
+int session_open(struct session *s, char **message);
+
+/* What a read sees now: the transaction's writes, or the snapshot that belongs to
+ * SQLite's. Only while SQLite's read transaction is open. */
+int session_read(struct session *s, struct kevo_read *read, char **message);
+/* A cursor is opened or closed; with the last one in autocommit the pin goes. */
+void session_cursor_opened(struct session *s);
+void session_cursor_closed(struct session *s);
+
+/* Begin if not begun: SQLite's write lock of the schema is held. */
+int session_begin(struct session *s, char **message);
+/* The transaction was written to: what an earlier, failed COMMIT prepared is old. */
+void session_written(struct session *s);
+int session_sync(struct session *s, char **message);
+void session_commit(struct session *s);
+void session_rollback(struct session *s);
+int session_savepoint(struct session *s, int number);
+void session_release(struct session *s, int number);
+void session_rollback_to(struct session *s, int number);
+
+/* Write all committed rows to tables, taking SQLite's write lock for a moment. */
+int session_flush(struct session *s, char **message);
+
+#endif

@@ -1,0 +1,310 @@
+#include <string.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "ext/vtab.h"
+
+/* One row's change. All of it happens or nothing: SQLite makes no savepoint for a
+ * statement that changes one row. */
+struct change {
+    struct vtab *t;
+    bool has_old;      /* DELETE or UPDATE: t->old_key is the row's */
+    int64_t rowid;     /* of the new row, in rowid tables */
+    bool have_old_row; /* t->old_row was read */
+};
+
+static char **message_of(struct vtab *t) {
+    sqlite3_free(t->base.zErrMsg);
+    t->base.zErrMsg = NULL;
+    return &t->base.zErrMsg;
+}
+
+/* ---- constraints ---------------------------------------------------------------------- */
+
+/* SQLite carries out the conflict clause of a plain SQLITE_CONSTRAINT; an extended code
+ * it takes for ABORT. */
+static int constraint_code(struct vtab *t, int extended) {
+    return sqlite3_vtab_on_conflict(t->connection->db) == SQLITE_ABORT ? extended
+                                                                       : SQLITE_CONSTRAINT;
+}
+
+static int unique_failed(struct vtab *t) {
+    const struct schema *s = t->schema;
+    char **message = message_of(t);
+    sqlite3_str *text = sqlite3_str_new(t->connection->db);
+    sqlite3_str_appendf(text, "UNIQUE constraint failed: ");
+    for (unsigned i = 0; i < s->key_count; i++) {
+        int column = s->key[i].column;
+        sqlite3_str_appendf(text, "%s%s.%s", i ? ", " : "", t->name,
+                            column < 0 ? "rowid" : s->columns[column].name);
+    }
+    *message = sqlite3_str_finish(text);
+    bool hidden_rowid = s->key[0].column < 0;
+    return constraint_code(t,
+                           hidden_rowid ? SQLITE_CONSTRAINT_ROWID : SQLITE_CONSTRAINT_PRIMARYKEY);
+}
+
+static int not_null_failed(struct vtab *t, const struct kevo_err *err) {
+    *message_of(t) = sqlite3_mprintf("%s", err->msg);
+    return constraint_code(t, SQLITE_CONSTRAINT_NOTNULL);
+}
+
+/* A code of its own: SQLite would swallow a constraint error under OR IGNORE, and a
+ * value of the wrong type is an error always. */
+static int mismatch(struct vtab *t, const char *message) {
+    *message_of(t) = sqlite3_mprintf("%s", message);
+    return SQLITE_MISMATCH;
+}
+
+/* ---- the new row's values ------------------------------------------------------------- */
+
+static int accept_value(struct vtab *t, unsigned column, sqlite3_value *v) {
+    struct kevo_err err;
+    struct value *out = &t->values[column];
+    if (value_of(v, out, &err)) return vtab_report(t, &err);
+    enum column_accept accept = column_accept(t->schema, column, out, false, &err);
+    if (accept == COLUMN_WANTS_TEXT) {
+        const unsigned char *text = sqlite3_value_text(v);
+        if (!text) return SQLITE_NOMEM;
+        *out = value_text(text, (size_t)sqlite3_value_bytes(v));
+    } else if (accept == COLUMN_WANTS_NUMBER) {
+        sqlite3_value_numeric_type(v);
+        if (value_of(v, out, &err)) return vtab_report(t, &err);
+    }
+    if (accept == COLUMN_WANTS_TEXT || accept == COLUMN_WANTS_NUMBER)
+        accept = column_accept(t->schema, column, out, true, &err);
+    if (accept == COLUMN_OK) return SQLITE_OK;
+    return accept == COLUMN_IS_NULL ? not_null_failed(t, &err) : mismatch(t, err.msg);
+}
+
+/* The row that an UPDATE starts from, for the columns that it does not name. */
+static int read_old_row(struct change *c) {
+    struct vtab *t = c->t;
+    struct kevo_read read = {.txn = t->session->txn};
+    struct kevo_value v;
+    struct kevo_err err;
+    if (c->have_old_row) return SQLITE_OK;
+    int rc = kevo_get(t->session->store, &read, buf_slice(&t->old_key), &v, &err);
+    if (rc == KEVO_NOTFOUND)
+        rc = kevo_fail(&err, KEVO_CORRUPT, "table %s: a row to be updated is not there", t->name);
+    else if (rc == 0 && !buf_set(&t->old_row, v.slice))
+        rc = kevo_nomem(&err);
+    if (rc) return vtab_report(t, &err);
+    kevo_value_release(&v);
+    c->have_old_row = true;
+    return SQLITE_OK;
+}
+
+static int keep_value(struct change *c, unsigned column) {
+    struct vtab *t = c->t;
+    struct kevo_err err;
+    int rc = read_old_row(c);
+    if (rc != SQLITE_OK) return rc;
+    /* Key columns are never left out: cursor_column() gives them always. */
+    return rowcode_column(buf_slice(&t->old_row), (unsigned)t->schema->row_index[column],
+                          &t->values[column], &err)
+               ? vtab_report(t, &err)
+               : SQLITE_OK;
+}
+
+static int collect_values(struct change *c, sqlite3_value **argv) {
+    struct vtab *t = c->t;
+    int rc = SQLITE_OK;
+    for (unsigned i = 0; rc == SQLITE_OK && i < t->schema->column_count; i++) {
+        sqlite3_value *v = argv[2 + i];
+        if (c->has_old && t->schema->row_index[i] >= 0 && sqlite3_value_nochange(v))
+            rc = keep_value(c, i);
+        else
+            rc = accept_value(t, i, v);
+    }
+    return rc;
+}
+
+/* ---- keys ---------------------------------------------------------------------------------- */
+
+static int set_rowid_key(struct vtab *t, struct buf *key, int64_t rowid) {
+    if (!buf_reserve(key, KEYCODE_MAX_TABLE_BYTES + KEYCODE_MAX_INTEGER_BYTES)) return SQLITE_NOMEM;
+    key->len = keycode_rowid_key(t->table_id, rowid, key->data);
+    return SQLITE_OK;
+}
+
+/* The key of the row that SQLite names by argv[0]. */
+static int find_old_key(struct vtab *t, sqlite3_value *old) {
+    const struct schema *s = t->schema;
+    struct kevo_err err;
+    if (s->kind == SCHEMA_ROWID) return set_rowid_key(t, &t->old_key, sqlite3_value_int64(old));
+    if (s->kind == SCHEMA_COMPOSITE) {
+        uint8_t prefix[KEYCODE_MAX_TABLE_BYTES];
+        slice mine = slice_of(prefix, keycode_table_bytes(prefix, t->table_id));
+        slice key = slice_of(sqlite3_value_blob(old), (size_t)sqlite3_value_bytes(old));
+        if (!slice_has_prefix(key, mine)) return mismatch(t, "kevo: not a key of this table");
+        return buf_set(&t->old_key, key) ? SQLITE_OK : SQLITE_NOMEM;
+    }
+    if (value_of(old, &t->values[s->key[0].column], &err) ||
+        keycode_encode(s, t->table_id, t->values, &t->old_key, &err))
+        return vtab_report(t, &err);
+    return SQLITE_OK;
+}
+
+static bool max_rowid_is_known(const struct vtab *t) {
+    return t->max_rowid_known && t->max_rowid_epoch == t->session->epoch &&
+           t->max_rowid_undos == t->session->undos;
+}
+
+static int find_max_rowid(struct vtab *t, bool *empty, struct kevo_err *err) {
+    struct kevo_read read = {.txn = t->session->txn};
+    kevo_iter *it = NULL;
+    int rc = keycode_table_range(t->table_id, &t->key, &t->scratch, err);
+    read.lower = buf_slice(&t->key);
+    read.upper = buf_slice(&t->scratch);
+    if (rc == 0) rc = kevo_iter_new(t->session->store, &read, &it, err);
+    if (rc == 0) rc = kevo_iter_last(it, err);
+    *empty = rc == 0 && !kevo_iter_valid(it);
+    if (rc == 0 && !*empty) rc = keycode_rowid(kevo_iter_key(it), &t->max_rowid, err);
+    kevo_iter_free(it);
+    return rc;
+}
+
+static int row_exists(struct vtab *t, slice key, bool *exists) {
+    struct kevo_read read = {.txn = t->session->txn};
+    struct kevo_value v;
+    struct kevo_err err;
+    int rc = kevo_get(t->session->store, &read, key, &v, &err);
+    *exists = rc == 0;
+    if (rc < 0) return vtab_report(t, &err);
+    kevo_value_release(&v);
+    return SQLITE_OK;
+}
+
+/* At the end of the range SQLite tries positive numbers at random, a hundred times. */
+static int random_rowid(struct change *c) {
+    struct vtab *t = c->t;
+    for (int i = 0; i < 100; i++) {
+        bool exists;
+        uint64_t r;
+        sqlite3_randomness(sizeof r, &r);
+        c->rowid = (int64_t)(r >> 2) + 1;
+        int rc = set_rowid_key(t, &t->key, c->rowid);
+        if (rc == SQLITE_OK) rc = row_exists(t, buf_slice(&t->key), &exists);
+        if (rc != SQLITE_OK || !exists) return rc;
+    }
+    *message_of(t) = sqlite3_mprintf("kevo: table %s has no rowid left", t->name);
+    return SQLITE_FULL;
+}
+
+static int automatic_rowid(struct change *c) {
+    struct vtab *t = c->t;
+    struct kevo_err err;
+    bool empty = false;
+    if (!max_rowid_is_known(t)) {
+        if (find_max_rowid(t, &empty, &err)) return vtab_report(t, &err);
+        if (empty) t->max_rowid = 0;
+        t->max_rowid_known = true;
+        t->max_rowid_epoch = t->session->epoch;
+        t->max_rowid_undos = t->session->undos;
+    }
+    if (t->max_rowid == INT64_MAX) return random_rowid(c);
+    c->rowid = t->max_rowid + 1;
+    return SQLITE_OK;
+}
+
+/* argv[1] is what was given for the rowid by that name; the column that is its alias
+ * counts more. */
+static int choose_rowid(struct change *c, sqlite3_value **argv) {
+    struct vtab *t = c->t;
+    int alias = schema_rowid_alias(t->schema);
+    bool given = sqlite3_value_type(argv[1]) != SQLITE_NULL;
+    if (alias != SCHEMA_NO_COLUMN) {
+        const struct value *v = &t->values[alias];
+        bool changed =
+            !c->has_old || v->type == VALUE_NULL || v->integer != sqlite3_value_int64(argv[0]);
+        if (changed && v->type == VALUE_INTEGER) {
+            c->rowid = v->integer;
+            return SQLITE_OK;
+        }
+        if (changed && c->has_old) return mismatch(t, "datatype mismatch");
+    }
+    if (!given) return automatic_rowid(c);
+    if (sqlite3_value_numeric_type(argv[1]) != SQLITE_INTEGER)
+        return mismatch(t, "datatype mismatch");
+    c->rowid = sqlite3_value_int64(argv[1]);
+    return SQLITE_OK;
+}
+
+static int make_new_key(struct change *c, sqlite3_value **argv) {
+    struct vtab *t = c->t;
+    struct kevo_err err;
+    if (t->schema->kind == SCHEMA_ROWID) {
+        int rc = choose_rowid(c, argv);
+        return rc == SQLITE_OK ? set_rowid_key(t, &t->key, c->rowid) : rc;
+    }
+    return keycode_encode(t->schema, t->table_id, t->values, &t->key, &err) ? vtab_report(t, &err)
+                                                                            : SQLITE_OK;
+}
+
+/* ---- the change ------------------------------------------------------------------------------ */
+
+static void note_rowid(struct change *c) {
+    struct vtab *t = c->t;
+    if (t->schema->kind == SCHEMA_ROWID && max_rowid_is_known(t) && c->rowid > t->max_rowid)
+        t->max_rowid = c->rowid;
+}
+
+/* Put the new row, and take the old one away if its key is another. */
+static int write_row(struct change *c, bool key_changed) {
+    struct vtab *t = c->t;
+    kevo_txn *txn = t->session->txn;
+    struct kevo_err err;
+    struct kevo_mark mark = kevo_txn_mark(txn);
+    int rc = rowcode_encode(t->schema, t->values, &t->row, &err);
+    if (rc == 0 && key_changed && c->has_old) {
+        rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
+        t->max_rowid_known = false;
+    }
+    if (rc == 0) rc = kevo_txn_put(txn, buf_slice(&t->key), buf_slice(&t->row), &err);
+    if (rc) {
+        kevo_txn_rollback_to(txn, mark);
+        return vtab_report(t, &err);
+    }
+    note_rowid(c);
+    return SQLITE_OK;
+}
+
+/* INSERT and UPDATE. */
+static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowid) {
+    struct vtab *t = c->t;
+    int rc = collect_values(c, argv);
+    if (rc == SQLITE_OK) rc = make_new_key(c, argv);
+    if (rc != SQLITE_OK) return rc;
+    bool key_changed = !c->has_old || !slice_eq(buf_slice(&t->key), buf_slice(&t->old_key));
+    /* A new row that may replace whatever is there need not look. */
+    if (key_changed && sqlite3_vtab_on_conflict(t->connection->db) != SQLITE_REPLACE) {
+        bool exists;
+        rc = row_exists(t, buf_slice(&t->key), &exists);
+        if (rc == SQLITE_OK && exists) rc = unique_failed(t);
+        if (rc != SQLITE_OK) return rc;
+    }
+    rc = write_row(c, key_changed);
+    if (rc == SQLITE_OK && t->schema->kind == SCHEMA_ROWID && !c->has_old) *rowid = c->rowid;
+    return rc;
+}
+
+static int delete_row(struct change *c) {
+    struct vtab *t = c->t;
+    struct kevo_err err;
+    t->max_rowid_known = false;
+    return kevo_txn_delete(t->session->txn, buf_slice(&t->old_key), &err) ? vtab_report(t, &err)
+                                                                          : SQLITE_OK;
+}
+
+int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {
+    struct change c = {.t = vtab_of(table)};
+    /* A table made in this transaction is written to without xBegin. */
+    int rc = session_begin(c.t->session, message_of(c.t));
+    if (rc != SQLITE_OK) return rc;
+    c.has_old = sqlite3_value_type(argv[0]) != SQLITE_NULL;
+    if (c.has_old) rc = find_old_key(c.t, argv[0]);
+    if (rc == SQLITE_OK) rc = argc == 1 ? delete_row(&c) : store_row(&c, argv, rowid);
+    if (rc == SQLITE_OK) session_written(c.t->session);
+    return rc;
+}

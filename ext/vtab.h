@@ -1,0 +1,65 @@
+/* vtab.h - the virtual table as SQLite holds it, and its methods. */
+#ifndef KEVO_EXT_VTAB_H
+#define KEVO_EXT_VTAB_H
+
+#include "ext/convert.h"
+#include "ext/session.h"
+#include "sql/keycode.h"
+#include "sql/plan.h"
+#include "sql/rowcode.h"
+
+struct vtab {
+    sqlite3_vtab base; /* must be first */
+    struct vtab *next; /* in connection->tables */
+    struct connection *connection;
+    char *schema_name, *name;
+    struct schema *schema;
+    struct session *session;
+    uint32_t table_id;
+    bool member; /* takes part in the session's transaction */
+
+    /* Scratch of xUpdate, kept between rows. */
+    struct value *values; /* all columns, and one for the old key */
+    struct buf key, old_key, row, old_row, scratch;
+
+    /* The largest rowid, known while nothing is rolled back or begun. */
+    int64_t max_rowid;
+    bool max_rowid_known;
+    unsigned max_rowid_epoch, max_rowid_undos; /* of the session, at that time */
+};
+
+static inline struct vtab *vtab_of(sqlite3_vtab *t) {
+    return (struct vtab *)t;
+}
+
+/* Set the table's error message from *err; the SQLite code is returned. */
+int vtab_report(struct vtab *t, const struct kevo_err *err);
+
+/* About how many rows the table has; never fails. */
+double vtab_row_estimate(struct vtab *t);
+
+/* best_index.c */
+int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info);
+
+/* cursor.c */
+int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor);
+int cursor_close(sqlite3_vtab_cursor *cursor);
+int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
+                  sqlite3_value **argv);
+int cursor_next(sqlite3_vtab_cursor *cursor);
+int cursor_eof(sqlite3_vtab_cursor *cursor);
+int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column);
+int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid);
+
+/* update.c */
+int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *rowid);
+
+/* module.c */
+extern const sqlite3_module *const kevo_module;
+/* The connected table of that name, connecting it if need be. NULL with *message. */
+struct vtab *vtab_find(struct connection *connection, const char *name, char **message);
+
+/* functions.c */
+int functions_register(struct connection *connection);
+
+#endif
