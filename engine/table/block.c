@@ -14,6 +14,7 @@ void block_builder_init(struct block_builder *b, unsigned restart_interval) {
 
 void block_builder_release(struct block_builder *b) {
     buf_release(&b->data);
+    buf_release(&b->heads);
     buf_release(&b->last_key);
     mem_free(b->restarts);
     b->restarts = NULL;
@@ -22,6 +23,7 @@ void block_builder_release(struct block_builder *b) {
 
 void block_builder_reset(struct block_builder *b) {
     buf_reset(&b->data);
+    buf_reset(&b->heads);
     buf_reset(&b->last_key);
     b->restart_count = 0;
     b->since_restart = 0;
@@ -32,7 +34,8 @@ static bool add_restart(struct block_builder *b) {
     if (!mem_grow((void **)&b->restarts, &b->restart_cap, b->restart_count + 1,
                   sizeof *b->restarts))
         return false;
-    b->restarts[b->restart_count++] = (uint32_t)b->data.len;
+    b->restarts[b->restart_count++] =
+        (struct block_restart){(uint32_t)b->heads.len, (uint32_t)b->data.len};
     b->since_restart = 0;
     return true;
 }
@@ -59,8 +62,8 @@ int block_builder_add(struct block_builder *b, slice key, uint64_t seq, uint8_t 
                       struct kevo_err *err) {
     enum { HEAD_MAX_BYTES = 1 + 3 * VARINT32_MAX_BYTES + 8 };
     assert(type == ENTRY_PUT || value.len == 0);
-    size_t more = HEAD_MAX_BYTES + key.len + value.len;
-    if (more > UINT32_MAX || block_builder_bytes(b) + 4 + more > UINT32_MAX)
+    size_t head_max = HEAD_MAX_BYTES + key.len, more = head_max + value.len + BLOCK_RESTART_BYTES;
+    if (more > BLOCK_MAX_BYTES || block_builder_bytes(b) + more > BLOCK_MAX_BYTES)
         return kevo_fail(err, KEVO_TOOBIG, "an entry of %zu bytes does not fit a block", more);
     bool restart = b->restart_count == 0 || b->since_restart == b->restart_interval;
     size_t shared = 0;
@@ -68,20 +71,19 @@ int block_builder_add(struct block_builder *b, slice key, uint64_t seq, uint8_t 
         size_t n = key.len < b->last_key.len ? key.len : b->last_key.len;
         shared = common_prefix(b->last_key.data, key.data, n);
     }
+    size_t unshared = key.len - shared;
     b->last_key.len = shared;
-    if (!buf_reserve(&b->data, more) || !buf_reserve(&b->last_key, key.len - shared) ||
-        (restart && !add_restart(b)))
+    if (!buf_reserve(&b->heads, head_max) || !buf_reserve(&b->data, value.len) ||
+        !buf_reserve(&b->last_key, unshared) || (restart && !add_restart(b)))
         return kevo_nomem(err);
-    uint8_t *p =
-        put_head(b->data.data + b->data.len, shared, key.len - shared, value.len, seq, type);
-    if (key.len > shared) {
-        memcpy(p, key.data + shared, key.len - shared);
-        memcpy(b->last_key.data + shared, key.data + shared, key.len - shared);
-    }
-    p += key.len - shared;
-    if (value.len) memcpy(p, value.data, value.len);
-    b->data.len = (size_t)(p + value.len - b->data.data);
+    uint8_t *p = b->heads.data + b->heads.len;
+    p = put_head(p, shared, unshared, value.len, seq, type);
+    if (unshared) memcpy(p, key.data + shared, unshared);
+    if (unshared) memcpy(b->last_key.data + shared, key.data + shared, unshared);
+    if (value.len) memcpy(b->data.data + b->data.len, value.data, value.len);
+    b->heads.len = (size_t)(p + unshared - b->heads.data);
     b->last_key.len = key.len;
+    b->data.len += value.len;
     b->since_restart++;
     b->entry_count++;
     return 0;
@@ -89,14 +91,19 @@ int block_builder_add(struct block_builder *b, slice key, uint64_t seq, uint8_t 
 
 size_t block_builder_bytes(const struct block_builder *b) {
     size_t restarts = b->restart_count ? b->restart_count : 1;
-    return b->data.len + 4 * restarts + 4;
+    return b->data.len + b->heads.len + BLOCK_RESTART_BYTES * restarts + BLOCK_FRAME_BYTES;
 }
 
 int block_builder_finish(struct block_builder *b, slice *block, struct kevo_err *err) {
     if (b->restart_count == 0 && !add_restart(b)) return kevo_nomem(err);
-    if (!buf_reserve(&b->data, 4 * b->restart_count + 4)) return kevo_nomem(err);
-    for (size_t i = 0; i < b->restart_count; i++)
-        buf_put_fixed32(&b->data, b->restarts[i]);
+    if (!buf_reserve(&b->data, block_builder_bytes(b) - b->data.len)) return kevo_nomem(err);
+    uint32_t heads_at = (uint32_t)b->data.len;
+    buf_append(&b->data, b->heads.data, b->heads.len);
+    for (size_t i = 0; i < b->restart_count; i++) {
+        buf_put_fixed32(&b->data, heads_at + b->restarts[i].head);
+        buf_put_fixed32(&b->data, b->restarts[i].value);
+    }
+    buf_put_fixed32(&b->data, heads_at);
     buf_put_fixed32(&b->data, (uint32_t)b->restart_count);
     *block = buf_slice(&b->data);
     return 0;
@@ -104,31 +111,32 @@ int block_builder_finish(struct block_builder *b, slice *block, struct kevo_err 
 
 /* ---- finding --------------------------------------------------------------- */
 
-bool block_entry_decode_slow(const struct block_frame *f, uint32_t at, struct block_entry *e) {
-    struct reader r = {f->data + at, f->data + f->entries_end, false};
+bool block_entry_decode_slow(const struct block_frame *f, struct block_entry *e) {
+    struct reader r = {f->data + e->at, f->data + f->heads_end, false};
     uint8_t flags = read_byte(&r);
     e->type = (flags & ENTRY_TYPE_BIT) != 0;
     e->shared = read_varint32(&r);
     e->unshared = read_varint32(&r);
-    e->value_len = read_varint32(&r);
+    uint32_t value_len = read_varint32(&r);
     unsigned code = flags & ENTRY_SEQ_CODE;
     slice seq = read_bytes(&r, code + (code == 7));
+    e->key_at = (uint32_t)(r.p - f->data);
+    read_bytes(&r, e->unshared);
     if (r.bad || flags & ENTRY_FLAGS_RESERVED) return false;
-    if ((uint64_t)e->unshared + e->value_len > reader_left(&r)) return false;
+    if (value_len > f->heads_at - e->value_at || (value_len && !e->type)) return false;
     e->seq = 0;
     for (size_t i = seq.len; i-- > 0;)
         e->seq = e->seq << 8 | seq.data[i];
-    e->key_at = (uint32_t)(r.p - f->data);
-    e->value_at = e->key_at + e->unshared;
-    e->end = e->value_at + e->value_len;
-    return e->type || e->value_len == 0;
+    e->end = (uint32_t)(r.p - f->data);
+    e->value_end = e->value_at + value_len;
+    return true;
 }
 
 /* Whether the entry at restart point `i` comes before (key, seq): 1, 0, or -1 when
  * it is damaged. */
 static int restart_is_before(const struct block_frame *f, uint32_t i, slice key, uint64_t seq) {
     struct block_entry e;
-    if (!block_entry_decode(f, block_restart(f, i), &e) || e.shared) return -1;
+    if (unlikely(!block_restart_decode(f, i, &e))) return -1;
     const uint8_t *bytes = f->data + e.key_at;
     size_t n = e.unshared < key.len ? e.unshared : key.len;
     size_t common = common_prefix(bytes, key.data, n);
@@ -159,38 +167,37 @@ static int find_restart(const struct block_frame *f, slice key, uint64_t seq, ui
  * too; one that shares less has grown above it at a byte where it equalled `key`,
  * so it lies after, unless it shares nothing because it is a restart point. Only the
  * others are compared, from byte `matched` on. */
-int block_locate(const struct block_frame *f, slice key, uint64_t seq, uint32_t *at,
-                 struct block_entry *e, bool *same) {
+int block_locate(const struct block_frame *f, slice key, uint64_t seq, struct block_entry *e,
+                 bool *same) {
     uint32_t restart;
+    *same = false;
+    if (f->heads_at == f->heads_end) return KEVO_NOTFOUND;
     if (key.len == 0) key.data = (const uint8_t *)"";
     if (unlikely(find_restart(f, key, seq, &restart))) return KEVO_CORRUPT;
-    uint32_t here = block_restart(f, restart);
+    if (unlikely(!block_restart_decode(f, restart, e))) return KEVO_CORRUPT;
     size_t matched = 0, passed_len = 0;
-    *same = false;
-    for (; here < f->entries_end; here = e->end) {
-        if (unlikely(!block_entry_decode(f, here, e) || e->shared > passed_len))
-            return KEVO_CORRUPT;
+    for (;;) {
+        if (e->shared <= matched) {
+            if (e->shared < matched && e->shared) return 0;
+            matched = e->shared;
+            const uint8_t *bytes = f->data + e->key_at, *wanted = key.data + matched;
+            size_t left = key.len - matched, n = e->unshared < left ? e->unshared : left;
+            size_t common = common_prefix(bytes, wanted, n);
+            matched += common;
+            if (common < n) {
+                if (bytes[common] > wanted[common]) return 0;
+            } else if (e->unshared > left) {
+                return 0;
+            } else if (e->unshared == left && e->seq <= seq) {
+                *same = true;
+                return 0;
+            }
+        }
+        if (e->end == f->heads_end) return KEVO_NOTFOUND;
         passed_len = (size_t)e->shared + e->unshared;
-        if (e->shared > matched) continue;
-        *at = here;
-        if (e->shared < matched) {
-            if (e->shared) return 0;
-            matched = 0; /* a restart point shares nothing, whatever its key is */
-        }
-        const uint8_t *bytes = f->data + e->key_at, *wanted = key.data + matched;
-        size_t left = key.len - matched, n = e->unshared < left ? e->unshared : left;
-        size_t common = common_prefix(bytes, wanted, n);
-        matched += common;
-        if (common < n) {
-            if (bytes[common] > wanted[common]) return 0;
-        } else if (e->unshared > left) {
-            return 0;
-        } else if (e->unshared == left && e->seq <= seq) {
-            *same = true;
-            return 0;
-        }
+        if (unlikely(!block_entry_decode(f, e->end, e->value_end, e) || e->shared > passed_len))
+            return KEVO_CORRUPT;
     }
-    return KEVO_NOTFOUND;
 }
 
 static int damaged(const char *name, uint64_t offset, struct kevo_err *err) {
@@ -202,17 +209,16 @@ int block_get(slice block, slice key, uint64_t max_seq, uint8_t *type, uint64_t 
               bool *past_end, const char *name, uint64_t offset, struct kevo_err *err) {
     struct block_frame f;
     struct block_entry e;
-    uint32_t at;
     bool same;
     *past_end = false;
     int rc = block_frame_of(block, &f, name, offset, err);
     if (unlikely(rc)) return rc;
-    rc = block_locate(&f, key, max_seq, &at, &e, &same);
+    rc = block_locate(&f, key, max_seq, &e, &same);
     if (unlikely(rc < 0)) return damaged(name, offset, err);
     *past_end = rc == KEVO_NOTFOUND;
     if (rc || !same) return KEVO_NOTFOUND;
     *type = e.type;
     *seq = e.seq;
-    *value = slice_of(f.data + e.value_at, e.value_len);
+    *value = slice_of(f.data + e.value_at, e.value_end - e.value_at);
     return 0;
 }

@@ -1,13 +1,14 @@
 /* block.h - the sorted unit of a table: prefix-compressed entries and restart
  * points. The layout is in engine/FORMAT.md, "Block".
  *
- * An entry stores how many key bytes it shares with the entry before it; every
- * `restart_interval` entries a key is stored whole and its offset is kept at
- * the end of the block, so that a seek is a binary search over restarts and
- * then a short walk.
+ * Values come first, one behind the other, then the heads of the entries: key,
+ * sequence number, type and the value's length. A search walks heads only, which
+ * lie close together, and touches one value.
  *
- * The restart offsets and their count come last, so at least 8 bytes follow the
- * entries: decoding reads words without asking at every byte.
+ * A head stores how many key bytes it shares with the one before it; every
+ * `restart_interval` entries a key is stored whole, and where that head and its value
+ * lie is kept at the end of the block, so that a seek is a binary search over restart
+ * points and then a short walk.
  *
  * Threads: a builder or an iterator belongs to one; blocks are only read. */
 #ifndef KEVO_TABLE_BLOCK_H
@@ -16,10 +17,15 @@
 #include "engine/base/buf.h"
 #include "engine/tree/iter.h"
 
+struct block_restart {
+    uint32_t head, value; /* offsets in their own buffers */
+};
+
 struct block_builder {
-    struct buf data; /* entries so far; the whole block once finished */
+    struct buf data;  /* values so far; the whole block once finished */
+    struct buf heads; /* heads so far */
     struct buf last_key;
-    uint32_t *restarts;
+    struct block_restart *restarts;
     size_t restart_count, restart_cap;
     unsigned restart_interval;
     unsigned since_restart; /* entries since the last restart point */
@@ -41,17 +47,19 @@ size_t block_builder_bytes(const struct block_builder *b);
 /* The finished block, valid until the next reset. KEVO_NOMEM. */
 int block_builder_finish(struct block_builder *b, slice *block, struct kevo_err *err);
 
-/* What the end of a block says. */
+/* The parts of a block. */
 struct block_frame {
-    const uint8_t *data;
-    uint32_t entries_end;   /* offset where entries stop and restart offsets start */
+    const uint8_t *data;    /* values from here on */
+    uint32_t heads_at;      /* offset where values stop and heads start */
+    uint32_t heads_end;     /* offset where heads stop and restart points start */
     uint32_t restart_count; /* at least 1 */
 };
 
-/* The entries of one restart run, recorded while moving backward. */
+/* An entry of a restart run, recorded while moving backward. */
 struct block_run_entry {
-    uint32_t at;     /* offset */
-    uint32_t shared; /* key bytes shared with the entry before */
+    uint32_t at;       /* offset of its head */
+    uint32_t value_at; /* offset of its value */
+    uint32_t shared;   /* key bytes shared with the entry before */
 };
 
 /* An iterator over one block's bytes, which it borrows. Embedded by value in
@@ -60,8 +68,9 @@ struct block_run_entry {
 struct block_iter {
     struct iter base;
     struct block_frame frame;
-    uint32_t at, next; /* offsets of the current and the following entry */
-    struct buf key;    /* the current key, with room behind it for a wide copy */
+    uint32_t at, next;   /* offsets of the current and the following head */
+    uint32_t value_next; /* offset of the following value */
+    struct buf key;      /* the current key, with room behind it for a wide copy */
     struct block_run_entry *run;
     size_t run_count, run_cap;
     size_t run_pos;       /* run[run_pos] is the current entry iff its offset is `at` */

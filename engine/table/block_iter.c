@@ -45,7 +45,8 @@ int block_iter_grow_key(struct block_iter *it, size_t len, struct kevo_err *err)
 
 static int block_seek_first(struct iter *base, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
-    it->next = 0;
+    it->next = it->frame.heads_at;
+    it->value_next = 0;
     it->base.key.len = 0;
     return block_iter_step(it, err);
 }
@@ -53,20 +54,16 @@ static int block_seek_first(struct iter *base, struct kevo_err *err) {
 static int block_seek(struct iter *base, slice key, uint64_t seq, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
     struct block_entry e;
-    uint32_t at;
     bool same;
     it->base.valid = false;
-    if (it->frame.entries_end == 0) return 0;
-    int rc = block_locate(&it->frame, key, seq, &at, &e, &same);
+    int rc = block_locate(&it->frame, key, seq, &e, &same);
     if (rc) return rc == KEVO_NOTFOUND ? 0 : block_iter_damaged(it, err);
-    it->base.key.len = 0;
     if (unlikely(e.shared + (size_t)BLOCK_KEY_SLOP > it->key.cap)) {
         rc = block_iter_grow_key(it, e.shared, err);
         if (rc) return rc;
     }
     if (e.shared) memcpy(it->key.data, key.data, e.shared);
-    it->base.key.len = e.shared;
-    return block_iter_stand(it, at, &e, err);
+    return block_iter_stand(it, &e, err);
 }
 
 static int block_next(struct iter *base, struct kevo_err *err) {
@@ -91,25 +88,25 @@ static bool record(struct block_iter *it, const struct block_run_entry *entry) {
 /* Walk from restart point `restart` to the last entry before offset `limit`. */
 static int enter_run(struct block_iter *it, uint32_t restart, uint32_t limit,
                      struct kevo_err *err) {
-    uint32_t at = block_restart(&it->frame, restart);
+    struct block_entry e;
     it->run_restart = restart;
     it->run_count = 0;
-    it->base.key.len = 0;
-    while (at < limit) {
-        struct block_entry e;
-        if (!block_entry_decode(&it->frame, at, &e) || e.shared > it->base.key.len)
-            return block_iter_damaged(it, err);
-        int rc = block_iter_stand(it, at, &e, err);
+    if (!block_restart_decode(&it->frame, restart, &e)) return block_iter_damaged(it, err);
+    while (e.at < limit) {
+        int rc = block_iter_stand(it, &e, err);
         if (rc) return rc;
-        if (!record(it, &(struct block_run_entry){at, e.shared})) {
+        if (!record(it, &(struct block_run_entry){e.at, e.value_at, e.shared})) {
             it->base.valid = false;
             return kevo_nomem(err);
         }
-        at = e.end;
+        if (e.end == limit) {
+            it->run_pos = it->run_count - 1;
+            return 0;
+        }
+        if (!block_entry_decode(&it->frame, e.end, e.value_end, &e) || e.shared > it->base.key.len)
+            break;
     }
-    if (at != limit || it->run_count == 0) return block_iter_damaged(it, err);
-    it->run_pos = it->run_count - 1;
-    return 0;
+    return block_iter_damaged(it, err);
 }
 
 /* The last restart point that lies before offset `at`. */
@@ -117,7 +114,7 @@ static uint32_t restart_before(const struct block_frame *f, uint32_t at) {
     uint32_t low = 0, high = f->restart_count;
     while (high - low > 1) {
         uint32_t mid = low + (high - low) / 2;
-        if (block_restart(f, mid) < at)
+        if (block_restart_at(f, mid) < at)
             low = mid;
         else
             high = mid;
@@ -130,7 +127,8 @@ static uint32_t restart_before(const struct block_frame *f, uint32_t at) {
 static bool gather_key(struct block_iter *it, size_t pos, size_t need, size_t have) {
     struct block_entry e;
     while (need > have) {
-        if (!block_entry_decode(&it->frame, it->run[pos].at, &e)) return false;
+        if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
+            return false;
         if (e.shared < need) {
             size_t from = e.shared > have ? e.shared : have;
             if (need - e.shared > e.unshared) return false;
@@ -147,18 +145,19 @@ static int step_back(struct block_iter *it, struct kevo_err *err) {
     size_t pos = it->run_pos - 1;
     size_t have = it->run[it->run_pos].shared; /* of the key wanted, in place already */
     struct block_entry e;
-    if (!block_entry_decode(&it->frame, it->run[pos].at, &e)) return block_iter_damaged(it, err);
+    if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
+        return block_iter_damaged(it, err);
     if (e.shared > have && (pos == 0 || !gather_key(it, pos - 1, e.shared, have)))
         return block_iter_damaged(it, err);
     it->run_pos = pos;
-    return block_iter_stand(it, it->run[pos].at, &e, err);
+    return block_iter_stand(it, &e, err);
 }
 
 static int block_prev(struct iter *base, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
     assert(base->valid);
     uint32_t at = it->at;
-    if (at == 0) {
+    if (at == it->frame.heads_at) {
         it->base.valid = false;
         return 0;
     }
@@ -172,8 +171,8 @@ static int block_prev(struct iter *base, struct kevo_err *err) {
 static int block_seek_last(struct iter *base, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
     it->base.valid = false;
-    if (it->frame.entries_end == 0) return 0;
-    return enter_run(it, it->frame.restart_count - 1, it->frame.entries_end, err);
+    if (it->frame.heads_at == it->frame.heads_end) return 0;
+    return enter_run(it, it->frame.restart_count - 1, it->frame.heads_end, err);
 }
 
 static int block_seek_before(struct iter *base, slice key, struct kevo_err *err) {

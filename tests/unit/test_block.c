@@ -151,7 +151,7 @@ START_TEST(small_heads) {
         {slice_of_str("key0002"), 60000, ENTRY_DELETE, {0}},
     };
     slice block = build(e, 3, 16);
-    ck_assert_uint_eq(block.len, (4 + 0 + 7 + 1) + (4 + 1 + 1 + 1) + (4 + 2 + 1) + 8);
+    ck_assert_uint_eq(block.len, 2 + (4 + 0 + 7) + (4 + 1 + 1) + (4 + 2 + 1) + 8 + 8);
     free((void *)block.data);
 }
 END_TEST
@@ -216,21 +216,31 @@ END_TEST
 /* One wrong field each: what must be refused. */
 static const struct {
     const char *what;
-    size_t at;     /* offset in the block of "aa" and "ab", each with value "v" */
+    size_t at;     /* offset in the block that the test makes */
     uint8_t value; /* what to put there */
 } corrupt_fields[] = {
-    {"reserved flag", 0, 0x18},         {"shared without a predecessor", 1, 1},
-    {"key too long", 2, 100},           {"value too long", 3, 100},
-    {"seq too wide", 0, 0x0f},          {"tombstone with a value", 0, 0x00},
-    {"shared beyond the key", 8, 3},    {"restart count zero", 17, 0},
-    {"restart count too large", 17, 9},
+    {"reserved flag", 2, 0x18},
+    {"shared without a predecessor", 3, 1},
+    {"key too long", 4, 100},
+    {"value too long", 5, 100},
+    {"values too long together", 5, 2},
+    {"seq too wide", 2, 0x0f},
+    {"tombstone with a value", 2, 0x00},
+    {"shared beyond the key", 9, 3},
+    {"restart before the heads", 13, 1},
+    {"restart behind the heads", 13, 13},
+    {"restart's value behind the values", 17, 3},
+    {"heads behind their end", 21, 14},
+    {"restart count zero", 25, 0},
+    {"restart count too large", 25, 9},
 };
 
 START_TEST(corrupt_field) {
     struct iter_suite_entry e[] = {{slice_of_str("aa"), 0, ENTRY_PUT, slice_of_str("v")},
                                    {slice_of_str("ab"), 0, ENTRY_PUT, slice_of_str("v")}};
+    /* values at 0, heads at 2 and 8, restart point at 13, frame at 21 */
     slice block = build(e, 2, 16);
-    ck_assert_uint_eq(block.len, 21);
+    ck_assert_uint_eq(block.len, 29);
     ((uint8_t *)block.data)[corrupt_fields[_i].at] = corrupt_fields[_i].value;
     struct block_iter it;
     block_iter_init(&it);
@@ -238,6 +248,7 @@ START_TEST(corrupt_field) {
     if (rc == 0) rc = it.base.ops->seek_first(&it.base, &test_err);
     while (rc == 0 && it.base.valid)
         rc = it.base.ops->next(&it.base, &test_err);
+    if (rc == 0) rc = it.base.ops->seek_last(&it.base, &test_err);
     ck_assert_msg(rc == KEVO_CORRUPT, "%s: %d", corrupt_fields[_i].what, rc);
     ck_assert(!it.base.valid);
     ck_assert_ptr_nonnull(strstr(test_err.msg, "test.sst: block at 77"));
