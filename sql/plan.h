@@ -12,9 +12,9 @@
  *   - a number: `textcol = intcol` of a join compares numbers, `textcol = 5` text, and
  *     nothing tells the two apart. Equality then visits all texts that could look like
  *     a number (from "\t" to ":").
- *   - as an upper bound, a text that is neither bare nor known when planning: its column
- *     may have numeric affinity (DATE), and then keys that look like numbers are below
- *     every text.
+ *   - as a bound, a text that is neither bare nor known when planning: its column may
+ *     have numeric affinity (DATE), and then keys that look like numbers are below every
+ *     text, which widens an upper bound to ":".
  *
  * Arguments. A plan has arguments 0 .. plan_arg_count() - 1, xFilter's argv: those of
  * the equality columns in key order, then the lower and the upper bound, then LIMIT
