@@ -146,17 +146,23 @@ static const struct iter_ops level_ops = {
     .close = level_close,
 };
 
+static struct level_iter *level_iter_alloc(bool keep) {
+    struct level_iter *l = mem_zalloc(sizeof *l);
+    if (!l) return NULL;
+    l->base.ops = &level_ops;
+    l->keep = keep;
+    return l;
+}
+
 int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,
                    struct iter **it, struct kevo_err *err) {
     const struct level *all = &version->levels[level];
     assert(level > 0 && level < KEVO_MAX_LEVELS);
     *it = NULL;
-    struct level_iter *l = mem_zalloc(sizeof *l);
+    struct level_iter *l = level_iter_alloc(keep);
     if (!l) return kevo_nomem(err);
     size_t begin = lower.data ? level_find(all, lower) : 0;
     size_t end = upper.data ? files_before(all->files, all->count, upper) : all->count;
-    l->base.ops = &level_ops;
-    l->keep = keep;
     l->version = version;
     version_ref(version);
     if (begin < end) {
@@ -169,14 +175,23 @@ int level_iter_new(struct version *version, unsigned level, slice lower, slice u
 
 int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err) {
     *it = NULL;
-    struct level_iter *l = mem_zalloc(sizeof *l);
+    struct level_iter *l = level_iter_alloc(keep);
     if (!l) return kevo_nomem(err);
-    l->base.ops = &level_ops;
-    l->keep = keep;
     l->single = f;
     l->files = &l->single;
     l->count = 1;
     table_file_ref(f);
+    *it = &l->base;
+    return 0;
+}
+
+int files_iter_new(struct table_file **files, size_t count, bool keep, struct iter **it,
+                   struct kevo_err *err) {
+    *it = NULL;
+    struct level_iter *l = level_iter_alloc(keep);
+    if (!l) return kevo_nomem(err);
+    l->files = files;
+    l->count = count;
     *it = &l->base;
     return 0;
 }

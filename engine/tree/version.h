@@ -102,6 +102,11 @@ int level_iter_new(struct version *version, unsigned level, slice lower, slice u
 /* An iterator over one table file; holds a reference on it. */
 int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err);
 
+/* An iterator over disjoint files in ascending order, as compactions have them: one
+ * child for a merge instead of many. The array and the files must outlive it. */
+int files_iter_new(struct table_file **files, size_t count, bool keep, struct iter **it,
+                   struct kevo_err *err);
+
 /* About how many entries, and bytes, lie in [lower, upper) over all levels. */
 int version_estimate(const struct version *version, slice lower, slice upper, uint64_t *entries,
                      uint64_t *bytes, struct kevo_err *err);

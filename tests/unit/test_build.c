@@ -1,0 +1,694 @@
+#include "engine/tree/build.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/tree/compact_pick.h"
+#include "engine/tree/merge_iter.h"
+#include "engine/tree/view_iter.h"
+#include "tests/lib/array_iter.h"
+#include "tests/lib/fault_env.h"
+#include "tests/lib/tree.h"
+
+static struct tree tree;
+
+static void setup(void) {
+    tree_init(&tree);
+}
+
+static void teardown(void) {
+    tree_release(&tree);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+    ck_assert_uint_eq(array_iter_live, 0);
+}
+
+static uint64_t next_number(void *arg) {
+    (void)arg;
+    return tree.next_number++;
+}
+
+static bool always(void *arg, slice key) {
+    (void)arg;
+    (void)key;
+    return true;
+}
+
+static struct build build_of(const uint64_t *snapshots, size_t count) {
+    return (struct build){.home = &tree.home,
+                          .table = tree_table_options(),
+                          .snapshots = snapshots,
+                          .snapshot_count = count,
+                          .next_file_number = next_number};
+}
+
+/* ---- which versions survive -------------------------------------------------------------- */
+
+/* "a5 b-3": key a at 5, a tombstone of b at 3. Keys are letters, seqs below 10. */
+static size_t parse(const char *text, struct iter_suite_entry *entries) {
+    size_t n = 0;
+    for (; *text; text++) {
+        if (*text == ' ') continue;
+        struct iter_suite_entry *e = &entries[n++];
+        *e = (struct iter_suite_entry){.key = slice_of(text, 1), .type = ENTRY_PUT};
+        if (*++text == '-') {
+            e->type = ENTRY_DELETE;
+            text++;
+        } else {
+            e->value = slice_of(text, 1);
+        }
+        e->seq = (uint64_t)(*text - '0');
+    }
+    return n;
+}
+
+static const struct {
+    const char *name, *in;
+    uint64_t snapshots[4];
+    bool bottom;
+    const char *out;
+    uint64_t dropped_by;
+} drop_cases[] = {
+    {"nothing", "", {5}, true, "", 0},
+    {"one version", "a3", {5}, false, "a3", 0},
+    {"older versions go", "a3 a2 a1 b4 b1", {5}, false, "a3 b4", 4},
+    {"newer than every snapshot", "a9 a8 a7", {6}, false, "a9 a8 a7", 0},
+    {"the newest up to the snapshot stays", "a9 a5 a4 a1", {6}, false, "a9 a5", 5},
+    {"as new as the snapshot", "a9 a6 a4", {6}, false, "a9 a6", 6},
+    {"one for each snapshot", "a9 a7 a6 a4 a3 a2 a1", {2, 4, 8}, false, "a9 a7 a4 a2", 7},
+    {"two snapshots between two versions", "a9 a1", {3, 4}, false, "a9 a1", 0},
+    {"tombstone stays above others", "a-3 a2", {5}, false, "a-3", 3},
+    {"tombstone goes at the bottom", "a-3 a2", {5}, true, "", 3},
+    {"tombstone above a snapshot stays", "a-3 a2", {2}, true, "a-3 a2", 0},
+    {"tombstone between snapshots stays", "a-3 a2", {2, 5}, true, "a-3 a2", 0},
+    {"tombstone at the oldest snapshot goes", "a-2 a1", {2, 5}, true, "", 2},
+    {"tombstone below the oldest snapshot goes, the put stays", "a4 a-2 a1", {3, 5}, true, "a4", 2},
+    {"tombstone hidden by a put", "a4 a-2 a1", {5}, true, "a4", 4},
+    {"tombstone over a tombstone", "a-4 a-2", {5}, true, "", 4},
+    {"each key by itself", "a-4 b3 b-2 c-1 d1", {5}, true, "b3 d1", 4},
+};
+
+static void print_table(struct table_file *f, struct buf *out) {
+    struct iter *it;
+    must(file_iter_new(f, false, &it, &test_err));
+    must(it->ops->seek_first(it, &test_err));
+    while (it->valid) {
+        char text[16];
+        int n = snprintf(text, sizeof text, "%s%c%s%d", out->len ? " " : "", it->key.data[0],
+                         it->type == ENTRY_DELETE ? "-" : "", (int)it->seq);
+        if (!buf_append(out, text, (size_t)n)) abort();
+        must(it->ops->next(it, &test_err));
+    }
+    iter_close(it);
+}
+
+START_TEST(drop_case) {
+    struct iter_suite_entry entries[16];
+    size_t n = parse(drop_cases[_i].in, entries), snapshots = 0;
+    while (snapshots < 4 && drop_cases[_i].snapshots[snapshots])
+        snapshots++;
+    struct build b = build_of(drop_cases[_i].snapshots, snapshots);
+    struct iter *source = array_iter_new(entries, n);
+    struct version_edit e;
+    struct buf out = {0};
+    edit_init(&e);
+    b.level = 3;
+    if (drop_cases[_i].bottom) b.is_bottom = always;
+    ck_ok(build_tables(&b, source, &e, &test_err));
+    ck_assert_uint_eq(e.added_count, *drop_cases[_i].out ? 1 : 0);
+    ck_assert_uint_eq(b.tables_written, e.added_count);
+    ck_assert_uint_eq(tree_file_count(&tree), e.added_count);
+    if (e.added_count) {
+        ck_assert_uint_eq(e.added[0].level, 3);
+        ck_assert_uint_eq(e.added[0].file->size_bytes, b.bytes_written);
+        print_table(e.added[0].file, &out);
+    }
+    ck_assert(buf_append(&out, "", 1));
+    ck_assert_str_eq((char *)out.data, drop_cases[_i].out);
+    ck_assert_uint_eq(b.max_dropped_by, drop_cases[_i].dropped_by);
+    buf_release(&out);
+    edit_release(&e);
+    iter_close(source);
+}
+END_TEST
+
+/* ---- where tables are cut ------------------------------------------------------------------ */
+
+enum { KEYS = 400, VERSIONS = 5 };
+
+struct rows {
+    struct iter_suite_entry entries[KEYS * VERSIONS];
+    char keys[KEYS][16];
+    char value[100];
+};
+
+static struct rows *make_rows(void) {
+    struct rows *r = calloc(1, sizeof *r);
+    for (unsigned k = 0; k < KEYS; k++) {
+        snprintf(r->keys[k], sizeof r->keys[k], "k%05u", k);
+        for (unsigned v = 0; v < VERSIONS; v++)
+            r->entries[k * VERSIONS + v] = (struct iter_suite_entry){
+                slice_of_str(r->keys[k]), 100 - v, ENTRY_PUT, slice_of(r->value, sizeof r->value)};
+    }
+    return r;
+}
+
+static bool cut_at_hundreds(void *arg, slice key) {
+    ++*(unsigned *)arg;
+    return key.data[4] == '0' && key.data[5] == '0';
+}
+
+static uint64_t numbers_with_arg(void *arg) {
+    (void)arg;
+    return tree.next_number++;
+}
+
+/* All versions are there once, none of a key in two tables. */
+static void check_tables(const struct version_edit *e, const struct rows *r) {
+    size_t at = 0;
+    for (size_t i = 0; i < e->added_count; i++) {
+        struct iter *it;
+        must(file_iter_new(e->added[i].file, false, &it, &test_err));
+        must(it->ops->seek_first(it, &test_err));
+        if (at % VERSIONS) ck_abort_msg("a key straddles two tables");
+        for (; it->valid; at++) {
+            iter_suite_expect(it, r->entries, KEYS * VERSIONS, at, "table");
+            must(it->ops->next(it, &test_err));
+        }
+        iter_close(it);
+    }
+    ck_assert_uint_eq(at, KEYS * VERSIONS);
+}
+
+START_TEST(cuts) {
+    struct rows *r = make_rows();
+    uint64_t snapshots[] = {1};
+    unsigned asked = 0;
+    for (unsigned kind = 0; kind < 3; kind++) {
+        struct build b = build_of(snapshots, 1);
+        struct iter *source = array_iter_new(r->entries, KEYS * VERSIONS);
+        struct version_edit e;
+        edit_init(&e);
+        b.arg = &asked;
+        if (kind == 1) b.table_bytes = 4000;
+        if (kind == 2) b.cut_before = cut_at_hundreds;
+        ck_ok(build_tables(&b, source, &e, &test_err));
+        check_tables(&e, r);
+        if (kind == 0) ck_assert_uint_eq(e.added_count, 1);
+        if (kind == 2) ck_assert_uint_eq(e.added_count, 4);
+        if (kind == 1) {
+            ck_assert_uint_gt(e.added_count, 4);
+            for (size_t i = 0; i + 1 < e.added_count; i++) {
+                ck_assert_uint_gt(e.added[i].file->size_bytes, 3500);
+                ck_assert_uint_lt(e.added[i].file->size_bytes, 6500);
+            }
+        }
+        edit_release(&e);
+        iter_close(source);
+    }
+    ck_assert_uint_eq(asked, KEYS);
+    free(r);
+}
+END_TEST
+
+/* ---- failures ------------------------------------------------------------------------------- */
+
+static bool count_down(void *arg) {
+    unsigned *left = arg;
+    return (*left)-- == 0;
+}
+
+/* A build of several tables into an edit that has one file already. */
+static int build_rows(const struct rows *r, struct iter *source, bool (*cancelled)(void *),
+                      void *arg, struct version_edit *e) {
+    uint64_t snapshots[] = {1};
+    struct build b = build_of(snapshots, 1);
+    (void)r;
+    b.table_bytes = 4000;
+    b.cancelled = cancelled;
+    b.arg = arg;
+    b.next_file_number = numbers_with_arg;
+    return build_tables(&b, source, e, &test_err);
+}
+
+static void expect_untouched(const struct version_edit *e) {
+    if (e->added_count != 1) ck_abort_msg("%zu files in the edit", e->added_count);
+    if (tree_file_count(&tree) != 1) ck_abort_msg("%zu files are left", tree_file_count(&tree));
+}
+
+static void edit_with_file(struct version_edit *e, const struct rows *r) {
+    struct table_file *f = tree_write(&tree, r->entries, 1);
+    edit_init(e);
+    must(edit_add_file(e, 0, f, &test_err));
+    table_file_unref(f);
+}
+
+START_TEST(failing_calls) {
+    struct rows *r = make_rows();
+    struct version_edit e;
+    edit_with_file(&e, r);
+    struct fault_plan plan = {.kinds = FAULT_ALL & ~FAULT_UNLINK, .nth = 1, .for_good = _i & 1};
+    plan.partial_write = _i & 2;
+    for (int rc = KEVO_FULL; rc; plan.nth++) {
+        struct iter *source = array_iter_new(r->entries, KEYS * VERSIONS);
+        plan.rc = plan.nth % 2 ? KEVO_FULL : KEVO_IOERR;
+        fault_env_plan(tree.fault, plan);
+        rc = build_rows(r, source, NULL, NULL, &e);
+        if (rc != (fault_env_hit(tree.fault) ? plan.rc : 0)) ck_abort_msg("%s", test_err.msg);
+        if (rc) expect_untouched(&e);
+        iter_close(source);
+    }
+    ck_assert_uint_gt(plan.nth, 10);
+    edit_release(&e);
+    free(r);
+}
+END_TEST
+
+START_TEST(failing_source) {
+    struct rows *r = make_rows();
+    struct version_edit e;
+    edit_with_file(&e, r);
+    for (uint64_t n = 1; n < KEYS * VERSIONS; n += 77) {
+        struct iter *source = array_iter_new(r->entries, KEYS * VERSIONS);
+        array_iter_fail_at(source, n);
+        ck_assert_int_eq(build_rows(r, source, NULL, NULL, &e), KEVO_IOERR);
+        expect_untouched(&e);
+        iter_close(source);
+    }
+    edit_release(&e);
+    free(r);
+}
+END_TEST
+
+START_TEST(cancelled) {
+    struct rows *r = make_rows();
+    struct version_edit e;
+    edit_with_file(&e, r);
+    unsigned polls = 0;
+    for (int rc = KEVO_CANCELLED; rc; polls++) {
+        struct iter *source = array_iter_new(r->entries, KEYS * VERSIONS);
+        unsigned left = polls;
+        rc = build_rows(r, source, count_down, &left, &e);
+        ck_assert(rc == KEVO_CANCELLED || rc == 0);
+        if (rc) expect_untouched(&e);
+        iter_close(source);
+    }
+    ck_assert_uint_eq(polls, 1 + KEYS * VERSIONS / 1024 + 1);
+    edit_release(&e);
+    free(r);
+}
+END_TEST
+
+START_TEST(out_of_order) {
+    struct iter_suite_entry entries[4];
+    uint64_t snapshots[] = {5};
+    static const char *const texts[] = {"b1 a1", "a1 a1", "a1 a2", "a1 b2 b2"};
+    for (size_t i = 0; i < 4; i++) {
+        struct build b = build_of(snapshots, 1);
+        struct iter *source = array_iter_new(entries, parse(texts[i], entries));
+        struct version_edit e;
+        edit_init(&e);
+        ck_assert_int_eq(build_tables(&b, source, &e, &test_err), KEVO_CORRUPT);
+        ck_assert_uint_eq(tree_file_count(&tree), 0);
+        iter_close(source);
+        edit_release(&e);
+    }
+}
+END_TEST
+
+START_TEST(no_memory) {
+    struct rows *r = make_rows();
+    struct version_edit e;
+    edit_with_file(&e, r);
+    int rc = KEVO_NOMEM;
+    for (uint64_t n = 1; rc; n += 1 + n / 16) {
+        struct iter *source = array_iter_new(r->entries, KEYS * VERSIONS);
+        fault_alloc_fail_at(n, n % 2);
+        rc = build_rows(r, source, NULL, NULL, &e);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        /* The files in memory are refused memory too. */
+        if (rc ? !hit || (rc != KEVO_NOMEM && rc != KEVO_FULL) : 0)
+            ck_abort_msg("%s", test_err.msg);
+        if (rc) expect_untouched(&e);
+        iter_close(source);
+    }
+    edit_release(&e);
+    free(r);
+}
+END_TEST
+
+/* ---- the model: builds, versions and views together -------------------------------------------- */
+
+enum { MODEL_KEYS = 150, MAX_PINS = 6 };
+
+struct change {
+    uint64_t seq;
+    uint8_t type;
+    uint8_t value_bytes; /* all of them the seq's low byte */
+};
+
+struct model {
+    struct change *changes[MODEL_KEYS]; /* oldest first */
+    size_t counts[MODEL_KEYS];
+    char keys[MODEL_KEYS][24];
+    uint64_t seq;     /* the last one used */
+    uint64_t flushed; /* the last one in tables */
+    uint64_t floor;   /* snapshots from here on are right, pinned or not */
+    uint64_t pins[MAX_PINS];
+    size_t pin_count;
+    struct version *version;
+    struct compact_cursor cursor;
+};
+
+static const struct compact_options model_options = {
+    .l0_trigger = 3, .level1_bytes = 6000, .level_factor = 3, .table_bytes = 2000};
+
+static void model_init(struct model *m) {
+    *m = (struct model){.version = version_new()};
+    for (unsigned k = 0; k < MODEL_KEYS; k++)
+        snprintf(m->keys[k], sizeof m->keys[k], "%s%04u", k % 3 ? "row" : "a-longer-", k);
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+static void model_release(struct model *m) {
+    for (unsigned k = 0; k < MODEL_KEYS; k++)
+        free(m->changes[k]);
+    compact_cursor_release(&m->cursor);
+    version_unref(m->version);
+}
+
+/* The newest change of a key up to a snapshot, or NULL when it is no row then. */
+static const struct change *model_row(const struct model *m, unsigned k, uint64_t snapshot) {
+    for (size_t i = m->counts[k]; i-- > 0;)
+        if (m->changes[k][i].seq <= snapshot)
+            return m->changes[k][i].type == ENTRY_PUT ? &m->changes[k][i] : NULL;
+    return NULL;
+}
+
+static bool is_value(slice value, const struct change *c) {
+    if (value.len != c->value_bytes) return false;
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] != (uint8_t)c->seq) return false;
+    return true;
+}
+
+/* Write a batch or more, of random keys or one change of each, and flush them as a
+ * memtable would be. */
+static void model_write(struct model *m, struct rng *rng, size_t changes, bool each_key) {
+    struct iter_suite_entry *entries = calloc(changes, sizeof *entries);
+    uint8_t(*values)[256] = calloc(changes, sizeof *values);
+    size_t n = 0;
+    m->seq++;
+    for (size_t i = 0; i < changes; i++) {
+        if (rng_below(rng, 10) == 0) m->seq++;
+        unsigned k = (unsigned)(each_key ? i : rng_below(rng, MODEL_KEYS));
+        size_t count = m->counts[k];
+        if (count && m->changes[k][count - 1].seq == m->seq) continue;
+        struct change c = {m->seq, rng_below(rng, 3) ? ENTRY_PUT : ENTRY_DELETE, 0};
+        if (c.type == ENTRY_PUT) c.value_bytes = (uint8_t)rng_below(rng, 120);
+        m->changes[k] = realloc(m->changes[k], (count + 1) * sizeof c);
+        m->changes[k][m->counts[k]++] = c;
+        memset(values[n], (int)(uint8_t)c.seq, c.value_bytes);
+        entries[n] = (struct iter_suite_entry){slice_of_str(m->keys[k]), c.seq, c.type,
+                                               slice_of(values[n], c.value_bytes)};
+        n++;
+    }
+    struct iter_suite_set *set = iter_suite_sorted(entries, n);
+    uint64_t snapshots[MAX_PINS + 1];
+    memcpy(snapshots, m->pins, sizeof m->pins);
+    snapshots[m->pin_count] = m->seq;
+    struct build b = build_of(snapshots, m->pin_count + 1);
+    struct iter *source = array_iter_new(set->entries, set->count);
+    struct version_edit e;
+    edit_init(&e);
+    must(build_tables(&b, source, &e, &test_err));
+    m->version = tree_apply(m->version, &e);
+    m->flushed = m->seq;
+    if (b.max_dropped_by > m->floor) m->floor = b.max_dropped_by;
+    edit_release(&e);
+    iter_close(source);
+    iter_suite_free(set);
+    free(entries);
+    free(values);
+}
+
+struct questions {
+    struct bottom_finder bottom;
+    struct overlap_meter overlap;
+};
+
+static bool ask_bottom(void *arg, slice key) {
+    return bottom_finder_ask(&((struct questions *)arg)->bottom, key);
+}
+
+static bool ask_cut(void *arg, slice key) {
+    return overlap_meter_cut(&((struct questions *)arg)->overlap, key);
+}
+
+static struct iter *inputs_iter(const struct compaction *c) {
+    struct iter *list[64], *merged;
+    size_t n = 0;
+    for (size_t i = 0; c->level == 0 && i < c->input_count[0]; i++)
+        must(file_iter_new(c->inputs[0][i], false, &list[n++], &test_err));
+    for (unsigned side = c->level == 0; side < 2; side++)
+        must(files_iter_new(c->inputs[side], c->input_count[side], false, &list[n++], &test_err));
+    must(merge_iter_new(list, n, &merged, &test_err));
+    return merged;
+}
+
+static void delete_inputs(const struct compaction *c, struct version_edit *e) {
+    for (unsigned side = 0; side < 2; side++)
+        for (size_t i = 0; i < c->input_count[side]; i++) {
+            must(edit_delete_file(e, c->level + side, c->inputs[side][i]->number, &test_err));
+            if (!c->trivial_move) atomic_store(&c->inputs[side][i]->obsolete, true);
+        }
+}
+
+static void model_run(struct model *m, struct compaction *c) {
+    struct version_edit e;
+    edit_init(&e);
+    if (c->trivial_move) {
+        for (size_t i = 0; i < c->input_count[0]; i++)
+            must(edit_add_file(&e, c->output_level, c->inputs[0][i], &test_err));
+    } else {
+        uint64_t snapshots[MAX_PINS + 1];
+        struct questions q;
+        struct iter *merged = inputs_iter(c);
+        memcpy(snapshots, m->pins, sizeof m->pins);
+        snapshots[m->pin_count] = m->seq;
+        struct build b = build_of(snapshots, m->pin_count + 1);
+        bottom_finder_init(&q.bottom, c);
+        overlap_meter_init(&q.overlap, c, model_options.table_bytes);
+        b.level = c->output_level;
+        b.table_bytes = model_options.table_bytes;
+        b.is_bottom = ask_bottom;
+        b.cut_before = ask_cut;
+        b.arg = &q;
+        must(build_tables(&b, merged, &e, &test_err));
+        if (b.max_dropped_by > m->floor) m->floor = b.max_dropped_by;
+        iter_close(merged);
+    }
+    delete_inputs(c, &e);
+    m->version = tree_apply(m->version, &e);
+    edit_release(&e);
+    compaction_release(c);
+}
+
+/* ---- checks ------------------------------------------------------------------------------------- */
+
+static struct iter *version_iter(struct version *v, slice lower, slice upper) {
+    struct iter *list[64], *merged;
+    size_t n = 0;
+    for (size_t i = 0; i < v->levels[0].count; i++)
+        if (table_file_overlaps(v->levels[0].files[i], lower, upper))
+            must(file_iter_new(v->levels[0].files[i], true, &list[n++], &test_err));
+    for (unsigned l = 1; l < KEVO_MAX_LEVELS; l++)
+        must(level_iter_new(v, l, lower, upper, true, &list[n++], &test_err));
+    must(merge_iter_new(list, n, &merged, &test_err));
+    return merged;
+}
+
+static void expect_row(const struct view_iter *v, const struct model *m, unsigned k,
+                       uint64_t snapshot) {
+    const struct change *c = model_row(m, k, snapshot);
+    if (!v->valid) ck_abort_msg("ended before %s at snapshot %d", m->keys[k], (int)snapshot);
+    if (!slice_eq(v->key, slice_of_str(m->keys[k])))
+        ck_abort_msg("at %.*s, expected %s at snapshot %d", (int)v->key.len,
+                     (const char *)v->key.data, m->keys[k], (int)snapshot);
+    if (!is_value(v->value, c)) ck_abort_msg("value of %s", m->keys[k]);
+}
+
+/* Both ways through the keys [low, high). */
+static void check_scan(const struct model *m, uint64_t snapshot, unsigned low, unsigned high) {
+    struct view_iter v;
+    slice lower = low ? slice_of_str(m->keys[low]) : slice_of(NULL, 0);
+    slice upper = high < MODEL_KEYS ? slice_of_str(m->keys[high]) : slice_of(NULL, 0);
+    must(view_iter_init(&v, version_iter(m->version, lower, upper), snapshot, lower, upper,
+                        &test_err));
+    must(view_iter_first(&v, &test_err));
+    for (unsigned k = low; k < high; k++) {
+        if (!model_row(m, k, snapshot)) continue;
+        expect_row(&v, m, k, snapshot);
+        must(view_iter_next(&v, &test_err));
+    }
+    if (v.valid) ck_abort_msg("%.*s is too much", (int)v.key.len, (const char *)v.key.data);
+    must(view_iter_last(&v, &test_err));
+    for (unsigned k = high; k-- > low;) {
+        if (!model_row(m, k, snapshot)) continue;
+        expect_row(&v, m, k, snapshot);
+        must(view_iter_prev(&v, &test_err));
+    }
+    if (v.valid) ck_abort_msg("%.*s is too much", (int)v.key.len, (const char *)v.key.data);
+    view_iter_release(&v);
+}
+
+static void check_gets(const struct model *m, uint64_t snapshot) {
+    uint64_t checks = 0, rejects = 0;
+    for (unsigned k = 0; k < MODEL_KEYS; k++) {
+        const struct change *c = model_row(m, k, snapshot);
+        struct table_value v;
+        int rc = version_get(m->version, &tree.home, slice_of_str(m->keys[k]), snapshot, &v,
+                             &checks, &rejects, &test_err);
+        if (rc < 0) ck_abort_msg("%s", test_err.msg);
+        bool found = rc == 0 && v.type == ENTRY_PUT;
+        if (found != (c != NULL))
+            ck_abort_msg("%s at %d: found %d", m->keys[k], (int)snapshot, found);
+        if (found && (v.seq != c->seq || !is_value(v.value, c)))
+            ck_abort_msg("value of %s", m->keys[k]);
+        if (rc == 0 && v.block) cache_unpin(tree.cache, v.block);
+    }
+}
+
+static void check_snapshot(const struct model *m, uint64_t snapshot, struct rng *rng) {
+    unsigned low = (unsigned)rng_below(rng, MODEL_KEYS);
+    unsigned high = low + (unsigned)rng_below(rng, MODEL_KEYS - low + 1);
+    check_scan(m, snapshot, 0, MODEL_KEYS);
+    check_scan(m, snapshot, low, high);
+    check_gets(m, snapshot);
+}
+
+/* A key ends with its index. */
+static unsigned index_of(slice key) {
+    unsigned k = 0;
+    for (size_t i = key.len - 4; i < key.len; i++)
+        k = k * 10 + key.data[i] - '0';
+    return k;
+}
+
+/* Going down a tree, the versions of a key get older. */
+static void check_order(const struct model *m) {
+    uint64_t oldest[MODEL_KEYS];
+    for (unsigned k = 0; k < MODEL_KEYS; k++)
+        oldest[k] = UINT64_MAX;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
+        for (size_t i = 0; i < m->version->levels[l].count; i++) {
+            struct iter *it;
+            must(file_iter_new(m->version->levels[l].files[i], false, &it, &test_err));
+            must(it->ops->seek_first(it, &test_err));
+            while (it->valid) {
+                unsigned k = index_of(it->key);
+                if (it->seq >= oldest[k])
+                    ck_abort_msg("%s: %d below %d in level %u", m->keys[k], (int)it->seq,
+                                 (int)oldest[k], l);
+                oldest[k] = it->seq;
+                must(it->ops->next(it, &test_err));
+            }
+            iter_close(it);
+        }
+    }
+}
+
+static void check_model(const struct model *m, struct rng *rng) {
+    for (size_t i = 0; i < m->pin_count; i++)
+        check_snapshot(m, m->pins[i], rng);
+    check_snapshot(m, m->flushed, rng);
+    if (m->floor <= m->flushed)
+        check_snapshot(m, m->floor + rng_below(rng, m->flushed - m->floor + 1), rng);
+}
+
+static void change_pins(struct model *m, struct rng *rng) {
+    if (m->pin_count && rng_below(rng, 2)) {
+        size_t i = rng_below(rng, m->pin_count--);
+        memmove(&m->pins[i], &m->pins[i + 1], (m->pin_count - i) * sizeof *m->pins);
+    }
+    if (m->pin_count < MAX_PINS && m->flushed && rng_below(rng, 2) &&
+        (m->pin_count == 0 || m->pins[m->pin_count - 1] < m->flushed))
+        m->pins[m->pin_count++] = m->flushed;
+}
+
+static size_t file_total(const struct version *v) {
+    size_t count = 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        count += v->levels[l].count;
+    return count;
+}
+
+/* At last nobody needs anything old: one version a row is left, and no tombstone. */
+static void check_end(struct model *m, struct rng *rng) {
+    struct compaction c;
+    m->pin_count = 0;
+    for (unsigned steps = 0; compact_pick_all(m->version, &c, &test_err) == 0; steps++) {
+        model_run(m, &c);
+        check_snapshot(m, m->flushed, rng);
+        ck_assert_uint_lt(steps, 2 * KEVO_MAX_LEVELS);
+    }
+    uint64_t entries = 0, rows = 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        for (size_t i = 0; i < m->version->levels[l].count; i++) {
+            entries += m->version->levels[l].files[i]->entry_count;
+            ck_assert_uint_eq(m->version->levels[l].files[i]->tombstone_count, 0);
+        }
+    for (unsigned k = 0; k < MODEL_KEYS; k++)
+        rows += model_row(m, k, m->flushed) != NULL;
+    ck_assert_uint_eq(entries, rows);
+}
+
+START_TEST(model) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct model m;
+    unsigned merges = 0, moves = 0;
+    model_init(&m);
+    qsort(m.keys, MODEL_KEYS, sizeof *m.keys, compare_names);
+    for (unsigned k = 0; k < MODEL_KEYS; k++) /* check_order reads the index from a key's end */
+        snprintf(m.keys[k] + strlen(m.keys[k]) - 4, 5, "%04u", k);
+    for (unsigned round = 0; round < 25; round++) {
+        struct compaction c;
+        change_pins(&m, &rng);
+        model_write(&m, &rng, 1 + rng_below(&rng, 80), false);
+        check_model(&m, &rng);
+        while (compact_pick(m.version, &model_options, &m.cursor, &c, &test_err) == 0) {
+            moves += c.trivial_move;
+            merges += !c.trivial_move;
+            model_run(&m, &c);
+            check_order(&m);
+            check_model(&m, &rng);
+            if (rng_below(&rng, 3) == 0) change_pins(&m, &rng);
+            if (tree_file_count(&tree) != file_total(m.version)) ck_abort_msg("files too many");
+        }
+    }
+    ck_assert_uint_gt(merges, 5);
+    (void)moves;
+    model_write(&m, &rng, MODEL_KEYS, true);
+    check_end(&m, &rng);
+    model_release(&m);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("build");
+    TCase *tcase = tcase_create("build");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, drop_case, 0, (int)(sizeof drop_cases / sizeof *drop_cases));
+    tcase_add_test(tcase, cuts);
+    tcase_add_loop_test(tcase, failing_calls, 0, 4);
+    tcase_add_test(tcase, failing_source);
+    tcase_add_test(tcase, cancelled);
+    tcase_add_test(tcase, out_of_order);
+    tcase_add_test(tcase, no_memory);
+    tcase_add_loop_test(tcase, model, 0, 8);
+    suite_add_tcase(suite, tcase);
+    return harness_run(suite);
+}
