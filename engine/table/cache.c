@@ -14,15 +14,17 @@
  * to the old end of a list: a marked newcomer goes to the protected list, a marked
  * protected block stays there, others step down. So the lists are touched once a
  * miss, not once a hit, with the same outcome as if every hit had moved its block,
- * but for the order among those hit since. */
+ * but for the order among those hit since.
+ *
+ * The bytes of a block lie before its struct entry, in one piece of memory: a lookup
+ * that reads the entry has the end of the block at hand, where a search begins. */
 struct entry {
-    struct cache_block block; /* first: the caller's view; the bytes follow this struct */
+    struct cache_block block; /* first: the caller's view */
     _Atomic uint32_t refs;
     uint32_t hash;
-    bool marked;         /* hit since it was last moved */
-    bool is_protected;   /* which list it is in */
-    struct entry *chain; /* the next in its bucket, or in a list of victims */
-    struct entry *newer, *older;
+    bool marked;                 /* hit since it was last moved */
+    bool is_protected;           /* which list it is in */
+    struct entry *newer, *older; /* in its list; `older` also links victims */
     uint64_t id, offset;
 };
 
@@ -31,10 +33,17 @@ struct list {
     uint64_t bytes;
 };
 
+/* A place in a shard's table, which is open-addressed with linear probing: the hash
+ * is compared here, so that a lookup reads no entry but its own. */
+struct slot {
+    struct entry *entry; /* NULL: free */
+    uint32_t hash;
+};
+
 struct shard {
     pthread_mutex_t mutex;
-    struct entry **buckets;
-    size_t bucket_count; /* a power of two */
+    struct slot *slots;
+    size_t slot_count; /* a power of two, more than the entries */
     size_t entry_count;
     struct list probation, protected;
     uint64_t capacity_bytes;
@@ -42,7 +51,7 @@ struct shard {
     uint8_t pad[64]; /* keeps neighbours off this cache line */
 };
 
-enum { MAX_SHARDS = 16, FIRST_BUCKETS = 64, LARGEST_PART = 8 };
+enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8 };
 static const uint64_t least_shard_bytes = 512 * 1024; /* fewer shards in a small cache */
 
 struct cache {
@@ -52,7 +61,8 @@ struct cache {
 };
 
 static uint64_t charge_of(const struct entry *e) {
-    return sizeof *e + e->block.len + 16; /* the allocator's own share */
+    return sizeof *e + e->block.len + 16 /* the allocator's own share */
+           + 2 * sizeof(struct slot);
 }
 
 static uint64_t used_bytes(const struct shard *s) {
@@ -63,23 +73,22 @@ static uint64_t used_bytes(const struct shard *s) {
 
 static bool shard_init(struct shard *s, uint64_t capacity_bytes) {
     s->capacity_bytes = capacity_bytes;
-    s->bucket_count = FIRST_BUCKETS;
-    s->buckets = mem_array(s->bucket_count, sizeof *s->buckets);
-    if (!s->buckets) return false;
+    s->slot_count = FIRST_SLOTS;
+    s->slots = mem_array(s->slot_count, sizeof *s->slots);
+    if (!s->slots) return false;
     if (pthread_mutex_init(&s->mutex, NULL) == 0) return true;
-    mem_free(s->buckets);
+    mem_free(s->slots);
     return false;
 }
 
 static void shard_release(struct shard *s) {
-    for (size_t i = 0; i < s->bucket_count; i++) {
-        for (struct entry *e = s->buckets[i], *next; e; e = next) {
-            next = e->chain;
-            assert(atomic_load(&e->refs) == 1);
-            mem_free(e);
-        }
+    for (size_t i = 0; i < s->slot_count; i++) {
+        struct entry *e = s->slots[i].entry;
+        if (!e) continue;
+        assert(atomic_load(&e->refs) == 1);
+        mem_free(cache_block_bytes(&e->block));
     }
-    mem_free(s->buckets);
+    mem_free(s->slots);
     pthread_mutex_destroy(&s->mutex);
 }
 
@@ -121,33 +130,59 @@ static struct shard *shard_of(struct cache *c, uint32_t hash) {
     return &c->shards[hash & (c->shard_count - 1)];
 }
 
-static struct entry **bucket_of(const struct shard *s, uint32_t hash) {
-    return &s->buckets[(hash / MAX_SHARDS) & (s->bucket_count - 1)];
+static size_t home_of(const struct shard *s, uint32_t hash) {
+    return (hash / MAX_SHARDS) & (s->slot_count - 1);
+}
+
+/* Bring in the last bytes of a block while its entry is being looked at. */
+static void prefetch_end(const struct entry *e) {
+    for (int line = 0; line < 7; line++)
+        __builtin_prefetch((const uint8_t *)e - 64 * line);
 }
 
 static struct entry *find(const struct shard *s, uint32_t hash, uint64_t id, uint64_t offset) {
-    struct entry *e = *bucket_of(s, hash);
-    while (e && (e->offset != offset || e->id != id))
-        e = e->chain;
-    return e;
+    size_t mask = s->slot_count - 1;
+    for (size_t i = home_of(s, hash);; i = (i + 1) & mask) {
+        struct entry *e = s->slots[i].entry;
+        if (!e) return NULL;
+        if (s->slots[i].hash != hash) continue;
+        prefetch_end(e);
+        if (e->offset == offset && e->id == id) return e;
+    }
 }
 
-/* Twice the buckets. Without memory the chains just get longer. */
-static void grow(struct shard *s) {
-    struct entry **old = s->buckets, **new = mem_array(s->bucket_count, 2 * sizeof *new);
-    if (!new) return;
-    size_t old_count = s->bucket_count;
-    s->buckets = new;
-    s->bucket_count *= 2;
-    for (size_t i = 0; i < old_count; i++) {
-        for (struct entry *e = old[i], *next; e; e = next) {
-            next = e->chain;
-            struct entry **bucket = bucket_of(s, e->hash);
-            e->chain = *bucket;
-            *bucket = e;
-        }
+static void put_slot(struct shard *s, struct slot slot) {
+    size_t i = home_of(s, slot.hash);
+    while (s->slots[i].entry)
+        i = (i + 1) & (s->slot_count - 1);
+    s->slots[i] = slot;
+}
+
+/* Free slot i; those behind it that probed past it move up. */
+static void free_slot(struct shard *s, size_t i) {
+    size_t mask = s->slot_count - 1;
+    for (size_t k = (i + 1) & mask; s->slots[k].entry; k = (k + 1) & mask) {
+        size_t home = home_of(s, s->slots[k].hash);
+        if (((k - home) & mask) < ((k - i) & mask)) continue;
+        s->slots[i] = s->slots[k];
+        i = k;
     }
+    s->slots[i].entry = NULL;
+}
+
+/* Make room for one more entry: at most three quarters of the slots are taken,
+ * without memory all but one. False when there is none. */
+static bool reserve_slot(struct shard *s) {
+    if (s->entry_count < s->slot_count / 4 * 3) return true;
+    size_t old_count = s->slot_count;
+    struct slot *old = s->slots, *new = mem_array(old_count, 2 * sizeof *new);
+    if (!new) return s->entry_count + 1 < s->slot_count;
+    s->slots = new;
+    s->slot_count *= 2;
+    for (size_t i = 0; i < old_count; i++)
+        if (old[i].entry) put_slot(s, old[i]);
     mem_free(old);
+    return true;
 }
 
 static void list_add(struct list *l, struct entry *e) {
@@ -185,22 +220,22 @@ static void move(struct shard *s, struct entry *e, bool to_protected) {
     list_add(list_of(s, e), e);
 }
 
-/* Take `*link` out of its bucket and its list and put it on *victims; its
- * reference goes with it. */
-static void take_out(struct shard *s, struct entry **link, struct entry **victims) {
-    struct entry *e = *link;
-    *link = e->chain;
+/* Take what is in slot i out of the table and its list and put it on *victims; the
+ * table's reference goes with it. */
+static void take_out(struct shard *s, size_t i, struct entry **victims) {
+    struct entry *e = s->slots[i].entry;
+    free_slot(s, i);
     list_remove(list_of(s, e), e);
     s->entry_count--;
-    e->chain = *victims;
+    e->older = *victims;
     *victims = e;
 }
 
 static void evict(struct shard *s, struct entry *e, struct entry **victims) {
-    struct entry **link = bucket_of(s, e->hash);
-    while (*link != e)
-        link = &(*link)->chain;
-    take_out(s, link, victims);
+    size_t i = home_of(s, e->hash);
+    while (s->slots[i].entry != e)
+        i = (i + 1) & (s->slot_count - 1);
+    take_out(s, i, victims);
 }
 
 static void shrink_protected(struct shard *s) {
@@ -234,12 +269,12 @@ static void make_room(struct shard *s, struct entry **victims) {
 static void unref(struct entry *e) {
     uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
     assert(before > 0);
-    if (before == 1) mem_free(e);
+    if (before == 1) mem_free(cache_block_bytes(&e->block));
 }
 
 static void unref_all(struct entry *victims) {
     for (struct entry *next; victims; victims = next) {
-        next = victims->chain;
+        next = victims->older;
         unref(victims);
     }
 }
@@ -265,23 +300,24 @@ struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset) {
 }
 
 struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
+    const size_t unit = _Alignof(struct entry);
+    uint8_t *bytes;
+    size_t total, at = ((size_t)len + unit - 1) / unit * unit;
     (void)c;
-    struct entry *e;
-    size_t bytes;
-    if (__builtin_add_overflow(sizeof *e, len, &bytes) || !(e = mem_alloc(bytes))) return NULL;
-    *e = (struct entry){.block = {.data = (uint8_t *)(e + 1), .len = len}, .refs = 1};
+    if (at < len || __builtin_add_overflow(at, sizeof(struct entry), &total) ||
+        !(bytes = mem_alloc(total)))
+        return NULL;
+    struct entry *e = (struct entry *)(bytes + at);
+    *e = (struct entry){.block = {.data = bytes, .len = len}, .refs = 1};
     return &e->block;
 }
 
 uint8_t *cache_block_bytes(struct cache_block *b) {
-    return (uint8_t *)((struct entry *)b + 1);
+    return (uint8_t *)(uintptr_t)b->data;
 }
 
 static void insert(struct shard *s, struct entry *e) {
-    if (s->entry_count >= s->bucket_count) grow(s);
-    struct entry **bucket = bucket_of(s, e->hash);
-    e->chain = *bucket;
-    *bucket = e;
+    put_slot(s, (struct slot){e, e->hash});
     list_add(&s->probation, e);
     s->entry_count++;
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
@@ -299,7 +335,7 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
     faster = find(s, e->hash, id, offset);
     if (faster) {
         b = pin(faster);
-    } else {
+    } else if (reserve_slot(s)) {
         insert(s, e);
         make_room(s, &victims);
     }
@@ -319,13 +355,12 @@ void cache_erase(struct cache *c, uint64_t id) {
         struct shard *s = &c->shards[i];
         struct entry *victims = NULL;
         pthread_mutex_lock(&s->mutex);
-        for (size_t k = 0; k < s->bucket_count; k++) {
-            for (struct entry **link = &s->buckets[k]; *link;) {
-                if ((*link)->id == id)
-                    take_out(s, link, &victims);
-                else
-                    link = &(*link)->chain;
-            }
+        for (size_t k = 0; k < s->slot_count;) {
+            struct entry *e = s->slots[k].entry;
+            if (e && e->id == id)
+                take_out(s, k, &victims);
+            else
+                k++;
         }
         pthread_mutex_unlock(&s->mutex);
         unref_all(victims);

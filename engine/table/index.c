@@ -122,8 +122,7 @@ static slice tail_at(const struct table_index *index, size_t i) {
     return slice_of(index->tails.data + begin, end - begin);
 }
 
-/* The first i in [0, n) with heads[i] >= head, or n. Without branches, since they
- * could not be predicted. */
+/* The first i in [0, n) with heads[i] >= head, or n. */
 static size_t lower_head(const uint8_t *heads, size_t n, uint64_t head) {
     const uint8_t *base = heads;
     if (n == 0) return 0;
