@@ -10,8 +10,8 @@
  * (omit stays off, but for OFFSET). They include nothing more except where a TEXT
  * column meets
  *   - a number: `textcol = intcol` of a join compares numbers, `textcol = 5` text, and
- *     nothing tells the two apart. Equality then visits all texts that could look like
- *     a number (from "\t" to ":").
+ *     nothing tells the two apart. Equality then visits the texts that may have the
+ *     number's value (numeric_text.h), in several ranges.
  *   - as a bound, a text that is neither bare nor known when planning: its column may
  *     have numeric affinity (DATE), and then keys that look like numbers are below every
  *     text, which widens an upper bound to ":".
@@ -180,7 +180,7 @@ struct key_range {
 void plan_ranges_reset(struct plan_ranges *r);   /* none, keeps its memory */
 void plan_ranges_release(struct plan_ranges *r); /* frees; the struct is empty again */
 
-/* Add the range for one set of arguments; nothing when no key can match, as with a
+/* Add the ranges for one set of arguments; nothing when no key can match, as with a
  * NULL. Nothing is allocated once *r has grown. KEVO_NOMEM. Values too long for a key
  * are no error, they just match nothing. */
 int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t table_id,
@@ -190,7 +190,7 @@ int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t tabl
  * For callers that bring the keys in an order of their own: not to be finished. */
 bool plan_ranges_add_point(struct plan_ranges *r, slice key);
 
-/* Sort, and join what meets. */
+/* Sort, and join what overlaps. Needed before the ranges are looked at. */
 void plan_ranges_finish(struct plan_ranges *r);
 
 static inline struct key_range plan_range_at(const struct plan_ranges *r, size_t i) {

@@ -1,21 +1,13 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "sql/keycode.h"
+#include "sql/numeric_text.h"
 #include "sql/plan.h"
 
 static const double two_to_63 = 9223372036854775808.0;
 
-/* Every text that SQLite may take for a number begins with white space, a sign, a
- * digit or a point, and so do the texts it makes of numbers, but for "Inf". */
-static const char numeric_lower[] = "\t", numeric_upper[] = ":", numeric_upper_inf[] = "J";
-
 static struct value text_of(const char *s) {
     return value_text(s, strlen(s));
-}
-
-static struct value numeric_end(const struct value *number) {
-    bool infinite = number->type == VALUE_REAL && number->real > 1.7976931348623157e308;
-    return text_of(infinite ? numeric_upper_inf : numeric_upper);
 }
 
 enum plan_convert plan_convert(const struct schema *s, const struct plan *plan, unsigned i,
@@ -85,8 +77,9 @@ static struct limit number_limit(const struct schema *s, unsigned n, const struc
 static struct limit text_limit(const struct plan_arg *arg, bool known, bool upper, bool strict) {
     const struct value *v = &arg->value;
     if (v->type == VALUE_BLOB) return upper ? everything : nothing;
-    if (v->type != VALUE_TEXT) return upper ? limit_at(numeric_end(v), true) : everything;
-    struct value end = text_of(numeric_upper);
+    /* Whatever looks like a number, and the texts of numbers, are below this. */
+    struct value end = text_of(numeric_text_all(v)->upper);
+    if (v->type != VALUE_TEXT) return upper ? limit_at(end, true) : everything;
     if (upper && !known && !arg->bare && slice_cmp(v->bytes, end.bytes) < 0)
         return limit_at(end, true);
     return limit_at(shortened(*v), strict);
@@ -148,6 +141,10 @@ void plan_ranges_release(struct plan_ranges *r) {
     buf_release(&r->bytes);
     mem_free(r->spans);
     *r = (struct plan_ranges){.spans = NULL};
+}
+
+static bool reserve_spans(struct plan_ranges *r, size_t more) {
+    return mem_grow((void **)&r->spans, &r->cap, r->count + more, sizeof *r->spans);
 }
 
 /* Make of the bytes from `start` on the smallest string above all that begin so. */
@@ -242,6 +239,21 @@ static int append_equalities(struct building *b, const struct plan *plan,
     return 0;
 }
 
+/* The keys whose key column n may be equal to a number. */
+static int add_numeric_texts(struct plan_ranges *r, const struct building *b, unsigned n,
+                             const struct value *number) {
+    struct text_span spans[NUMERIC_TEXT_MAX_SPANS];
+    unsigned count = numeric_text_spans(number, spans);
+    if (!reserve_spans(r, count)) return kevo_nomem(b->err);
+    for (unsigned i = 0; i < count; i++) {
+        struct limit low = limit_at(text_of(spans[i].lower), false);
+        struct limit high = limit_at(text_of(spans[i].upper), true);
+        int rc = add_between(r, b, n, &low, &high);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
 static int add_span(struct plan_ranges *r, struct building *b, const struct plan *plan,
                     const struct plan_arg *args) {
     struct limit low = everything, high = everything;
@@ -250,10 +262,8 @@ static int add_span(struct plan_ranges *r, struct building *b, const struct plan
     int rc = append_equalities(b, plan, args, &n, &equal);
     if (rc || equal == EQUAL_NONE) return rc;
     if (equal == EQUAL_NUMERIC_TEXTS) {
-        low = limit_at(text_of(numeric_lower), false);
-        high = limit_at(numeric_end(&args[n].value), true);
         r->unordered |= plan->order_needs_eq;
-        return add_between(r, b, n, &low, &high);
+        return add_numeric_texts(r, b, n, &args[n].value);
     }
     if (n == b->s->key_count) return add_point(r, b);
     const struct plan_arg *arg = &args[n];
@@ -267,12 +277,12 @@ int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t tabl
                     const struct plan *plan, const struct plan_arg *args, struct kevo_err *err) {
     struct building b = {.s = s, .bytes = &r->bytes, .prefix = r->bytes.len, .err = err};
     size_t count = r->count;
-    if (!mem_grow((void **)&r->spans, &r->cap, r->count + 1, sizeof *r->spans) ||
-        !buf_reserve(&r->bytes, KEYCODE_MAX_TABLE_BYTES))
+    if (!reserve_spans(r, 1) || !buf_reserve(&r->bytes, KEYCODE_MAX_TABLE_BYTES))
         return kevo_nomem(err);
     r->bytes.len += keycode_table_bytes(r->bytes.data + r->bytes.len, table_id);
     int rc = add_span(r, &b, plan, args);
-    if (rc || r->count == count) r->bytes.len = b.prefix; /* nothing came of it */
+    if (rc) r->count = count;
+    if (r->count == count) r->bytes.len = b.prefix; /* nothing came of it */
     return rc;
 }
 

@@ -555,8 +555,10 @@ static const struct {
     {"REAL", PLAN_LT, T("x"), false, 0, 8, REAL_KEYS},
     {"REAL", PLAN_EQ, B("x"), false, 0, 0, REAL_KEYS},
     {"TEXT", PLAN_EQ, T("5"), false, 4, 5, TEXT_KEYS},
-    {"TEXT", PLAN_EQ, I(5), false, 2, 5, TEXT_KEYS}, /* all that may be a number */
+    {"TEXT", PLAN_EQ, I(5), false, 2, 5, TEXT_KEYS}, /* all that may be 5 */
     {"TEXT", PLAN_EQ, I(5), true, 2, 5, TEXT_KEYS},
+    {"TEXT", PLAN_EQ, I(6), true, 2, 4, TEXT_KEYS},
+    {"TEXT", PLAN_EQ, R(0.5), true, 2, 5, TEXT_KEYS},
     {"TEXT", PLAN_EQ, R(1.0 / 0.0), false, 2, 7, TEXT_KEYS}, /* and "Inf" */
     {"TEXT", PLAN_EQ, B("5"), false, 0, 0, TEXT_KEYS},
     {"TEXT", PLAN_GT, T("5"), false, 5, 8, TEXT_KEYS},
@@ -616,7 +618,7 @@ START_TEST(lists) {
     struct schema *s = rows_schema("k TEXT PRIMARY KEY");
     struct plan plan = {.eq_count = 1, .in_column = 0};
     static const struct value list[] = {
-        T("x"), {.type = VALUE_NULL}, T("b"), T("7"), T("b"), I(5), B("b"), I(6), T("zz")};
+        T("x"), {.type = VALUE_NULL}, T("b"), T("7"), T("b"), R(0.5), B("b"), I(6), T("zz")};
     struct plan_ranges r = {.spans = NULL};
     for (unsigned round = 0; round < 2; round++) {
         plan_ranges_reset(&r);
@@ -674,7 +676,7 @@ START_TEST(unordered) {
     ck_ok(plan_ranges_add(&r, s, 1, &plan, &text, &test_err));
     ck_assert(!r.unordered && r.count == 1);
     ck_ok(plan_ranges_add(&r, s, 1, &plan, &number, &test_err));
-    ck_assert(r.unordered && r.count == 2);
+    ck_assert(r.unordered && r.count > 2);
     plan_ranges_reset(&r);
     ck_assert(!r.unordered && r.count == 0);
     plan_ranges_release(&r);
