@@ -231,14 +231,17 @@ static int check_numbers(const struct version *v, const struct version_edit *edi
         numbers[i] = edit->added[i].file->number;
     qsort(numbers, count, sizeof *numbers, sort_by_number);
     size_t found = 0;
+    bool twice = false;
+    for (size_t i = 1; i < count; i++)
+        twice |= numbers[i] == numbers[i - 1];
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         for (size_t i = 0; i < v->levels[l].count; i++)
             if (bsearch(&v->levels[l].files[i]->number, numbers, count, sizeof *numbers,
                         sort_by_number))
                 found++;
     mem_free(numbers);
-    if (found != count) return kevo_fail(err, KEVO_CORRUPT, "version edit adds a table twice");
-    return 0;
+    twice |= found != count;
+    return twice ? kevo_fail(err, KEVO_CORRUPT, "version edit adds a table twice") : 0;
 }
 
 int version_apply(const struct version *base, const struct version_edit *edit, struct version **v,
