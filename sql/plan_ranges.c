@@ -347,9 +347,7 @@ void plan_ranges_finish(struct plan_ranges *r) {
 
 bool plan_ranges_add_point(struct plan_ranges *r, slice key) {
     size_t at = r->bytes.len;
-    if (!mem_grow((void **)&r->spans, &r->cap, r->count + 1, sizeof *r->spans) ||
-        !buf_append(&r->bytes, key.data, key.len))
-        return false;
+    if (!reserve_spans(r, 1) || !buf_append(&r->bytes, key.data, key.len)) return false;
     r->spans[r->count++] = (struct plan_span){at, at, key.len, 0, true};
     return true;
 }
