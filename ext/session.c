@@ -37,6 +37,11 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
     return *path ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* Without a database file the store is its own authority; the marker is not looked at. */
+static bool decides_itself(const struct session *s) {
+    return s->options.authority == KEVO_AUTHORITY_SELF;
+}
+
 /* The database file decides the commits, its mode is the store's. */
 static void describe_owner(struct session *s, sqlite3 *db) {
     const char *filename;
@@ -189,8 +194,7 @@ int session_create_store(struct connection *connection, const char *schema,
     }
     /* What a rolled-back CREATE left holds nothing committed and is taken over; a
      * store that has something belongs to somebody. */
-    bool self = s->options.authority == KEVO_AUTHORITY_SELF;
-    if (!self && !kevo_is_virgin(s->store)) {
+    if (!decides_itself(s) && !kevo_is_virgin(s->store)) {
         *message = sqlite3_mprintf("kevo: %s: there is a store of another database; move it away "
                                    "or name another directory",
                                    s->path);
@@ -200,8 +204,7 @@ int session_create_store(struct connection *connection, const char *schema,
     memcpy(store->uuid, kevo_store_uuid(s->store), sizeof store->uuid);
     memcpy(s->uuid, store->uuid, sizeof s->uuid);
     struct kevo_commit none = {0, 0};
-    rc = marker_add_store(connection->db, schema, store, self ? kevo_last_commit(s->store) : none,
-                          message);
+    rc = marker_add_store(connection->db, schema, store, none, message);
     if (rc != SQLITE_OK) {
         session_free(s);
         return rc;
@@ -221,11 +224,34 @@ static void drop_snapshot(struct session *s) {
     s->snapshot = NULL;
 }
 
+/* After a power loss the store may lack what the marker kept of its log. */
+static int restore_tail(struct session *s, struct kevo_commit last, char **message) {
+    struct kevo_tail tail;
+    struct buf bytes = {0};
+    struct kevo_err err;
+    int rc = marker_read_tail(s->connection->db, s->schema, s->store_row, &tail, &bytes, message);
+    if (rc == SQLITE_OK && kevo_restore(s->store, last, &tail, &err)) rc = report(message, &err);
+    buf_release(&bytes);
+    return rc;
+}
+
+/* What was committed last, as SQLite's snapshot has it; the store has it too when this
+ * returns SQLITE_OK. */
+static int read_last_commit(struct session *s, struct kevo_commit *last, char **message) {
+    if (decides_itself(s)) {
+        *last = kevo_last_commit(s->store);
+        return SQLITE_OK;
+    }
+    int rc =
+        marker_read(s->connection->db, s->schema, s->store_row, &s->marker_stmt, last, message);
+    if (rc == SQLITE_OK && kevo_lacks(s->store, *last)) rc = restore_tail(s, *last, message);
+    return rc;
+}
+
 static int take_snapshot(struct session *s, unsigned version, char **message) {
     struct kevo_commit last;
     struct kevo_err err;
-    int rc =
-        marker_read(s->connection->db, s->schema, s->store_row, &s->marker_stmt, &last, message);
+    int rc = read_last_commit(s, &last, message);
     if (rc != SQLITE_OK) return rc;
     s->data_version = version;
     if (s->snapshot && kevo_snapshot_id(s->snapshot) == last.batch) return SQLITE_OK;
@@ -284,7 +310,7 @@ static int ask_sync_mode(struct session *s) {
  * by itself, and the store is about to let go of the batches that belong to it. */
 static int sync_database(struct session *s) {
     sqlite3_file *file = NULL;
-    if (s->options.authority == KEVO_AUTHORITY_SELF) return SQLITE_OK;
+    if (decides_itself(s)) return SQLITE_OK;
     int rc =
         sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &file);
     if (rc != SQLITE_OK || !file || !file->pMethods) return SQLITE_OK;
@@ -295,8 +321,7 @@ static int sync_database(struct session *s) {
 static int bring_up_to_date(struct session *s, char **message) {
     struct kevo_commit last;
     struct kevo_err err;
-    int rc =
-        marker_read(s->connection->db, s->schema, s->store_row, &s->marker_stmt, &last, message);
+    int rc = read_last_commit(s, &last, message);
     if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = sync_database(s);
     if (rc != SQLITE_OK) return rc;
     if (kevo_resolve(s->store, last, &err)) return report(message, &err);
@@ -324,15 +349,36 @@ void session_written(struct session *s) {
     s->state = SESSION_OPEN;
 }
 
+/* Write the marker. With `ride` the log is durable as soon as the marker is: its end goes
+ * along, or, when that is too long, is synced first. */
+static int set_marker(struct session *s, struct kevo_commit commit, bool ride, char **message) {
+    struct kevo_tail tail = {0};
+    struct kevo_err err;
+    sqlite3_blob *blob;
+    size_t capacity;
+    sqlite3 *db = s->connection->db;
+    int rc = marker_open(db, s->schema, s->store_row, &blob, &capacity, message);
+    if (rc != SQLITE_OK) return rc;
+    if (ride && kevo_log_tail(s->store, capacity, &tail, &err)) {
+        sqlite3_blob_close(blob);
+        return report(message, &err);
+    }
+    return marker_set(db, blob, commit, &tail, message);
+}
+
 int session_sync(struct session *s, char **message) {
     struct kevo_commit commit;
     struct kevo_err err;
     if (s->state == SESSION_NONE || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn)))
         return SQLITE_OK;
-    if (kevo_txn_prepare(s->txn, ask_sync_mode(s), &commit, &err)) return report(message, &err);
+    int sync = ask_sync_mode(s);
+    bool ride = sync != KEVO_SYNC_OFF && !decides_itself(s);
+    if (kevo_txn_prepare(s->txn, ride ? KEVO_SYNC_OFF : sync, &commit, &err))
+        return report(message, &err);
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
-    int rc = marker_write(s->connection->db, s->schema, s->store_row, commit, message);
+    int rc = SQLITE_OK;
+    if (!decides_itself(s)) rc = set_marker(s, commit, ride, message);
     if (rc == SQLITE_OK) s->state = SESSION_SYNCED;
     return rc;
 }
@@ -357,6 +403,12 @@ void session_rollback(struct session *s) {
     s->savepoint_count = 0;
     if (s->state == SESSION_NONE) return;
     kevo_txn_rollback(s->txn);
+    /* Here nothing is in doubt: the batch is cut now, or if that fails, by the next
+     * writer. */
+    if (decides_itself(s)) {
+        struct kevo_err ignored;
+        kevo_resolve(s->store, kevo_last_commit(s->store), &ignored);
+    }
     end_transaction(s);
 }
 

@@ -285,8 +285,11 @@ static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowi
         if (rc != SQLITE_OK) return rc;
     }
     rc = write_row(c, key_changed);
-    if (rc == SQLITE_OK && t->schema->kind == SCHEMA_ROWID && !c->has_old) *rowid = c->rowid;
-    return rc;
+    if (rc != SQLITE_OK || c->has_old) return rc;
+    /* What is left here becomes last_insert_rowid(), without a rowid as well. */
+    *rowid =
+        t->schema->kind == SCHEMA_ROWID ? c->rowid : sqlite3_last_insert_rowid(t->connection->db);
+    return SQLITE_OK;
 }
 
 static int delete_row(struct change *c) {
