@@ -85,28 +85,64 @@ static bool record(struct block_iter *it, const struct block_run_entry *entry) {
     return true;
 }
 
-/* Walk from restart point `restart` to the last entry before offset `limit`. */
-static int enter_run(struct block_iter *it, uint32_t restart, uint32_t limit,
-                     struct kevo_err *err) {
+/* Record the entries from restart point `restart` to offset `limit`, which must be
+ * where one of them ends. */
+static int record_run(struct block_iter *it, uint32_t restart, uint32_t limit,
+                      struct kevo_err *err) {
     struct block_entry e;
+    size_t passed_len = 0;
     it->run_restart = restart;
     it->run_count = 0;
     if (!block_restart_decode(&it->frame, restart, &e)) return block_iter_damaged(it, err);
-    while (e.at < limit) {
-        int rc = block_iter_stand(it, &e, err);
-        if (rc) return rc;
+    while (e.at < limit && e.shared <= passed_len) {
         if (!record(it, &(struct block_run_entry){e.at, e.value_at, e.shared})) {
             it->base.valid = false;
             return kevo_nomem(err);
         }
-        if (e.end == limit) {
-            it->run_pos = it->run_count - 1;
-            return 0;
-        }
-        if (!block_entry_decode(&it->frame, e.end, e.value_end, &e) || e.shared > it->base.key.len)
-            break;
+        if (e.end == limit) return 0;
+        passed_len = (size_t)e.shared + e.unshared;
+        if (!block_entry_decode(&it->frame, e.end, e.value_end, &e)) break;
     }
     return block_iter_damaged(it, err);
+}
+
+/* Put the first `need` key bytes of run[pos] together from the entries before it;
+ * the first `have` are in place already. */
+static bool gather_key(struct block_iter *it, size_t pos, size_t need, size_t have) {
+    struct block_entry e;
+    while (need > have) {
+        if (pos-- == 0 ||
+            !block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
+            return false;
+        if (e.shared >= need) continue;
+        size_t from = e.shared > have ? e.shared : have;
+        if (need - e.shared > e.unshared) return false;
+        memcpy(it->key.data + from, it->frame.data + e.key_at + (from - e.shared), need - from);
+        need = from;
+    }
+    return true;
+}
+
+/* Stand on run[pos], the first `have` bytes of whose key are in place. */
+static int stand_in_run(struct block_iter *it, size_t pos, size_t have, struct kevo_err *err) {
+    struct block_entry e;
+    if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
+        return block_iter_damaged(it, err);
+    if (unlikely(e.shared > it->key.cap)) {
+        int rc = block_iter_grow_key(it, e.shared, err);
+        if (rc) return rc;
+    }
+    if (!gather_key(it, pos, e.shared, have)) return block_iter_damaged(it, err);
+    it->run_pos = pos;
+    return block_iter_stand(it, &e, err);
+}
+
+/* Stand on the last entry before offset `limit`, coming from restart point
+ * `restart`. */
+static int enter_run(struct block_iter *it, uint32_t restart, uint32_t limit,
+                     struct kevo_err *err) {
+    int rc = record_run(it, restart, limit, err);
+    return rc ? rc : stand_in_run(it, it->run_count - 1, 0, err);
 }
 
 /* The last restart point that lies before offset `at`. */
@@ -122,37 +158,6 @@ static uint32_t restart_before(const struct block_frame *f, uint32_t at) {
     return low;
 }
 
-/* Put together the first `need` key bytes of run[pos + 1], of which `have` are in
- * place, from the entries before it. */
-static bool gather_key(struct block_iter *it, size_t pos, size_t need, size_t have) {
-    struct block_entry e;
-    while (need > have) {
-        if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
-            return false;
-        if (e.shared < need) {
-            size_t from = e.shared > have ? e.shared : have;
-            if (need - e.shared > e.unshared) return false;
-            memcpy(it->key.data + from, it->frame.data + e.key_at + (from - e.shared), need - from);
-            need = from;
-        }
-        if (need > have && pos-- == 0) return false;
-    }
-    return true;
-}
-
-/* From run[run_pos] to the entry before it in the same run. */
-static int step_back(struct block_iter *it, struct kevo_err *err) {
-    size_t pos = it->run_pos - 1;
-    size_t have = it->run[it->run_pos].shared; /* of the key wanted, in place already */
-    struct block_entry e;
-    if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
-        return block_iter_damaged(it, err);
-    if (e.shared > have && (pos == 0 || !gather_key(it, pos - 1, e.shared, have)))
-        return block_iter_damaged(it, err);
-    it->run_pos = pos;
-    return block_iter_stand(it, &e, err);
-}
-
 static int block_prev(struct iter *base, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
     assert(base->valid);
@@ -163,7 +168,8 @@ static int block_prev(struct iter *base, struct kevo_err *err) {
     }
     if (it->run_pos >= it->run_count || it->run[it->run_pos].at != at)
         return enter_run(it, restart_before(&it->frame, at), at, err);
-    if (it->run_pos > 0) return step_back(it, err);
+    /* The entry before has the bytes in place that this one shares with it. */
+    if (it->run_pos > 0) return stand_in_run(it, it->run_pos - 1, it->run[it->run_pos].shared, err);
     if (it->run_restart == 0) return block_iter_damaged(it, err);
     return enter_run(it, it->run_restart - 1, at, err);
 }
