@@ -170,6 +170,30 @@ bool kevo_is_virgin(kevo_store *store);
  * one under the same id, or when a batch above it has left the log. */
 int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err);
 
+/* The end of the log that is not known to be durable. An authority may keep these bytes
+ * with its own commit, which makes them durable, instead of having the log synced for
+ * each small batch. */
+struct kevo_tail {
+    uint64_t segment, offset; /* where they lie */
+    struct kevo_slice bytes;  /* empty: all of the log is durable */
+};
+
+/* Get the tail, after kevo_txn_prepare() with KEVO_SYNC_OFF. When it has more than
+ * `capacity_bytes` the log is synced now and the tail is empty. The bytes live until the
+ * next call for this store that writes. */
+int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *tail,
+                  struct kevo_err *err);
+
+/* Whether the store lacks a commit that its authority has: power was lost before the log
+ * was synced. Then kevo_restore() is due. */
+bool kevo_lacks(kevo_store *store, struct kevo_commit last);
+
+/* Put back what the log lacks from the tail that was kept with `last`. Does nothing when
+ * the store has that batch already. KEVO_DIVERGED when the tail does not lead to it. May
+ * be called by a reader; once it returns 0 the bytes are durable in the log. */
+int kevo_restore(kevo_store *store, struct kevo_commit last, const struct kevo_tail *tail,
+                 struct kevo_err *err);
+
 /* True after recovery while the log holds batches that kevo_resolve() has not
  * decided. Deciding lets them leave the log, so the authority makes its own
  * committed state durable first. */

@@ -42,21 +42,25 @@ static int finish(sqlite3 *db, sqlite3_stmt *stmt, char **message) {
     return rc;
 }
 
-int marker_init(sqlite3 *db, const char *schema, char **message) {
+static int create_table(sqlite3 *db, const char *schema, const char *definition, char **message) {
     sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message,
-                     "CREATE TABLE IF NOT EXISTS \"%w\".kevo_store(id INTEGER PRIMARY KEY, "
-                     "directory TEXT, uuid BLOB NOT NULL, next_table INTEGER NOT NULL, "
-                     "marker BLOB NOT NULL)",
-                     schema);
-    if (rc == SQLITE_OK) rc = finish(db, stmt, message);
-    if (rc != SQLITE_OK) return rc;
-    rc = prepare(db, &stmt, message,
-                 "CREATE TABLE IF NOT EXISTS \"%w\".kevo_table(store INTEGER NOT NULL, "
-                 "id INTEGER NOT NULL, name TEXT COLLATE NOCASE UNIQUE, PRIMARY KEY(store, id)) "
-                 "WITHOUT ROWID",
-                 schema);
+    int rc =
+        prepare(db, &stmt, message, "CREATE TABLE IF NOT EXISTS \"%w\".%s", schema, definition);
     return rc == SQLITE_OK ? finish(db, stmt, message) : rc;
+}
+
+int marker_init(sqlite3 *db, const char *schema, char **message) {
+    static const char *const definitions[] = {
+        "kevo_store(id INTEGER PRIMARY KEY, directory TEXT, uuid BLOB NOT NULL, "
+        "next_table INTEGER NOT NULL)",
+        "kevo_marker(store INTEGER PRIMARY KEY, state BLOB NOT NULL)",
+        "kevo_table(store INTEGER NOT NULL, id INTEGER NOT NULL, "
+        "name TEXT COLLATE NOCASE UNIQUE, PRIMARY KEY(store, id)) WITHOUT ROWID",
+    };
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof definitions / sizeof definitions[0]; i++)
+        rc = create_table(db, schema, definitions[i], message);
+    return rc;
 }
 
 /* Columns first, first + 1, first + 2: id, directory, uuid. */
@@ -127,27 +131,55 @@ int marker_each_store(sqlite3 *db, const char *schema,
     return rc;
 }
 
-static void encode_marker(uint8_t out[MARKER_BYTES], struct kevo_commit last) {
+/* 0 format, 4 length of the tail, 8 batch, 16 nonce, 24 segment, 32 offset, 40 zero. */
+static void encode_header(uint8_t out[MARKER_HEADER_BYTES], struct kevo_commit last,
+                          const struct kevo_tail *tail) {
     put_fixed32(out, MARKER_FORMAT);
-    put_fixed32(out + 4, 0);
+    put_fixed32(out + 4, (uint32_t)tail->bytes.len);
     put_fixed64(out + 8, last.batch);
     put_fixed64(out + 16, last.nonce);
+    put_fixed64(out + 24, tail->segment);
+    put_fixed64(out + 32, tail->offset);
+    put_fixed64(out + 40, 0);
 }
 
-int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
-                     struct kevo_commit last, char **message) {
+/* False when the blob is no marker. */
+static bool decode(const uint8_t *blob, int len, struct kevo_commit *last, struct kevo_tail *tail) {
+    if (!blob || len < MARKER_HEADER_BYTES || get_fixed32(blob) != MARKER_FORMAT) return false;
+    uint32_t tail_bytes = get_fixed32(blob + 4);
+    if (tail_bytes > (uint32_t)len - MARKER_HEADER_BYTES) return false;
+    *last = (struct kevo_commit){get_fixed64(blob + 8), get_fixed64(blob + 16)};
+    *tail = (struct kevo_tail){get_fixed64(blob + 24), get_fixed64(blob + 32),
+                               slice_of(blob + MARKER_HEADER_BYTES, tail_bytes)};
+    return true;
+}
+
+static int damaged(const char *schema, char **message) {
+    return corrupt(schema, "kevo_marker: the marker is damaged", message);
+}
+
+/* How large a marker may be without needing a page of its own beyond its leaf. */
+static int marker_bytes(sqlite3 *db, const char *schema, int *bytes, char **message) {
     sqlite3_stmt *stmt;
-    uint8_t marker[MARKER_BYTES];
+    int rc = prepare(db, &stmt, message, "PRAGMA \"%w\".page_size", schema);
+    if (rc != SQLITE_OK) return rc;
+    int page = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 4096;
+    sqlite3_finalize(stmt);
+    *bytes = page - 64 < MARKER_MAX_BYTES ? page - 64 : MARKER_MAX_BYTES;
+    return SQLITE_OK;
+}
+
+static int insert_store(sqlite3 *db, const char *schema, struct marker_store *store,
+                        char **message) {
+    sqlite3_stmt *stmt;
     int rc = prepare(db, &stmt, message,
-                     "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table, marker) "
-                     "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1, ?3 FROM \"%w\".kevo_store "
+                     "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table) "
+                     "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1 FROM \"%w\".kevo_store "
                      "RETURNING id",
                      schema, schema);
     if (rc != SQLITE_OK) return rc;
-    encode_marker(marker, last);
     sqlite3_bind_text(stmt, 1, store->directory, -1, SQLITE_STATIC);
     sqlite3_bind_blob(stmt, 2, store->uuid, sizeof store->uuid, SQLITE_STATIC);
-    sqlite3_bind_blob(stmt, 3, marker, sizeof marker, SQLITE_STATIC);
     sqlite3_int64 rowid = sqlite3_last_insert_rowid(db);
     rc = sqlite3_step(stmt);
     if (rc == SQLITE_ROW) {
@@ -159,6 +191,26 @@ int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store
     sqlite3_finalize(stmt);
     sqlite3_set_last_insert_rowid(db, rowid);
     return rc;
+}
+
+int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
+                     struct kevo_commit last, char **message) {
+    static const struct kevo_tail nothing;
+    sqlite3_stmt *stmt;
+    sqlite3_blob *blob;
+    size_t capacity;
+    int bytes;
+    int rc = marker_bytes(db, schema, &bytes, message);
+    if (rc == SQLITE_OK) rc = insert_store(db, schema, store, message);
+    if (rc == SQLITE_OK)
+        rc = prepare(db, &stmt, message,
+                     "REPLACE INTO \"%w\".kevo_marker(store, state) VALUES(?1, ?2)", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store->row);
+    sqlite3_bind_zeroblob(stmt, 2, bytes);
+    rc = finish(db, stmt, message);
+    if (rc == SQLITE_OK) rc = marker_open(db, schema, store->row, &blob, &capacity, message);
+    return rc == SQLITE_OK ? marker_set(db, blob, last, &nothing, message) : rc;
 }
 
 /* Take the next id of the store, or make sure that no later one is `*table_id`. */
@@ -222,23 +274,20 @@ int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, 
 
 int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
                 struct kevo_commit *last, char **message) {
+    struct kevo_tail tail;
     int rc = SQLITE_OK;
     if (!*stmt)
-        rc = prepare(db, stmt, message, "SELECT marker FROM \"%w\".kevo_store WHERE id = ?1",
+        rc = prepare(db, stmt, message, "SELECT state FROM \"%w\".kevo_marker WHERE store = ?1",
                      schema);
     if (rc != SQLITE_OK) return rc;
     sqlite3_bind_int64(*stmt, 1, store_row);
     rc = sqlite3_step(*stmt);
     if (rc == SQLITE_ROW) {
-        const uint8_t *marker = sqlite3_column_blob(*stmt, 0);
-        rc = SQLITE_OK;
-        if (!marker || sqlite3_column_bytes(*stmt, 0) != MARKER_BYTES ||
-            get_fixed32(marker) != MARKER_FORMAT)
-            rc = corrupt(schema, "kevo_store: the marker is damaged", message);
-        else
-            *last = (struct kevo_commit){get_fixed64(marker + 8), get_fixed64(marker + 16)};
+        const uint8_t *blob = sqlite3_column_blob(*stmt, 0);
+        rc = decode(blob, sqlite3_column_bytes(*stmt, 0), last, &tail) ? SQLITE_OK
+                                                                       : damaged(schema, message);
     } else if (rc == SQLITE_DONE) {
-        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
+        rc = corrupt(schema, "kevo_marker: the store's row is missing", message);
     } else {
         fail(db, rc, message);
     }
@@ -247,27 +296,52 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
     return rc;
 }
 
-int marker_write(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,
-                 char **message) {
-    uint8_t marker[MARKER_BYTES];
+int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                     struct kevo_tail *tail, struct buf *bytes, char **message) {
+    struct kevo_commit last;
     sqlite3_blob *blob = NULL;
-    encode_marker(marker, last);
-    int rc = sqlite3_blob_open(db, schema, "kevo_store", "marker", store_row, 1, &blob);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_blob_bytes(blob) == MARKER_BYTES
-                 ? sqlite3_blob_write(blob, marker, MARKER_BYTES, 0)
-                 : corrupt(schema, "kevo_store: the marker is damaged", message);
+    int rc = sqlite3_blob_open(db, schema, "kevo_marker", "state", store_row, 0, &blob);
+    if (rc != SQLITE_OK) return fail(db, rc, message);
+    int len = sqlite3_blob_bytes(blob);
+    buf_reset(bytes);
+    if (!buf_reserve(bytes, (size_t)len)) rc = SQLITE_NOMEM;
+    if (rc == SQLITE_OK) rc = sqlite3_blob_read(blob, bytes->data, len, 0);
+    if (rc == SQLITE_OK && !decode(bytes->data, len, &last, tail)) rc = damaged(schema, message);
+    sqlite3_blob_close(blob);
+    return rc;
+}
+
+int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob **blob,
+                size_t *capacity_bytes, char **message) {
+    *blob = NULL;
+    int rc = sqlite3_blob_open(db, schema, "kevo_marker", "state", store_row, 1, blob);
+    if (rc != SQLITE_OK) return fail(db, rc, message);
+    int len = sqlite3_blob_bytes(*blob);
+    if (len < MARKER_HEADER_BYTES) {
+        sqlite3_blob_close(*blob);
+        return damaged(schema, message);
     }
-    if (rc != SQLITE_OK && !*message) fail(db, rc, message);
+    *capacity_bytes = (size_t)len - MARKER_HEADER_BYTES;
+    return SQLITE_OK;
+}
+
+int marker_set(sqlite3 *db, sqlite3_blob *blob, struct kevo_commit last,
+               const struct kevo_tail *tail, char **message) {
+    uint8_t header[MARKER_HEADER_BYTES];
+    encode_header(header, last, tail);
+    int rc = sqlite3_blob_write(blob, header, MARKER_HEADER_BYTES, 0);
+    if (rc == SQLITE_OK && tail->bytes.len)
+        rc = sqlite3_blob_write(blob, tail->bytes.data, (int)tail->bytes.len, MARKER_HEADER_BYTES);
+    if (rc != SQLITE_OK) fail(db, rc, message);
     int close_rc = sqlite3_blob_close(blob);
     if (rc == SQLITE_OK && close_rc != SQLITE_OK) rc = fail(db, close_rc, message);
     return rc;
 }
 
 int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message) {
-    sqlite3_blob *blob = NULL;
-    int rc = sqlite3_blob_open(db, schema, "kevo_store", "marker", store_row, 1, &blob);
-    if (rc != SQLITE_OK) fail(db, rc, message);
-    sqlite3_blob_close(blob);
+    sqlite3_blob *blob;
+    size_t capacity;
+    int rc = marker_open(db, schema, store_row, &blob, &capacity, message);
+    if (rc == SQLITE_OK) sqlite3_blob_close(blob);
     return rc;
 }

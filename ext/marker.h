@@ -1,11 +1,14 @@
 /* marker.h - the ordinary tables in which a database keeps what it knows of its
  * kevo tables.
  *
- *   kevo_store(id, directory, uuid, next_table, marker)   a row a store
- *   kevo_table(store, id, name)                           a row a table
+ *   kevo_store(id, directory, uuid, next_table)   a row a store
+ *   kevo_marker(store, state)                     its marker
+ *   kevo_table(store, id, name)                   a row a table
  *
- * The marker is a blob of MARKER_BYTES: the last committed batch and its nonce. It
- * changes in the same SQLite transaction as everything else, so whoever reads it
+ * The marker is a blob that fills a page: the last committed batch and its nonce, and
+ * behind them the end of the store's log as far as it was not durable at that commit
+ * (kevo_log_tail()). The page is written anyway, so the log of small transactions needs no
+ * sync of its own. The layout is in engine/FORMAT.md, "Marker". The marker changes in the same SQLite transaction as everything else, so whoever reads it
  * knows exactly which batches belong to the snapshot he reads in. It is written
  * through an incremental blob handle, which counts no changes and calls no update
  * hooks: changes() after COMMIT stays what it was.
@@ -21,10 +24,10 @@
 #ifndef KEVO_EXT_MARKER_H
 #define KEVO_EXT_MARKER_H
 
-#include "engine/kevo.h"
+#include "engine/base/buf.h"
 #include "ext/sqlite_api.h"
 
-enum { MARKER_BYTES = 24, MARKER_FORMAT = 1 };
+enum { MARKER_HEADER_BYTES = 48, MARKER_MAX_BYTES = 4096 - 64, MARKER_FORMAT = 1 };
 
 struct marker_store {
     sqlite3_int64 row;
@@ -32,7 +35,7 @@ struct marker_store {
     uint8_t uuid[16];
 };
 
-/* Make the two tables if they are missing. */
+/* Make the tables if they are missing. */
 int marker_init(sqlite3 *db, const char *schema, char **message);
 
 /* The store and id of a table. SQLITE_CORRUPT_VTAB when it is not there. */
@@ -62,9 +65,19 @@ int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, 
 int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
                 struct kevo_commit *last, char **message);
 
-/* Set the marker, inside a write transaction. */
-int marker_write(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,
-                 char **message);
+/* Read the end of the log that was kept with the marker; *bytes is replaced and
+ * tail->bytes lies in it. */
+int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                     struct kevo_tail *tail, struct buf *bytes, char **message);
+
+/* Open the marker for writing, inside a write transaction. *capacity_bytes is how much of
+ * the log it can take. */
+int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob **blob,
+                size_t *capacity_bytes, char **message);
+
+/* Set the marker and close it, also on failure. */
+int marker_set(sqlite3 *db, sqlite3_blob *blob, struct kevo_commit last,
+               const struct kevo_tail *tail, char **message);
 
 /* Take SQLite's write lock of the schema, inside a transaction. */
 int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message);

@@ -55,8 +55,11 @@ struct wal_writer {
     uint64_t synced;      /* everything below is durable */
     uint64_t allocated;   /* size of the file */
     struct wal_link last; /* the record before `offset` */
+    struct buf recent;    /* a copy of the bytes from `synced` to `offset`, while short */
     bool failed;          /* what is on disk is not known any more */
 };
+
+enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */
 
 /* Make segment `number` in `dir`, following record `last`; the file and its name
  * are durable when this returns 0. On failure nothing is left. */
@@ -81,6 +84,9 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err);
 
 /* Cut everything from `offset` on; `last` is the record before it. Synced. */
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err);
+
+/* The bytes from w->synced to w->offset. False when they are too many to be kept. */
+bool wal_unsynced(const struct wal_writer *w, slice *bytes);
 
 /* Give back preallocated space and close; w may be NULL. Best effort. */
 void wal_close(struct wal_writer *w);

@@ -28,6 +28,7 @@ static int writer_new(struct env *env, const char *dir, uint64_t number, unsigne
 }
 
 static void writer_free(struct wal_writer *w) {
+    buf_release(&w->recent);
     w->env->close(w->env, w->file);
     mem_free(w->path);
     mem_free(w);
@@ -130,6 +131,8 @@ int wal_append(struct wal_writer *w, enum wal_type type, struct kevo_commit comm
     if (rc) return undo_append(w, rc);
     rc = w->env->write(w->env, w->file, w->offset, record->data, record->len, err);
     if (rc) return undo_append(w, rc);
+    if (w->recent.len == w->offset - w->synced && w->recent.len + record->len <= WAL_RECENT_MAX)
+        buf_append(&w->recent, record->data, record->len); /* without memory there is no copy */
     w->offset += record->len;
     w->last = (struct wal_link){commit.batch, h.checksum};
     return 0;
@@ -144,7 +147,13 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err) {
         return rc;
     }
     w->synced = w->offset;
+    buf_reset(&w->recent);
     return 0;
+}
+
+bool wal_unsynced(const struct wal_writer *w, slice *bytes) {
+    *bytes = buf_slice(&w->recent);
+    return w->recent.len == w->offset - w->synced;
 }
 
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err) {
@@ -156,6 +165,7 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
         return rc;
     }
     w->offset = w->synced = w->allocated = offset;
+    buf_reset(&w->recent);
     w->last = last;
     return 0;
 }

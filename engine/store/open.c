@@ -308,14 +308,18 @@ static int add_memtable(struct recovery *r, uint64_t segment, struct kevo_err *e
     return 0;
 }
 
-static int replay_segment(kevo_store *s, struct wal_reader *reader, struct memtable *m,
-                          struct kevo_err *err) {
+int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
+                 struct kevo_err *err) {
     struct wal_record record;
     int rc;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
         if (record.type == WAL_BATCH) {
+            struct arena_mark mark = memtable_mark(m);
             rc = batch_insert(record.payload, m, record.commit.batch, reader->path, err);
-            if (rc) return rc;
+            if (rc) {
+                memtable_void(m, mark, record.commit.batch - 1); /* a restore may try again */
+                return rc;
+            }
             s->newest = record.commit;
             s->recovered_batches++;
             m->last_commit = record.commit;
@@ -359,7 +363,7 @@ static int replay_log(kevo_store *s, struct recovery *r, struct kevo_err *err) {
         if (rc == KEVO_NOTFOUND) return 0;
         if (rc == 0) rc = check_continues(s, reader, number, err);
         if (rc == 0) rc = add_memtable(r, number, err);
-        if (rc == 0) rc = replay_segment(s, reader, r->memtables[r->count - 1], err);
+        if (rc == 0) rc = store_replay(s, reader, r->memtables[r->count - 1], err);
         wal_reader_close(reader);
         if (rc) return rc;
     }

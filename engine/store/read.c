@@ -136,12 +136,13 @@ static bool contradicts(struct kevo_commit known, struct kevo_commit as_of) {
 
 /* Whether the store can show the state as of that batch. Needs mutex. */
 static int check_as_of(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
-    if (as_of.batch > s->last_id)
+    if (as_of.batch > s->newest.batch)
         return kevo_fail(err, KEVO_DIVERGED,
                          "%s: the database's last commit is batch %llu, but the store ends at "
                          "batch %llu: the store is older than the database file, or its log is "
                          "damaged; restore both from one backup",
-                         s->dir, (unsigned long long)as_of.batch, (unsigned long long)s->last_id);
+                         s->dir, (unsigned long long)as_of.batch,
+                         (unsigned long long)s->newest.batch);
     if (contradicts(s->committed, as_of) || contradicts(s->newest, as_of) ||
         contradicts(s->flushed, as_of) ||
         (s->pending.commit.batch && contradicts(s->pending.commit, as_of)))

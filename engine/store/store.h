@@ -7,6 +7,7 @@
  *
  *     open.c       options, open, recovery, close, destroy
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
+ *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
  *     read.c       snapshots, superversions, get, iterators
  *     work.c       flush and compaction, by threads or step by step
@@ -129,6 +130,10 @@ int store_check_process(const kevo_store *s, struct kevo_err *err);
 
 /* ---- open.c ---- */
 uint64_t store_next_file(void *store); /* a fresh table file number */
+/* Read the records of segment m->segment, from where the reader stands to the end of the
+ * log, into m; s->tail, s->newest and s->last_id follow. */
+int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
+                 struct kevo_err *err);
 
 /* ---- write.c ---- */
 /* Make the store ready for changes on disk: orphans swept, log open. Needs

@@ -1,0 +1,102 @@
+/* The end of the log, kept by the authority with its commit.
+ *
+ * Under a full sync mode two files would have to be synced for each commit, the log and
+ * the authority's. For a small batch the second sync does for both: the log's bytes that
+ * are not durable yet go along as part of the authority's commit. After a power loss
+ * they are written back to the very place they came from, so that the log is what it
+ * was, and recovery goes on as if nothing had been missing. */
+#include "engine/base/error.h"
+#include "engine/store/store.h"
+
+int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *tail,
+                  struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    *tail = (struct kevo_tail){0};
+    if (rc) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    struct wal_writer *w = store->wal;
+    if (w && w->offset > w->synced) {
+        slice bytes;
+        if (wal_unsynced(w, &bytes) && bytes.len <= capacity_bytes) {
+            *tail = (struct kevo_tail){w->number, w->synced, bytes};
+        } else {
+            rc = wal_sync(w, err);
+            count(&store->counters.wal_syncs, 1);
+        }
+    }
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
+bool kevo_lacks(kevo_store *store, struct kevo_commit last) {
+    pthread_mutex_lock(&store->mutex);
+    bool lacks = last.batch > store->newest.batch;
+    pthread_mutex_unlock(&store->mutex);
+    return lacks;
+}
+
+static int does_not_lead(const kevo_store *s, struct kevo_commit last, const char *why,
+                         struct kevo_err *err) {
+    return kevo_fail(err, KEVO_DIVERGED,
+                     "%s: the database's last commit is batch %llu, but the store ends at batch "
+                     "%llu, and %s: the store is older than the database file, or its log is "
+                     "damaged; restore both from one backup",
+                     s->dir, (unsigned long long)last.batch, (unsigned long long)s->last_id, why);
+}
+
+static int write_back(kevo_store *s, const struct kevo_tail *tail, struct kevo_err *err) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    struct env_file *file = NULL;
+    wal_segment_name(name, tail->segment);
+    int rc = env_join(path, s->dir, name, err);
+    if (rc == 0) rc = s->env->open(s->env, path, ENV_READ | ENV_WRITE, 0, &file, err);
+    if (rc) return rc;
+    rc = s->env->write(s->env, file, tail->offset, tail->bytes.data, tail->bytes.len, err);
+    if (rc == 0) rc = s->env->sync(s->env, file, err);
+    s->env->close(s->env, file);
+    return rc;
+}
+
+/* Read on where recovery found the log's end. */
+static int replay_more(kevo_store *s, struct kevo_err *err) {
+    struct wal_reader *reader;
+    bool unfinished;
+    int rc =
+        wal_reader_open(s->env, s->dir, s->tail.number, s->state.uuid, &reader, &unfinished, err);
+    if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
+    if (rc) return rc;
+    reader->at = s->tail.offset;
+    reader->last = s->tail.last;
+    pthread_mutex_lock(&s->mutex);
+    rc = store_replay(s, reader, s->active, err);
+    if (rc == 0) s->resolved = false;
+    pthread_mutex_unlock(&s->mutex);
+    wal_reader_close(reader);
+    return rc;
+}
+
+/* Needs write_mutex. */
+static int restore(kevo_store *s, struct kevo_commit last, const struct kevo_tail *tail,
+                   struct kevo_err *err) {
+    if (!kevo_lacks(s, last)) return 0;
+    if (s->wal) return does_not_lead(s, last, "it was written to since", err);
+    if (tail->bytes.len == 0) return does_not_lead(s, last, "its log should reach there", err);
+    if (tail->segment != s->tail.number || tail->offset > s->tail.offset ||
+        tail->offset < WAL_SEGMENT_HEADER_BYTES)
+        return does_not_lead(s, last, "what was kept of its log does not join on", err);
+    int rc = write_back(s, tail, err);
+    if (rc == 0) rc = replay_more(s, err);
+    if (rc) return rc;
+    return kevo_lacks(s, last) ? does_not_lead(s, last, "what was kept of its log ends before", err)
+                               : 0;
+}
+
+int kevo_restore(kevo_store *store, struct kevo_commit last, const struct kevo_tail *tail,
+                 struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    rc = restore(store, last, tail, err);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
