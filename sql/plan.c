@@ -33,13 +33,21 @@ static unsigned equality_rank(const struct schema *s, unsigned n, const struct p
     return (c->in_list ? 3 : 1) + !is_exact(s, n, c);
 }
 
+/* SQLite itself loops over a list that is not taken whole, and then tests each row with
+ * the column's affinity instead of the list's, which makes `textcol IN (SELECT intcol)`
+ * lose rows. */
+static bool may_loop(const struct schema *s, unsigned n) {
+    return s->key[n].type != COLUMN_TEXT;
+}
+
 static struct plan_constraint *find_equality(const struct schema *s, const struct plan_query *q,
-                                             unsigned n) {
+                                             unsigned n, bool has_list) {
     struct plan_constraint *best = NULL;
     unsigned best_rank = 0;
     for (unsigned i = 0; i < q->constraint_count; i++) {
         unsigned rank = equality_rank(s, n, &q->constraints[i]);
         if (rank == 0 || (best && rank >= best_rank)) continue;
+        if (q->constraints[i].in_list && has_list && !may_loop(s, n)) continue;
         best = &q->constraints[i];
         best_rank = rank;
     }
@@ -78,7 +86,7 @@ struct choice {
 static void choose_equalities(const struct schema *s, struct plan_query *q, struct plan *plan,
                               struct choice *choice) {
     for (unsigned n = 0; n < s->key_count; n++) {
-        struct plan_constraint *c = find_equality(s, q, n);
+        struct plan_constraint *c = find_equality(s, q, n, plan->in_column >= 0);
         if (!c) break;
         c->argv_index = choice->next_arg++;
         choice->exact[n] = is_exact(s, n, c);

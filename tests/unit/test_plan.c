@@ -72,6 +72,8 @@ static const struct {
     {LOG, "0=L,1>", "+1", 0, "kevo: key=(device) in list(device) range(ts)", "1L2", false, false,
      false},
     {LOG, "0=L,1=L", "", 0, "kevo: key=(device, ts) in list(device)", "1L2", false, false, false},
+    {"a INT|b TEXT|PRIMARY KEY (a, b)", "0=L,1=L", "", 0, "kevo: key=(a) in list(a)", "1L0", false,
+     false, false},
     {LOG, "", "+0-1", 0, "kevo: full scan", "", true, false, false},
     {LOG, "", "-0+1", 0, "kevo: full scan, desc", "", true, false, false},
     {LOG, "", "+0+1", 0, "kevo: full scan", "", false, false, false},
