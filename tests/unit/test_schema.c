@@ -274,7 +274,7 @@ START_TEST(negative_zero) {
 END_TEST
 
 START_TEST(many_columns) {
-    static char names[SCHEMA_MAX_COLUMNS + 1][16];
+    static char names[SCHEMA_MAX_COLUMNS + 1][24];
     static const char *argv[SCHEMA_MAX_COLUMNS + 1];
     for (int i = 0; i <= SCHEMA_MAX_COLUMNS; i++) {
         snprintf(names[i], sizeof names[i], "c%d INT", i);
@@ -288,7 +288,7 @@ START_TEST(many_columns) {
 
     char list[2048] = "PRIMARY KEY (";
     for (int i = 0; i <= SCHEMA_MAX_KEY_COLUMNS; i++)
-        snprintf(list + strlen(list), 16, "%sc%d", i ? "," : "", i);
+        snprintf(list + strlen(list), 24, "%sc%d", i ? "," : "", i);
     strcat(list, ")");
     argv[SCHEMA_MAX_KEY_COLUMNS + 1] = list;
     ck_assert_int_eq(schema_parse("t", SCHEMA_MAX_KEY_COLUMNS + 2, argv, &s, &test_err),
