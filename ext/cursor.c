@@ -202,19 +202,12 @@ static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqli
     a->copies[i] = NULL;
     arg->bare = sqlite3_value_frombind(v);
     if (value_of(v, &arg->value, &err)) return SQLITE_NOMEM;
-    enum plan_convert convert = plan_convert(c->table->schema, &c->plan, i, arg);
-    if (convert == PLAN_KEEP) return SQLITE_OK;
+    if (plan_convert(c->table->schema, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
 
     sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);
     if (!copy) return SQLITE_NOMEM;
-    if (convert == PLAN_TO_NUMBER) {
-        sqlite3_value_numeric_type(copy);
-        return value_of(copy, &arg->value, &err) ? SQLITE_NOMEM : SQLITE_OK;
-    }
-    const unsigned char *text = sqlite3_value_text(copy);
-    if (!text) return SQLITE_NOMEM;
-    arg->value = value_text(text, (size_t)sqlite3_value_bytes(copy));
-    return SQLITE_OK;
+    sqlite3_value_numeric_type(copy);
+    return value_of(copy, &arg->value, &err) ? SQLITE_NOMEM : SQLITE_OK;
 }
 
 static void free_arguments(struct arguments *a, unsigned count) {

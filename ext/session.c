@@ -416,7 +416,11 @@ void session_rollback(struct session *s) {
 
 /* Savepoints may be announced before the first write, and to several tables. */
 int session_savepoint(struct session *s, int number) {
-    session_release(s, number);
+    session_release(s, number + 1);
+    /* Told again on behalf of a table that joins late: what another table of the session
+     * has written since belongs to the savepoint. */
+    if (s->savepoint_count && s->savepoints[s->savepoint_count - 1].number == number)
+        return SQLITE_OK;
     if (!mem_grow((void **)&s->savepoints, &s->savepoint_cap, s->savepoint_count + 1,
                   sizeof *s->savepoints))
         return SQLITE_NOMEM;

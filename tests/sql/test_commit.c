@@ -1,5 +1,5 @@
 /* The commit protocol between SQLite and the store, as SQLite really calls it: what
- * SQLITE_FACTS says about the order of calls, each as a test. */
+ * the code relies on of the order of calls, each as a test. */
 #include <string.h>
 
 #include "tests/lib/sql.h"
@@ -291,6 +291,12 @@ START_TEST(savepoints_of_two_tables) {
     expect_rows(db, "", ALL);
     sql_exec(db, "INSERT INTO two VALUES(4, 4); COMMIT");
     expect_everywhere("t|4|4");
+    /* The second table joins in the same savepoint, after the first has written there. */
+    sql_exec(db, "DELETE FROM two; BEGIN; INSERT INTO kv VALUES('a', 1); SAVEPOINT a;"
+                 "INSERT INTO kv VALUES('b', 1); INSERT INTO two VALUES(1, 1); ROLLBACK TO a");
+    expect_rows(db, "k|a|1", ALL);
+    sql_exec(db, "COMMIT");
+    expect_everywhere("k|a|1");
 }
 END_TEST
 
