@@ -9,9 +9,6 @@
 #include "engine/mem/batch.h"
 #include "engine/store/store.h"
 
-/* First chunk of a memtable's arena. */
-enum { MEMTABLE_CHUNK_BYTES = 64 << 10 };
-
 void kevo_options_default(struct kevo_options *o) {
     *o = (struct kevo_options){
         .create_if_missing = true,
@@ -297,12 +294,12 @@ struct recovery {
     unsigned count;
 };
 
-static int add_memtable(struct recovery *r, uint64_t segment, struct kevo_err *err) {
+static int add_memtable(kevo_store *s, struct recovery *r, uint64_t segment, struct kevo_err *err) {
     /* A crash leaves at most memtable_count segments; an option made smaller since
      * does not matter, but the array's end does. */
     if (r->count == MAX_MEMTABLES)
         return kevo_fail(err, KEVO_CORRUPT, "there are more than %d log segments", MAX_MEMTABLES);
-    struct memtable *m = memtable_new(segment, MEMTABLE_CHUNK_BYTES);
+    struct memtable *m = store_memtable_new(s, segment);
     if (!m) return kevo_nomem(err);
     r->memtables[r->count++] = m;
     return 0;
@@ -362,7 +359,7 @@ static int replay_log(kevo_store *s, struct recovery *r, struct kevo_err *err) {
         int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
         if (rc == KEVO_NOTFOUND) return 0;
         if (rc == 0) rc = check_continues(s, reader, number, err);
-        if (rc == 0) rc = add_memtable(r, number, err);
+        if (rc == 0) rc = add_memtable(s, r, number, err);
         if (rc == 0) rc = store_replay(s, reader, r->memtables[r->count - 1], err);
         wal_reader_close(reader);
         if (rc) return rc;
@@ -401,7 +398,7 @@ static int check_no_gap(kevo_store *s, struct kevo_err *err) {
 static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err *err) {
     struct memtable *immutable[MAX_MEMTABLES];
     if (r->count == 0) {
-        int rc = add_memtable(r, s->state.wal_floor, err);
+        int rc = add_memtable(s, r, s->state.wal_floor, err);
         if (rc) return rc;
     }
     for (unsigned i = 0; i + 1 < r->count; i++)

@@ -150,6 +150,8 @@ uint64_t store_pending(kevo_store *s);
 int store_cut_pending(kevo_store *s, struct kevo_err *err);
 /* The pending batch `commit` is committed. Takes mutex; cannot fail. */
 void store_publish(kevo_store *s, struct kevo_commit commit);
+/* An empty memtable; NULL when there is no memory. */
+struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
  * write_mutex, which is kept. */
 int store_rotate(kevo_store *s, struct kevo_err *err);

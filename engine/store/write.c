@@ -6,7 +6,7 @@
 #include "engine/mem/batch.h"
 #include "engine/store/store.h"
 
-enum { MEMTABLE_CHUNK_BYTES = 64 << 10 };
+enum { MEMTABLE_CHUNK_MAX = 64 << 10 }; /* bytes of a memtable's first chunk, at most */
 
 /* ---- getting ready ---------------------------------------------------------------- */
 
@@ -177,6 +177,14 @@ void store_publish(kevo_store *s, struct kevo_commit commit) {
 
 /* ---- rotation ----------------------------------------------------------------------------- */
 
+/* A memtable counts as large as the chunks it holds: they begin small enough that a few
+ * of them make a full one. */
+struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
+    uint64_t chunk_bytes = s->options.memtable_bytes / 8;
+    return memtable_new(segment,
+                        chunk_bytes < MEMTABLE_CHUNK_MAX ? chunk_bytes : MEMTABLE_CHUNK_MAX);
+}
+
 /* How long writers wait at the door, given the state of flush and compaction. Needs
  * mutex, which it gives up meanwhile. */
 static int wait_for_room(kevo_store *s, struct kevo_err *err) {
@@ -245,7 +253,7 @@ int store_rotate(kevo_store *s, struct kevo_err *err) {
     /* All memory first: once the new segment exists, it must be used. */
     struct wal_writer *next = NULL;
     struct superversion *sv = superversion_alloc();
-    struct memtable *fresh = memtable_new(s->wal->number + 1, MEMTABLE_CHUNK_BYTES);
+    struct memtable *fresh = store_memtable_new(s, s->wal->number + 1);
     rc = sv && fresh ? next_segment(s, &next, err) : kevo_nomem(err);
     if (rc) {
         memtable_unref(fresh);

@@ -1,0 +1,46 @@
+/* kv.h - the public interface with strings for keys and values, for tests of stores.
+ *
+ * All of these fail the test when the engine does. */
+#ifndef KEVO_TESTS_KV_H
+#define KEVO_TESTS_KV_H
+
+#include "engine/base/env.h"
+#include "engine/base/slice.h"
+#include "tests/lib/harness.h"
+
+/* A directory that env_memory and crash_env can make. */
+#define KV_DIR "/store"
+
+static inline struct kevo_slice kv_slice(const char *s) {
+    return slice_of_str(s);
+}
+
+/* Everything small, without threads: work is done by kevo_step(), kevo_flush() and
+ * kevo_compact() alone. */
+struct kevo_options kv_options(struct env *env);
+
+kevo_store *kv_open(const struct kevo_options *o); /* KV_DIR */
+
+void kv_put(kevo_store *s, const char *key, const char *value);
+void kv_delete(kevo_store *s, const char *key);
+void kv_txn_put(kevo_txn *t, const char *key, const char *value);
+void kv_txn_delete(kevo_txn *t, const char *key);
+kevo_txn *kv_txn(kevo_store *s);
+kevo_snapshot *kv_snapshot(kevo_store *s);
+kevo_iter *kv_iter(kevo_store *s, const struct kevo_read *read);
+
+/* The value, or NULL when there is none. Good for the next seven calls. */
+const char *kv_get(kevo_store *s, const struct kevo_read *read, const char *key);
+
+/* "a=1 b=2", walked forward, and checked against a walk backward. Good until the next
+ * call. */
+const char *kv_dump(kevo_store *s, const struct kevo_read *read);
+
+/* Entry of an iterator as "key=value", "-" when it is not valid. */
+const char *kv_entry(const kevo_iter *it);
+
+struct kevo_stats kv_stats(kevo_store *s);
+unsigned kv_tables(kevo_store *s);                      /* in all levels */
+unsigned kv_files(struct env *env, const char *suffix); /* in KV_DIR, of that ending */
+
+#endif

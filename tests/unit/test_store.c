@@ -1,0 +1,1111 @@
+#include "engine/kevo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/slice.h"
+#include "tests/lib/array_iter.h"
+#include "tests/lib/fault_env.h"
+#include "tests/lib/kv.h"
+
+static struct env *env;
+static struct kevo_options options;
+static kevo_store *store;
+
+static void setup(void) {
+    env = env_memory_new();
+    ck_assert_ptr_nonnull(env);
+    options = kv_options(env);
+    store = kv_open(&options);
+}
+
+static void teardown(void) {
+    kevo_close(store);
+    env_memory_free(env);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static void reopen(void) {
+    kevo_close(store);
+    store = kv_open(&options);
+}
+
+/* Expect a failure with this code whose message has `part` in it. */
+static void expect_error(int rc, int code, const char *part) {
+    ck_assert_msg(rc == code, "expected %d, got %d: %s", code, rc, test_err.msg);
+    ck_assert_int_eq(test_err.rc, code);
+    ck_assert_msg(strstr(test_err.msg, part), "\"%s\" does not say \"%s\"", test_err.msg, part);
+}
+
+static void expect_open_error(const struct kevo_options *o, const char *dir, int code,
+                              const char *part) {
+    kevo_store *s = store;
+    expect_error(kevo_open(dir, o, &s, &test_err), code, part);
+    ck_assert_ptr_null(s);
+}
+
+static void put_file(const char *path, slice bytes) {
+    struct env_file *f;
+    ck_ok(env->open(env, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &f, &test_err));
+    if (bytes.len) ck_ok(env->write(env, f, 0, bytes.data, bytes.len, &test_err));
+    env->close(env, f);
+}
+
+static bool exists(const char *path) {
+    struct env_stat st;
+    return env->stat(env, path, &st, &test_err) == 0;
+}
+
+/* ---- options -------------------------------------------------------------------- */
+
+START_TEST(defaults_are_those_promised) {
+    struct kevo_options o;
+    kevo_options_default(&o);
+    ck_assert_uint_eq(o.memtable_bytes, 32 << 20);
+    ck_assert_uint_eq(o.memtable_count, 4);
+    ck_assert_uint_eq(o.cache_bytes, 64 << 20);
+    ck_assert_uint_eq(o.block_bytes, 4096);
+    ck_assert_int_eq(o.compression, KEVO_COMPRESSION_LZ4);
+    ck_assert_int_eq(o.sync, KEVO_SYNC_FULL);
+    ck_assert_int_eq(o.authority, KEVO_AUTHORITY_SELF);
+    ck_assert(o.background && o.create_if_missing && !o.error_if_exists);
+    ck_assert_ptr_null(o.env);
+}
+END_TEST
+
+#define REFUSED(field, value)                                                                      \
+    do {                                                                                           \
+        struct kevo_options o_ = options;                                                          \
+        o_.field = value;                                                                          \
+        expect_open_error(&o_, "/new", KEVO_INVALID, "option " #field);                            \
+        ck_assert(!exists("/new"));                                                                \
+    } while (0)
+
+START_TEST(options_out_of_range_are_refused_by_name) {
+    REFUSED(authority, 0);
+    REFUSED(authority, 3);
+    REFUSED(sync, -1);
+    REFUSED(sync, 3);
+    REFUSED(wal_sync_bytes, 0);
+    REFUSED(memtable_bytes, 4095);
+    REFUSED(memtable_bytes, ((uint64_t)1 << 32) + 1);
+    REFUSED(memtable_count, 1);
+    REFUSED(memtable_count, 17);
+    REFUSED(cache_bytes, UINT64_MAX);
+    REFUSED(block_bytes, 63);
+    REFUSED(block_bytes, (1 << 20) + 1);
+    REFUSED(compression, 2);
+    REFUSED(compression, -1);
+    REFUSED(filter_bits_per_key, 33);
+    REFUSED(table_bytes, 0);
+    REFUSED(l0_trigger, 0);
+    REFUSED(l0_slow, 1);
+    REFUSED(l0_stop, 1);
+    REFUSED(level1_bytes, 1);
+    REFUSED(level_factor, 1);
+    REFUSED(retain_ms, UINT64_MAX);
+    REFUSED(file_mode, 010000);
+}
+END_TEST
+
+/* ---- opening -------------------------------------------------------------------- */
+
+START_TEST(open_makes_a_store_only_when_wanted) {
+    struct kevo_options o = options;
+    kevo_store *s;
+    o.create_if_missing = false;
+    expect_open_error(&o, "/missing", KEVO_CANTOPEN, "/missing: there is no kevo store");
+    ck_assert(!exists("/missing"));
+    ck_ok(env->make_dir(env, "/empty", 0700, &test_err));
+    expect_open_error(&o, "/empty", KEVO_CANTOPEN, "/empty: there is no kevo store");
+    ck_ok(env->remove_dir(env, "/empty", &test_err)); /* nothing was put there */
+    o.create_if_missing = true;
+    expect_open_error(&o, "/missing/below", KEVO_CANTOPEN, "/missing/below");
+    ck_ok(kevo_open("/missing", &o, &s, &test_err));
+    ck_assert(kevo_is_virgin(s));
+    kevo_close(s);
+    o.error_if_exists = true;
+    expect_open_error(&o, "/missing", KEVO_CANTOPEN, "/missing: there is a store already");
+}
+END_TEST
+
+START_TEST(open_takes_an_empty_directory) {
+    kevo_store *s;
+    ck_ok(env->make_dir(env, "/empty", 0700, &test_err));
+    ck_ok(kevo_open("/empty", &options, &s, &test_err));
+    kevo_close(s);
+}
+END_TEST
+
+START_TEST(what_was_written_is_there_after_reopening) {
+    for (int i = 0; i < 3; i++) {
+        char key[] = {'a', (char)('0' + i), 0};
+        kv_put(store, key, "v");
+        reopen();
+    }
+    ck_assert_str_eq(kv_dump(store, NULL), "a0=v a1=v a2=v");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_delete(store, "a1");
+    reopen();
+    ck_assert_str_eq(kv_dump(store, NULL), "a0=v a2=v");
+    ck_assert_uint_eq(kv_stats(store).recovered_batches, 1);
+}
+END_TEST
+
+START_TEST(a_store_is_opened_once) {
+    expect_open_error(&options, KV_DIR, KEVO_BUSY, "/store: the store is open in this process");
+    expect_error(kevo_destroy(KV_DIR, &options, &test_err), KEVO_BUSY, "/store");
+    kv_put(store, "a", "1");
+    reopen();
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1");
+}
+END_TEST
+
+START_TEST(another_authority_is_refused) {
+    struct kevo_options o = options;
+    kevo_close(store);
+    store = NULL;
+    o.authority = KEVO_AUTHORITY_EXTERNAL;
+    expect_open_error(&o, KV_DIR, KEVO_INVALID, "/store: the store decides its commits itself");
+}
+END_TEST
+
+START_TEST(a_directory_with_something_else_is_left_alone) {
+    ck_ok(env->make_dir(env, "/home", 0700, &test_err));
+    put_file("/home/letter", slice_of_str("dear"));
+    expect_open_error(&options, "/home", KEVO_CANTOPEN,
+                      "/home: the directory holds something else");
+    ck_assert(!exists("/home/LOCK") && !exists("/home/MANIFEST"));
+    expect_error(kevo_destroy("/home", &options, &test_err), KEVO_CANTOPEN, "/home");
+    expect_open_error(&options, "/home/letter", KEVO_CANTOPEN, "/home/letter: not a directory");
+    ck_assert(exists("/home/letter"));
+}
+END_TEST
+
+START_TEST(data_without_a_manifest_is_damage) {
+    kv_put(store, "a", "1");
+    kevo_close(store);
+    store = NULL;
+    ck_ok(env->unlink(env, KV_DIR "/MANIFEST", &test_err));
+    expect_open_error(&options, KV_DIR, KEVO_CORRUPT, "/store/MANIFEST: missing");
+    ck_assert(exists(KV_DIR "/000001.wal"));
+}
+END_TEST
+
+START_TEST(a_name_too_long_is_refused) {
+    char name[5000];
+    memset(name, 'x', sizeof name - 1);
+    name[0] = '/';
+    name[sizeof name - 1] = 0;
+    expect_open_error(&options, name, KEVO_CANTOPEN, "too long");
+}
+END_TEST
+
+/* Names and contents of all files of the store but the lock. */
+static int print_file(void *arg, const char *name) {
+    char path[ENV_PATH_MAX];
+    struct env_file *f;
+    uint64_t size;
+    size_t got;
+    if (strcmp(name, "LOCK") == 0) return 0;
+    must(env_join(path, KV_DIR, name, &test_err));
+    must(env->open(env, path, ENV_READ, 0, &f, &test_err));
+    must(env->size(env, f, &size, &test_err));
+    uint8_t *bytes = malloc(size + 1);
+    must(env->read(env, f, 0, bytes, size, &got, &test_err));
+    env->close(env, f);
+    fprintf(arg, "%s %zu ", name, got);
+    fwrite(bytes, 1, got, arg);
+    free(bytes);
+    return 0;
+}
+
+static char *print_files(size_t *size) {
+    char *text;
+    FILE *out = open_memstream(&text, size);
+    ck_ok(env->list(env, KV_DIR, print_file, out, &test_err));
+    fclose(out);
+    return text;
+}
+
+START_TEST(opening_and_reading_changes_no_file) {
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "b", "2");
+    kevo_close(store);
+    put_file(KV_DIR "/000009.sst", slice_of_str("left by a crash"));
+    size_t before_size, after_size;
+    char *before = print_files(&before_size);
+    options.background = true;
+    store = kv_open(&options);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2");
+    kevo_close(store);
+    char *after = print_files(&after_size);
+    ck_assert(before_size == after_size && memcmp(before, after, before_size) == 0);
+    free(before);
+    free(after);
+    store = kv_open(&options);
+    kv_put(store, "c", "3"); /* a writer removes what a crash left */
+    ck_assert(!exists(KV_DIR "/000009.sst"));
+}
+END_TEST
+
+START_TEST(destroy_removes_a_store) {
+    for (int i = 0; i < 2; i++) {
+        kv_put(store, "a", "1");
+        ck_ok(kevo_flush(store, &test_err));
+        kv_put(store, "b", "2");
+        uint8_t uuid[16];
+        memcpy(uuid, kevo_store_uuid(store), 16);
+        kevo_close(store);
+        ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
+        ck_assert(!exists(KV_DIR));
+        store = kv_open(&options);
+        ck_assert_str_eq(kv_dump(store, NULL), "");
+        ck_assert_int_ne(memcmp(uuid, kevo_store_uuid(store), 16), 0);
+    }
+}
+END_TEST
+
+START_TEST(destroy_leaves_what_is_not_its_own) {
+    kevo_close(store);
+    store = NULL;
+    put_file(KV_DIR "/note", slice_of_str("mine"));
+    ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
+    ck_assert(exists(KV_DIR "/note"));
+    ck_assert(!exists(KV_DIR "/MANIFEST") && !exists(KV_DIR "/LOCK"));
+    expect_error(kevo_destroy(KV_DIR, &options, &test_err), KEVO_CANTOPEN, "no kevo store");
+    expect_error(kevo_destroy("/missing", &options, &test_err), KEVO_CANTOPEN, "no kevo store");
+}
+END_TEST
+
+START_TEST(close_takes_null) {
+    kevo_close(NULL);
+    kevo_batch_free(NULL);
+    kevo_iter_free(NULL);
+    kevo_snapshot_free(NULL);
+    kevo_txn_unref(NULL);
+    struct kevo_value v = {.slice = {NULL, 0}};
+    kevo_value_release(&v);
+}
+END_TEST
+
+/* ---- other processes -------------------------------------------------------------- */
+
+static char posix_dir[512];
+
+static void posix_setup(void) {
+    snprintf(posix_dir, sizeof posix_dir, "%s/store", scratch_dir());
+    options = kv_options(NULL);
+    options.file_mode = 0640;
+    umask(022);
+    ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
+    kv_put(store, "a", "1");
+}
+
+static void posix_teardown(void) {
+    kevo_close(store);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+/* Run in a child, which must exit by itself with status 0. */
+static void in_child(void (*run)(void)) {
+    fflush(NULL);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        alarm(20);
+        run();
+        _exit(0);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+}
+
+#define CHILD_EXPECTS(condition)                                                                   \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s: %s\n", #condition, test_err.msg);                                 \
+            _exit(1);                                                                              \
+        }                                                                                          \
+    } while (0)
+
+static void open_again(void) {
+    kevo_store *s;
+    char holder[64];
+    snprintf(holder, sizeof holder, "in use by process %ld", (long)getppid());
+    CHILD_EXPECTS(kevo_open(posix_dir, &options, &s, &test_err) == KEVO_BUSY);
+    CHILD_EXPECTS(strstr(test_err.msg, holder));
+    CHILD_EXPECTS(kevo_destroy(posix_dir, &options, &test_err) == KEVO_BUSY);
+}
+
+START_TEST(another_process_is_told_who_has_the_store) {
+    in_child(open_again);
+    kv_put(store, "b", "2");
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2");
+}
+END_TEST
+
+static void open_own_store(void) {
+    char dir[600];
+    kevo_store *s;
+    snprintf(dir, sizeof dir, "%s.child", posix_dir);
+    CHILD_EXPECTS(kevo_open(dir, &options, &s, &test_err) == 0);
+    CHILD_EXPECTS(kevo_put(s, kv_slice("k"), kv_slice("v"), &test_err) == 0);
+    kevo_close(s);
+}
+
+START_TEST(a_forked_child_may_open_its_own) {
+    in_child(open_own_store);
+}
+END_TEST
+
+static unsigned mode_of(const char *name) {
+    char path[1024];
+    struct stat st;
+    snprintf(path, sizeof path, "%s%s", posix_dir, name);
+    ck_assert_int_eq(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+START_TEST(files_have_the_mode_wanted) {
+    kv_put(store, "b", "2");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "b", "3");
+    ck_assert_uint_eq(mode_of(""), 0750);
+    ck_assert_uint_eq(mode_of("/LOCK"), 0640);
+    ck_assert_uint_eq(mode_of("/MANIFEST"), 0640);
+    ck_assert_uint_eq(mode_of("/000001.sst"), 0640);
+    ck_assert_uint_eq(mode_of("/000002.wal"), 0640);
+}
+END_TEST
+
+/* ---- writing ---------------------------------------------------------------------- */
+
+START_TEST(put_delete_and_overwrite) {
+    ck_assert_ptr_null(kv_get(store, NULL, "a"));
+    kv_put(store, "a", "1");
+    kv_put(store, "b", "2");
+    kv_put(store, "a", "3");
+    ck_assert_str_eq(kv_dump(store, NULL), "a=3 b=2");
+    kv_delete(store, "a");
+    kv_delete(store, "never there");
+    ck_assert_ptr_null(kv_get(store, NULL, "a"));
+    ck_assert_str_eq(kv_dump(store, NULL), "b=2");
+    kv_put(store, "a", "4");
+    ck_assert_str_eq(kv_get(store, NULL, "a"), "4");
+}
+END_TEST
+
+/* Each way to store what was written: as it is, reopened, flushed, compacted. */
+enum { AS_IT_IS, REOPENED, FLUSHED, FLUSHED_REOPENED, COMPACTED, PLACES };
+
+static void bring_to(int place) {
+    if (place == FLUSHED || place == FLUSHED_REOPENED) ck_ok(kevo_flush(store, &test_err));
+    if (place == COMPACTED) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    if (place == REOPENED || place == FLUSHED_REOPENED) reopen();
+}
+
+START_TEST(an_empty_value_is_a_value) {
+    kv_put(store, "a", "");
+    ck_ok(kevo_put(store, kv_slice("b"), (slice){NULL, 0}, &test_err));
+    bring_to(_i);
+    ck_assert_str_eq(kv_get(store, NULL, "a"), "");
+    ck_assert_str_eq(kv_dump(store, NULL), "a= b=");
+    kv_delete(store, "a");
+    bring_to(_i);
+    ck_assert_str_eq(kv_dump(store, NULL), "b=");
+}
+END_TEST
+
+static void expect_value(slice key, slice value) {
+    struct kevo_value v;
+    ck_ok(kevo_get(store, NULL, key, &v, &test_err));
+    ck_assert(slice_eq(v.slice, value));
+    kevo_value_release(&v);
+}
+
+START_TEST(keys_of_64_kb_and_large_values) {
+    size_t value_bytes = 3 << 20;
+    uint8_t *long_key = malloc(KEVO_MAX_KEY_BYTES), *value = malloc(value_bytes);
+    memset(long_key, 'k', KEVO_MAX_KEY_BYTES);
+    for (size_t i = 0; i < value_bytes; i++)
+        value[i] = (uint8_t)(i * i >> 3);
+    slice key = slice_of(long_key, KEVO_MAX_KEY_BYTES), shorter = {long_key, key.len - 1};
+    ck_ok(kevo_put(store, key, slice_of(value, value_bytes), &test_err));
+    ck_ok(kevo_put(store, shorter, slice_of("s", 1), &test_err));
+    bring_to(_i);
+    expect_value(key, slice_of(value, value_bytes));
+    expect_value(shorter, slice_of("s", 1));
+    kevo_iter *it = kv_iter(store, NULL);
+    ck_ok(kevo_iter_first(it, &test_err));
+    ck_assert(slice_eq(kevo_iter_key(it), shorter));
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert(slice_eq(kevo_iter_key(it), key));
+    ck_assert(slice_eq(kevo_iter_value(it), slice_of(value, value_bytes)));
+    kevo_iter_free(it);
+    free(long_key);
+    free(value);
+}
+END_TEST
+
+START_TEST(keys_and_values_beyond_the_limits_are_refused) {
+    static uint8_t bytes[KEVO_MAX_KEY_BYTES + 1];
+    slice k = kv_slice("k"), empty = {NULL, 0}, long_key = slice_of(bytes, sizeof bytes),
+          long_value = slice_of(bytes, (size_t)KEVO_MAX_VALUE_BYTES + 1);
+    kevo_batch *b;
+    kevo_txn *t = kv_txn(store);
+    ck_ok(kevo_batch_new(&b, &test_err));
+    expect_error(kevo_put(store, empty, k, &test_err), KEVO_INVALID, "empty");
+    expect_error(kevo_put(store, long_key, k, &test_err), KEVO_TOOBIG, "65537");
+    expect_error(kevo_put(store, k, long_value, &test_err), KEVO_TOOBIG, "2147483648");
+    expect_error(kevo_delete(store, empty, &test_err), KEVO_INVALID, "empty");
+    expect_error(kevo_delete(store, long_key, &test_err), KEVO_TOOBIG, "65537");
+    expect_error(kevo_batch_put(b, empty, k, &test_err), KEVO_INVALID, "empty");
+    expect_error(kevo_batch_put(b, long_key, k, &test_err), KEVO_TOOBIG, "65537");
+    expect_error(kevo_batch_put(b, k, long_value, &test_err), KEVO_TOOBIG, "2147483648");
+    expect_error(kevo_batch_delete(b, long_key, &test_err), KEVO_TOOBIG, "65537");
+    expect_error(kevo_txn_put(t, empty, k, &test_err), KEVO_INVALID, "empty");
+    expect_error(kevo_txn_put(t, long_key, k, &test_err), KEVO_TOOBIG, "65537");
+    expect_error(kevo_txn_put(t, k, long_value, &test_err), KEVO_TOOBIG, "2147483648");
+    expect_error(kevo_txn_delete(t, long_key, &test_err), KEVO_TOOBIG, "65537");
+    ck_assert(kevo_txn_is_empty(t));
+    ck_ok(kevo_apply_batch(store, b, NULL, &test_err));
+    ck_assert_str_eq(kv_dump(store, NULL), "");
+    struct kevo_value v;
+    ck_assert_int_eq(kevo_get(store, NULL, empty, &v, &test_err), KEVO_NOTFOUND);
+    ck_assert_int_eq(kevo_get(store, NULL, long_key, &v, &test_err), KEVO_NOTFOUND);
+    kevo_txn_unref(t);
+    kevo_batch_free(b);
+}
+END_TEST
+
+START_TEST(a_batch_takes_the_last_change_of_a_key) {
+    kevo_batch *b;
+    uint64_t first, second;
+    ck_ok(kevo_batch_new(&b, &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("b"), kv_slice("1"), &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("a"), kv_slice("2"), &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("c"), kv_slice("3"), &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("b"), kv_slice("4"), &test_err));
+    ck_ok(kevo_batch_delete(b, kv_slice("c"), &test_err));
+    ck_ok(kevo_batch_delete(b, kv_slice("d"), &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("d"), kv_slice("5"), &test_err));
+    ck_ok(kevo_apply_batch(store, b, &first, &test_err));
+    bring_to(_i);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=2 b=4 d=5");
+    kv_delete(store, "a");
+    ck_ok(kevo_apply_batch(store, b, &second, &test_err)); /* again */
+    ck_assert_uint_gt(second, first);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=2 b=4 d=5");
+    kevo_batch_reset(b);
+    ck_ok(kevo_batch_delete(b, kv_slice("b"), &test_err));
+    ck_ok(kevo_apply_batch(store, b, NULL, &test_err));
+    bring_to(_i);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=2 d=5");
+    kevo_batch_free(b);
+}
+END_TEST
+
+START_TEST(an_empty_batch_is_no_batch) {
+    kevo_batch *b;
+    uint64_t id = 99;
+    ck_ok(kevo_batch_new(&b, &test_err));
+    ck_ok(kevo_apply_batch(store, b, &id, &test_err));
+    ck_assert_uint_eq(id, kevo_last_commit(store).batch);
+    ck_assert_uint_eq(kv_stats(store).batches, 0);
+    ck_ok(kevo_batch_put(b, kv_slice("b"), kv_slice("1"), &test_err));
+    kevo_batch_reset(b);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_apply_batch(store, b, &id, &test_err));
+    ck_assert_uint_eq(id, kevo_last_commit(store).batch);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1");
+    kevo_batch_free(b);
+}
+END_TEST
+
+START_TEST(batch_ids_grow_over_reopening) {
+    struct kevo_commit last = kevo_last_commit(store);
+    ck_assert_uint_eq(last.batch, 0);
+    ck_assert_uint_eq(last.nonce, 0);
+    for (int i = 0; i < 8; i++) {
+        kv_put(store, "a", "1");
+        struct kevo_commit now = kevo_last_commit(store);
+        ck_assert_uint_gt(now.batch, last.batch);
+        ck_assert_uint_ne(now.nonce, 0);
+        ck_assert_uint_ne(now.nonce, last.nonce);
+        last = now;
+        if (i % 2) ck_ok(kevo_flush(store, &test_err));
+        reopen();
+        now = kevo_last_commit(store);
+        ck_assert(now.batch == last.batch && now.nonce == last.nonce);
+    }
+}
+END_TEST
+
+START_TEST(simple_writes_need_the_stores_own_authority) {
+    kevo_store *s;
+    kevo_batch *b;
+    uint64_t id = 99;
+    struct kevo_options o = options;
+    o.authority = KEVO_AUTHORITY_EXTERNAL;
+    ck_ok(kevo_open("/external", &o, &s, &test_err));
+    ck_ok(kevo_batch_new(&b, &test_err));
+    ck_ok(kevo_batch_put(b, kv_slice("b"), kv_slice("1"), &test_err));
+    expect_error(kevo_put(s, kv_slice("a"), kv_slice("1"), &test_err), KEVO_INVALID, "/external");
+    expect_error(kevo_delete(s, kv_slice("a"), &test_err), KEVO_INVALID, "/external");
+    expect_error(kevo_apply_batch(s, b, &id, &test_err), KEVO_INVALID, "/external");
+    ck_assert_uint_eq(id, 0);
+    kevo_batch_free(b);
+    kevo_close(s);
+}
+END_TEST
+
+START_TEST(sync_modes) {
+    options.sync = _i;
+    options.wal_sync_bytes = 1000;
+    reopen();
+    kv_put(store, "a", "1"); /* opens the log */
+    uint64_t before = kv_stats(store).wal_syncs;
+    for (int i = 0; i < 100; i++)
+        kv_put(store, "a", "2");
+    uint64_t syncs = kv_stats(store).wal_syncs - before;
+    if (_i == KEVO_SYNC_OFF) ck_assert_uint_eq(syncs, 0);
+    if (_i == KEVO_SYNC_FULL) ck_assert_uint_eq(syncs, 100);
+    if (_i == KEVO_SYNC_NORMAL) ck_assert(syncs >= 5 && syncs <= 15);
+}
+END_TEST
+
+/* ---- reading ---------------------------------------------------------------------- */
+
+static void put_letters(const char *letters, const char *value) {
+    for (; *letters; letters++) {
+        char key[] = {*letters, 0};
+        kv_put(store, key, value);
+    }
+}
+
+/* b d f h in one place, over an older version and below a tombstone in others. */
+static void put_spread(int place) {
+    put_letters("abdf", "0");
+    if (place > AS_IT_IS) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    put_letters("bdx", "1");
+    kv_delete(store, "a");
+    if (place > REOPENED) ck_ok(kevo_flush(store, &test_err));
+    put_letters("fh", "2");
+    kv_delete(store, "x");
+    bring_to(place);
+}
+
+static const struct {
+    const char *lower, *upper; /* NULL: open */
+    const char *all;
+} ranges[] = {
+    {NULL, NULL, "b=1 d=1 f=2 h=2"},
+    {"b", NULL, "b=1 d=1 f=2 h=2"},
+    {"b0", NULL, "d=1 f=2 h=2"},
+    {"", NULL, "b=1 d=1 f=2 h=2"},
+    {"i", NULL, ""},
+    {NULL, "h", "b=1 d=1 f=2"},
+    {NULL, "h0", "b=1 d=1 f=2 h=2"},
+    {NULL, "b", ""},
+    {NULL, "", ""},
+    {"c", "g", "d=1 f=2"},
+    {"d", "f", "d=1"},
+    {"d", "d", ""},
+    {"f", "d", ""},
+    {"a", "b", ""},
+    {"x", "z", ""},
+};
+
+static struct kevo_read range(size_t i) {
+    struct kevo_read r = {.snapshot = NULL};
+    if (ranges[i].lower) r.lower = kv_slice(ranges[i].lower);
+    if (ranges[i].upper) r.upper = kv_slice(ranges[i].upper);
+    return r;
+}
+
+START_TEST(iterators_keep_to_their_bounds) {
+    put_spread(_i);
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        struct kevo_read read = range(i);
+        ck_assert_str_eq(kv_dump(store, &read), ranges[i].all);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *lower, *upper, *key, *seek, *seek_for_prev;
+} seeks[] = {
+    {NULL, NULL, "a", "b=1", "-"},   {NULL, NULL, "b", "b=1", "b=1"},
+    {NULL, NULL, "c", "d=1", "b=1"}, {NULL, NULL, "h", "h=2", "h=2"},
+    {NULL, NULL, "x", "-", "h=2"},   {NULL, NULL, "", "b=1", "-"},
+    {"c", "g", "a", "d=1", "-"},     {"c", "g", "c", "d=1", "-"},
+    {"c", "g", "d", "d=1", "d=1"},   {"c", "g", "e", "f=2", "d=1"},
+    {"c", "g", "f", "f=2", "f=2"},   {"c", "g", "g", "-", "f=2"},
+    {"c", "g", "z", "-", "f=2"},     {"d", "f", "d", "d=1", "d=1"},
+    {"d", "f", "e", "-", "d=1"},     {"d", "f", "f", "-", "d=1"},
+};
+
+START_TEST(seeks_both_ways) {
+    put_spread(_i);
+    for (size_t i = 0; i < sizeof seeks / sizeof seeks[0]; i++) {
+        struct kevo_read read = {.snapshot = NULL};
+        if (seeks[i].lower) read.lower = kv_slice(seeks[i].lower);
+        if (seeks[i].upper) read.upper = kv_slice(seeks[i].upper);
+        kevo_iter *it = kv_iter(store, &read);
+        ck_assert(!kevo_iter_valid(it)); /* it starts so */
+        ck_ok(kevo_iter_seek(it, kv_slice(seeks[i].key), &test_err));
+        ck_assert_str_eq(kv_entry(it), seeks[i].seek);
+        ck_ok(kevo_iter_seek_for_prev(it, kv_slice(seeks[i].key), &test_err));
+        ck_assert_str_eq(kv_entry(it), seeks[i].seek_for_prev);
+        kevo_iter_free(it);
+    }
+}
+END_TEST
+
+START_TEST(iterators_turn_round) {
+    put_spread(_i);
+    kevo_iter *it = kv_iter(store, NULL);
+    ck_ok(kevo_iter_seek(it, kv_slice("d"), &test_err));
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "f=2");
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "d=1");
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "b=1");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "d=1");
+    ck_ok(kevo_iter_seek(it, kevo_iter_key(it), &test_err)); /* its own key */
+    ck_assert_str_eq(kv_entry(it), "d=1");
+    ck_ok(kevo_iter_last(it, &test_err));
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert(!kevo_iter_valid(it));
+    kevo_iter_free(it);
+}
+END_TEST
+
+START_TEST(bounds_are_copied) {
+    put_spread(_i);
+    char *lower = strdup("c"), *upper = strdup("g");
+    struct kevo_read read = {.lower = kv_slice(lower), .upper = kv_slice(upper)};
+    kevo_iter *it = kv_iter(store, &read);
+    lower[0] = upper[0] = 'z';
+    free(lower);
+    free(upper);
+    ck_ok(kevo_iter_first(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "d=1");
+    ck_ok(kevo_iter_last(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "f=2");
+    kevo_iter_free(it);
+}
+END_TEST
+
+START_TEST(an_iterator_shows_the_state_it_was_made_in) {
+    put_spread(_i);
+    kevo_iter *it = kv_iter(store, NULL);
+    put_letters("bcdefgh", "new");
+    kv_delete(store, "d");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kevo_iter_first(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "b=1");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "d=1");
+    ck_ok(kevo_iter_last(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "h=2");
+    kevo_iter_free(it);
+    ck_assert_str_eq(kv_dump(store, NULL), "b=new c=new e=new f=new g=new h=new");
+}
+END_TEST
+
+START_TEST(snapshots_stay_as_they_are) {
+    enum { COUNT = 12 };
+    struct kevo_read read[COUNT] = {{.snapshot = NULL}};
+    char *expected[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        char value[16];
+        snprintf(value, sizeof value, "%d", i);
+        if (i % 3 == 0)
+            put_letters("abc", value);
+        else if (i % 3 == 1)
+            kv_delete(store, "b");
+        else
+            put_letters("bd", value);
+        read[i].snapshot = kv_snapshot(store);
+        ck_assert_uint_eq(kevo_snapshot_id(read[i].snapshot), kevo_last_commit(store).batch);
+        expected[i] = strdup(kv_dump(store, NULL));
+        if (i % 2) ck_ok(kevo_flush(store, &test_err));
+        if (i % 5 == 4) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    }
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, COUNT);
+    ck_assert_uint_eq(kv_stats(store).oldest_snapshot, kevo_snapshot_id(read[0].snapshot));
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    for (int i = COUNT - 1; i >= 0; i--) {
+        const char *b = kv_get(store, &read[i], "b");
+        const char *in_dump = strstr(expected[i], "b=");
+        ck_assert((b != NULL) == (in_dump != NULL));
+        ck_assert_str_eq(kv_dump(store, &read[i]), expected[i]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        kevo_snapshot_free((kevo_snapshot *)read[i].snapshot);
+        free(expected[i]);
+    }
+    struct kevo_stats stats = kv_stats(store);
+    ck_assert_uint_eq(stats.snapshot_count, 0);
+    ck_assert_uint_eq(stats.oldest_snapshot, kevo_last_commit(store).batch);
+    put_letters("abcde", "x");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(kv_stats(store).table_entries, 5); /* nothing older is kept */
+}
+END_TEST
+
+START_TEST(values_stay_where_they_are_until_released) {
+    struct kevo_value v;
+    put_spread(_i);
+    kevo_iter *it = kv_iter(store, NULL);
+    ck_ok(kevo_get(store, NULL, kv_slice("d"), &v, &test_err));
+    ck_ok(kevo_iter_seek(it, kv_slice("d"), &test_err));
+    kevo_iter_free(it);
+    const uint8_t *place = v.slice.data;
+    put_letters("abcdefgh", "another");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    put_letters("abcdefgh", "a third");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    for (int i = 0; i < 200; i++) { /* more than the cache holds */
+        char key[16], value[200];
+        snprintf(key, sizeof key, "k%03d", i);
+        snprintf(value, sizeof value, "%0190d", i * 7919);
+        kv_put(store, key, value);
+    }
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kevo_verify(store, &test_err));
+    kv_dump(store, NULL);
+    ck_assert(v.slice.data == place && slice_eq(v.slice, kv_slice("1")));
+    kevo_value_release(&v);
+    ck_assert_ptr_null(v.slice.data);
+    kevo_value_release(&v);
+}
+END_TEST
+
+START_TEST(an_iterator_without_memory_is_invalid) {
+    put_spread(_i);
+    for (uint64_t n = 1;; n++) {
+        struct kevo_read read = {.lower = kv_slice("b")};
+        kevo_iter *it = NULL;
+        fault_alloc_fail_at(n, false);
+        int rc = kevo_iter_new(store, &read, &it, &test_err);
+        if (rc == 0) {
+            rc = kevo_iter_last(it, &test_err);
+            if (rc == 0) rc = kevo_iter_prev(it, &test_err);
+            if (rc == 0) rc = kevo_iter_next(it, &test_err);
+            if (rc) ck_assert(!kevo_iter_valid(it));
+        } else {
+            ck_assert_ptr_null(it);
+        }
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        ck_assert(hit || rc == 0);
+        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
+        kevo_iter_free(it);
+        if (!hit) break;
+    }
+}
+END_TEST
+
+/* ---- upkeep ------------------------------------------------------------------------ */
+
+START_TEST(flush_moves_everything_to_tables) {
+    put_letters("abc", "1");
+    ck_assert_uint_eq(kv_tables(store), 0);
+    ck_ok(kevo_flush(store, &test_err));
+    ck_assert_uint_eq(kv_tables(store), 1);
+    ck_assert_uint_eq(kv_files(env, ".wal"), 1);
+    ck_assert_uint_eq(kv_files(env, ".sst"), 1);
+    ck_assert_uint_eq(kv_stats(store).flushes, 1);
+    ck_ok(kevo_flush(store, &test_err)); /* nothing to do */
+    ck_assert_uint_eq(kv_stats(store).flushes, 1);
+    reopen();
+    ck_assert_uint_eq(kv_stats(store).recovered_batches, 0);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=1 c=1");
+}
+END_TEST
+
+START_TEST(compact_leaves_one_level_and_no_garbage) {
+    for (int i = 0; i < 5; i++) {
+        put_letters("abcdef", "x");
+        kv_delete(store, "c");
+        ck_ok(kevo_flush(store, &test_err));
+    }
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    struct kevo_stats stats = kv_stats(store);
+    ck_assert_uint_eq(stats.table_entries, 5);
+    ck_assert_uint_eq(stats.table_tombstones, 0);
+    ck_assert_uint_eq(stats.table_count[0], 0);
+    ck_assert_uint_eq(kv_files(env, ".sst"), kv_tables(store));
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err)); /* nothing to do */
+    put_letters("abcdef", "x");
+    for (const char *k = "abcdef"; *k; k++)
+        kv_delete(store, (char[]){*k, 0});
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(kv_tables(store), 0);
+    ck_assert_uint_eq(kv_files(env, ".sst"), 0);
+    reopen();
+    ck_assert_str_eq(kv_dump(store, NULL), "");
+}
+END_TEST
+
+static bool cancel_after(void *arg) {
+    int *left = arg;
+    return (*left)-- <= 0;
+}
+
+START_TEST(a_cancelled_compaction_leaves_the_store_sound) {
+    int polls = _i;
+    for (int i = 0; i < 3; i++) {
+        put_letters("abcdef", "x");
+        ck_ok(kevo_flush(store, &test_err));
+    }
+    int rc = kevo_compact(store, cancel_after, &polls, &test_err);
+    if (_i == 0) expect_error(rc, KEVO_CANCELLED, "cancelled");
+    ck_assert_uint_eq(kv_files(env, ".sst"), kv_tables(store));
+    ck_assert_str_eq(kv_dump(store, NULL), "a=x b=x c=x d=x e=x f=x");
+    ck_ok(kevo_verify(store, &test_err));
+    kv_put(store, "g", "y");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(kv_stats(store).table_count[0], 0);
+    ck_assert_uint_eq(kv_stats(store).table_entries, 7);
+}
+END_TEST
+
+static unsigned step_all(void) {
+    unsigned steps = 0;
+    int rc;
+    while ((rc = kevo_step(store, &test_err)) == 0)
+        steps++;
+    ck_assert_int_eq(rc, KEVO_NOTFOUND);
+    return steps;
+}
+
+START_TEST(step_does_the_work_of_the_threads) {
+    ck_assert_uint_eq(step_all(), 0);
+    for (unsigned i = 0; i < options.l0_trigger; i++) {
+        put_letters("abc", "1");
+        ck_ok(kevo_flush(store, &test_err));
+    }
+    ck_assert_uint_eq(kv_stats(store).table_count[0], options.l0_trigger);
+    ck_assert_uint_ge(step_all(), 1);
+    ck_assert_uint_eq(kv_stats(store).table_count[0], 0);
+    ck_assert_uint_eq(kv_stats(store).compactions, 1);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=1 c=1");
+}
+END_TEST
+
+static void put_many(unsigned from, unsigned to) {
+    for (unsigned i = from; i < to; i++) {
+        char key[16], value[300];
+        snprintf(key, sizeof key, "%06u", i * 7919 % 1000003);
+        snprintf(value, sizeof value, "%0280u", i);
+        must(kevo_put(store, kv_slice(key), kv_slice(value), &test_err));
+    }
+}
+
+static unsigned count_all(void) {
+    unsigned n = 0;
+    kevo_iter *it = kv_iter(store, NULL);
+    must(kevo_iter_first(it, &test_err));
+    for (; kevo_iter_valid(it); n++)
+        must(kevo_iter_next(it, &test_err));
+    kevo_iter_free(it);
+    return n;
+}
+
+/* Writers that find all memtables full, or level 0, must do or await the work. */
+START_TEST(a_small_memtable_holds_more_than_one_batch) {
+    options.memtable_bytes = 4096 << _i;
+    reopen();
+    for (int i = 0; i < 100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%06d", i);
+        kv_put(store, key, "a value of twenty bytes");
+    }
+    ck_ok(kevo_flush(store, &test_err));
+    /* A hundred entries of about eighty bytes each in memory. */
+    ck_assert_uint_le(kv_stats(store).flushes, 1 + 2 * 100 * 80 / options.memtable_bytes);
+}
+END_TEST
+
+START_TEST(threads_flush_and_compact) {
+    options.background = true;
+    options.memtable_bytes = 64 << 10;
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    put_many(0, 5000);
+    ck_ok(kevo_flush(store, &test_err));
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    struct kevo_stats stats = kv_stats(store);
+    ck_assert_uint_gt(stats.flushes, 5);
+    ck_assert_uint_eq(stats.table_entries, 5000);
+    ck_assert_uint_eq(stats.immutable_count, 0);
+    ck_assert_uint_eq(count_all(), 5000);
+}
+END_TEST
+
+START_TEST(closing_with_work_pending) {
+    options.background = true;
+    options.memtable_bytes = 64 << 10;
+    options.l0_trigger = 2;
+    options.sync = KEVO_SYNC_OFF;
+    for (unsigned i = 0; i < 20; i++) {
+        reopen();
+        put_many(i * 300, i * 300 + 300);
+    }
+    reopen();
+    ck_assert_uint_eq(count_all(), 6000);
+    ck_ok(kevo_verify(store, &test_err));
+}
+END_TEST
+
+START_TEST(statistics_count) {
+    struct kevo_stats stats;
+    struct kevo_value v;
+    put_letters("abc", "12");
+    kv_delete(store, "a");
+    ck_ok(kevo_get(store, NULL, kv_slice("b"), &v, &test_err));
+    kevo_value_release(&v);
+    ck_assert_int_eq(kevo_get(store, NULL, kv_slice("a"), &v, &test_err), KEVO_NOTFOUND);
+    kv_dump(store, NULL);
+    stats = kv_stats(store);
+    ck_assert_uint_eq(stats.batches, 4);
+    ck_assert_uint_eq(stats.puts, 3);
+    ck_assert_uint_eq(stats.deletes, 1);
+    ck_assert_uint_eq(stats.user_bytes, 10);
+    ck_assert_uint_eq(stats.gets, 2);
+    ck_assert_uint_eq(stats.gets_found, 1);
+    ck_assert_uint_eq(stats.iterators, 1);
+    ck_assert_uint_eq(stats.seeks, 2);
+    ck_assert_uint_eq(stats.last_batch, 4);
+    ck_assert_uint_gt(stats.wal_bytes, 100);
+    ck_assert_uint_gt(stats.memtable_used_bytes, 100);
+    ck_ok(kevo_flush(store, &test_err));
+    stats = kv_stats(store);
+    ck_assert_uint_eq(stats.flushes, 1);
+    ck_assert_uint_gt(stats.flush_bytes, 0);
+    ck_assert_uint_eq(stats.level_bytes[0], stats.flush_bytes);
+    ck_assert_uint_eq(stats.table_tombstones, 1);
+    ck_ok(kevo_get(store, NULL, kv_slice("b"), &v, &test_err));
+    kevo_value_release(&v);
+    ck_assert_uint_ge(kv_stats(store).filter_checks, 1);
+}
+END_TEST
+
+START_TEST(estimates_follow_the_tables) {
+    slice none = {NULL, 0};
+    ck_assert_uint_eq(kevo_approximate_count(store, none, none), 0);
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    put_many(0, 1000);
+    ck_assert_uint_eq(kevo_approximate_count(store, none, none), 1000);
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(kevo_approximate_count(store, none, none), 1000);
+    uint64_t part = kevo_approximate_count(store, kv_slice("250000"), kv_slice("500000"));
+    ck_assert_msg(part > 200 && part < 300, "%llu", (unsigned long long)part);
+    ck_assert_uint_eq(kevo_approximate_count(store, kv_slice("x"), kv_slice("y")), 0);
+}
+END_TEST
+
+START_TEST(verify_finds_damage_and_names_the_table) {
+    put_letters("abcdefgh", "some value that takes some room");
+    ck_ok(kevo_flush(store, &test_err));
+    ck_ok(kevo_verify(store, &test_err));
+    kevo_close(store);
+    struct env_file *f;
+    uint8_t byte;
+    size_t got;
+    ck_ok(env->open(env, KV_DIR "/000001.sst", ENV_READ | ENV_WRITE, 0, &f, &test_err));
+    ck_ok(env->read(env, f, 30, &byte, 1, &got, &test_err));
+    byte ^= 1;
+    ck_ok(env->write(env, f, 30, &byte, 1, &test_err));
+    env->close(env, f);
+    store = kv_open(&options);
+    expect_error(kevo_verify(store, &test_err), KEVO_CORRUPT, "/store/000001.sst");
+    struct kevo_value v;
+    expect_error(kevo_get(store, NULL, kv_slice("a"), &v, &test_err), KEVO_CORRUPT,
+                 "/store/000001.sst");
+}
+END_TEST
+
+/* ---- main -------------------------------------------------------------------------- */
+
+int main(void) {
+    Suite *suite = suite_create("store");
+
+    TCase *opening = tcase_create("opening");
+    tcase_add_checked_fixture(opening, setup, teardown);
+    tcase_add_test(opening, defaults_are_those_promised);
+    tcase_add_test(opening, options_out_of_range_are_refused_by_name);
+    tcase_add_test(opening, open_makes_a_store_only_when_wanted);
+    tcase_add_test(opening, open_takes_an_empty_directory);
+    tcase_add_test(opening, what_was_written_is_there_after_reopening);
+    tcase_add_test(opening, a_store_is_opened_once);
+    tcase_add_test(opening, another_authority_is_refused);
+    tcase_add_test(opening, a_directory_with_something_else_is_left_alone);
+    tcase_add_test(opening, data_without_a_manifest_is_damage);
+    tcase_add_test(opening, a_name_too_long_is_refused);
+    tcase_add_test(opening, opening_and_reading_changes_no_file);
+    tcase_add_test(opening, destroy_removes_a_store);
+    tcase_add_test(opening, destroy_leaves_what_is_not_its_own);
+    tcase_add_test(opening, close_takes_null);
+    suite_add_tcase(suite, opening);
+
+    TCase *processes = tcase_create("processes");
+    tcase_add_checked_fixture(processes, posix_setup, posix_teardown);
+    tcase_add_test(processes, another_process_is_told_who_has_the_store);
+    tcase_add_test(processes, a_forked_child_may_open_its_own);
+    tcase_add_test(processes, files_have_the_mode_wanted);
+    suite_add_tcase(suite, processes);
+
+    TCase *writing = tcase_create("writing");
+    tcase_add_checked_fixture(writing, setup, teardown);
+    tcase_add_test(writing, put_delete_and_overwrite);
+    tcase_add_loop_test(writing, an_empty_value_is_a_value, 0, PLACES);
+    tcase_add_loop_test(writing, keys_of_64_kb_and_large_values, 0, PLACES);
+    tcase_add_test(writing, keys_and_values_beyond_the_limits_are_refused);
+    tcase_add_loop_test(writing, a_batch_takes_the_last_change_of_a_key, 0, PLACES);
+    tcase_add_test(writing, an_empty_batch_is_no_batch);
+    tcase_add_test(writing, batch_ids_grow_over_reopening);
+    tcase_add_test(writing, simple_writes_need_the_stores_own_authority);
+    tcase_add_loop_test(writing, sync_modes, KEVO_SYNC_OFF, KEVO_SYNC_FULL + 1);
+    suite_add_tcase(suite, writing);
+
+    TCase *reading = tcase_create("reading");
+    tcase_add_checked_fixture(reading, setup, teardown);
+    tcase_add_loop_test(reading, iterators_keep_to_their_bounds, 0, PLACES);
+    tcase_add_loop_test(reading, seeks_both_ways, 0, PLACES);
+    tcase_add_loop_test(reading, iterators_turn_round, 0, PLACES);
+    tcase_add_loop_test(reading, bounds_are_copied, 0, PLACES);
+    tcase_add_loop_test(reading, an_iterator_shows_the_state_it_was_made_in, 0, PLACES);
+    tcase_add_test(reading, snapshots_stay_as_they_are);
+    tcase_add_loop_test(reading, values_stay_where_they_are_until_released, 0, PLACES);
+    tcase_add_loop_test(reading, an_iterator_without_memory_is_invalid, 0, PLACES);
+    suite_add_tcase(suite, reading);
+
+    TCase *upkeep = tcase_create("upkeep");
+    tcase_add_checked_fixture(upkeep, setup, teardown);
+    tcase_add_test(upkeep, flush_moves_everything_to_tables);
+    tcase_add_test(upkeep, compact_leaves_one_level_and_no_garbage);
+    tcase_add_loop_test(upkeep, a_cancelled_compaction_leaves_the_store_sound, 0, 3);
+    tcase_add_test(upkeep, step_does_the_work_of_the_threads);
+    tcase_add_loop_test(upkeep, a_small_memtable_holds_more_than_one_batch, 0, 6);
+    tcase_add_test(upkeep, threads_flush_and_compact);
+    tcase_add_test(upkeep, closing_with_work_pending);
+    tcase_add_test(upkeep, statistics_count);
+    tcase_add_test(upkeep, estimates_follow_the_tables);
+    tcase_add_test(upkeep, verify_finds_damage_and_names_the_table);
+    suite_add_tcase(suite, upkeep);
+
+    return harness_run(suite);
+}
