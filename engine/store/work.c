@@ -79,9 +79,10 @@ static int install(kevo_store *s, struct version_edit *edit, bool flushed, int j
                    const struct build *b, struct kevo_err *err) {
     struct superversion *sv = superversion_alloc(), *old = NULL;
     if (!sv) return kevo_nomem(err);
+    pthread_mutex_lock(&s->manifest_mutex);
+    /* Read in here: of two jobs that end at once, the later edit must not name less. */
     edit->has_next_file = true;
     edit->next_file = atomic_load(&s->next_file);
-    pthread_mutex_lock(&s->manifest_mutex);
     int rc = manifest_append(s->manifest, edit, &s->state, err);
     if (rc == 0) {
         pthread_mutex_lock(&s->mutex);
