@@ -14,7 +14,7 @@ struct iter_suite_shape iter_suite_shape_default(void) {
 }
 
 static void *must_alloc(size_t bytes) {
-    void *p = malloc(bytes ? bytes : 1);
+    void *p = calloc(1, bytes ? bytes : 1);
     ck_assert_ptr_nonnull(p);
     return p;
 }
