@@ -45,4 +45,15 @@ static inline uint64_t slice_prefix64(slice s) {
     return p;
 }
 
+/* *to = *from for a slice whose two halves were stored one by one a moment ago: read
+ * back in one piece, as compilers like to, they would keep the processor waiting until
+ * both stores have reached the cache. */
+static inline void slice_copy(slice *to, const slice *from) {
+    const uint8_t *data = from->data;
+    size_t len = from->len;
+    __asm__("" : "+r"(data), "+r"(len));
+    to->data = data;
+    to->len = len;
+}
+
 #endif

@@ -52,6 +52,15 @@ static inline void iter_close(struct iter *it) {
     if (it) it->ops->close(it);
 }
 
+/* Show the entry that `from` stands on, which is valid. */
+static inline void iter_show(struct iter *to, const struct iter *from) {
+    to->valid = true;
+    to->type = from->type;
+    to->seq = from->seq;
+    slice_copy(&to->key, &from->key);
+    slice_copy(&to->value, &from->value);
+}
+
 /* Internal order of (a, a_seq) and (b, b_seq): negative when a comes first. */
 static inline int entry_cmp(slice a, uint64_t a_seq, slice b, uint64_t b_seq) {
     int c = slice_cmp(a, b);

@@ -18,12 +18,10 @@ struct level_iter {
 };
 
 static inline int show(struct level_iter *l) {
-    const struct iter *c = l->child;
-    l->base.valid = c->valid;
-    l->base.type = c->type;
-    l->base.seq = c->seq;
-    l->base.key = c->key;
-    l->base.value = c->value;
+    if (l->child->valid)
+        iter_show(&l->base, l->child);
+    else
+        l->base.valid = false;
     return 0;
 }
 

@@ -23,15 +23,28 @@ struct merge_iter {
     bool forward;     /* heap[0] is the first in internal order, or the last */
 };
 
+static inline uint64_t load_word(const uint8_t *p) {
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return __builtin_bswap64(word);
+}
+
+/* slice_cmp of keys whose first eight bytes are the same: a word at a time, since
+ * keys are short and mostly differ in the second or third. */
+static inline int compare_keys(slice a, slice b) {
+    size_t common = a.len < b.len ? a.len : b.len, at = 8;
+    for (; at + 8 <= common && at < 40; at += 8) {
+        uint64_t x = load_word(a.data + at), y = load_word(b.data + at);
+        if (x != y) return x < y ? -1 : 1;
+    }
+    if (common < at) at = 0;
+    return slice_cmp(slice_of(a.data + at, a.len - at), slice_of(b.data + at, b.len - at));
+}
+
 /* Order of two slots whose prefixes are equal: (key, seq descending, rank). */
 static int compare_tail(const struct slot *a, const struct slot *b) {
     const struct iter *x = a->it, *y = b->it;
-    int c;
-    if (x->key.len > 8 && y->key.len > 8)
-        c = slice_cmp(slice_of(x->key.data + 8, x->key.len - 8),
-                      slice_of(y->key.data + 8, y->key.len - 8));
-    else
-        c = slice_cmp(x->key, y->key);
+    int c = compare_keys(x->key, y->key);
     if (c == 0) c = (x->seq < y->seq) - (x->seq > y->seq);
     if (c == 0) c = (a->rank > b->rank) - (a->rank < b->rank);
     return c;
@@ -59,15 +72,6 @@ static void find_runner_up(struct merge_iter *m) {
     if (m->heap_count > 2 && leads(&m->heap[2], &m->heap[1], m->forward)) m->runner_up = 2;
 }
 
-static inline void show(struct merge_iter *m) {
-    const struct iter *top = m->heap[0].it;
-    m->base.valid = true;
-    m->base.type = top->type;
-    m->base.seq = top->seq;
-    m->base.key = top->key;
-    m->base.value = top->value;
-}
-
 /* Every child has been positioned: order them. */
 static void gather(struct merge_iter *m, bool forward) {
     m->forward = forward;
@@ -80,7 +84,7 @@ static void gather(struct merge_iter *m, bool forward) {
         sift_down(m, i);
     find_runner_up(m);
     if (m->heap_count)
-        show(m);
+        iter_show(&m->base, m->heap[0].it);
     else
         m->base.valid = false;
 }
@@ -178,7 +182,7 @@ static inline void settle(struct merge_iter *m) {
     if (top->it->valid) {
         top->prefix = slice_prefix64(top->it->key);
         if (m->runner_up == 0 || leads(top, &m->heap[m->runner_up], m->forward)) {
-            show(m);
+            iter_show(&m->base, m->heap[0].it);
             return;
         }
     } else {
@@ -190,7 +194,7 @@ static inline void settle(struct merge_iter *m) {
     }
     sift_down(m, 0);
     find_runner_up(m);
-    show(m);
+    iter_show(&m->base, m->heap[0].it);
 }
 
 static int merge_next(struct iter *it, struct kevo_err *err) {
