@@ -37,6 +37,8 @@
 
 enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32 };
 
+enum work_job { FLUSHER, COMPACTOR };
+
 struct superversion {
     _Atomic unsigned refs;
     struct memtable *active;
@@ -112,10 +114,16 @@ struct kevo_store {
     struct commit_sample samples[COMMIT_SAMPLES]; /* a ring, to know what was committed when */
     unsigned sample_next;
     _Atomic uint64_t next_file;
-    bool flushing, compacting, manual, closing;
-    struct env_thread *threads[2];  /* flusher, compactor; NULL: not started */
-    struct kevo_err background_err; /* rc 0: none */
-    bool background_err_is_final;   /* writes are refused until reopened */
+    struct job {
+        bool running;
+        struct env_thread *thread; /* NULL: not started */
+        uint64_t failures;         /* attempts that failed */
+        struct kevo_err err;       /* of the last of them */
+    } jobs[2];                     /* enum work_job */
+    bool manual;                   /* kevo_compact() runs, the compactor does not */
+    bool closing;
+    uint64_t hurries;      /* grows when somebody waits for a job that failed */
+    struct kevo_err fatal; /* rc 0: none; else writes are refused until reopened */
 
     struct counters counters;
     uint64_t recovered_batches, recovered_bytes, recovery_us, torn_bytes;
@@ -181,9 +189,13 @@ int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, stru
 void work_schedule(kevo_store *s);
 /* Whether flush or compaction has work. Needs mutex. */
 bool work_flush_pending(const kevo_store *s);
+/* Wait for a job of that kind to end, or do one here when there are no threads. An error
+ * is that of an attempt made meanwhile. There is such work. Needs mutex, which it gives
+ * up meanwhile. */
+int work_await(kevo_store *s, enum work_job job, struct kevo_err *err);
 /* Wait for both threads to end. */
 void work_stop(kevo_store *s);
-/* The final background error, as an error of a write. Needs mutex. */
+/* The fatal error, as an error of a write. Needs mutex. */
 int work_check(const kevo_store *s, struct kevo_err *err);
 
 #endif

@@ -6,30 +6,22 @@
 #include "engine/tree/build.h"
 #include "engine/tree/merge_iter.h"
 
-enum { FLUSHER = 0, COMPACTOR = 1 };
 enum { RETRY_US = 1000000 };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
 int work_check(const kevo_store *s, struct kevo_err *err) {
-    if (!s->background_err_is_final) return 0;
+    if (!s->fatal.rc) return 0;
     return kevo_fail(err, KEVO_READONLY,
-                     "writes are refused until the store is opened again, after: %s",
-                     s->background_err.msg);
+                     "writes are refused until the store is opened again, after: %s", s->fatal.msg);
 }
 
-/* Want of space or memory may pass; anything else may not. Needs mutex. */
-static void note_failure(kevo_store *s, int rc, const struct kevo_err *err) {
-    if (rc == KEVO_CANCELLED || s->background_err_is_final) return;
-    s->background_err = *err;
-    s->background_err_is_final = rc != KEVO_FULL && rc != KEVO_NOMEM;
-    pthread_cond_broadcast(&s->done_cond);
-}
-
-/* Needs mutex. */
-static void note_success(kevo_store *s) {
-    if (!s->background_err_is_final) s->background_err.rc = 0;
-    pthread_cond_broadcast(&s->done_cond);
+/* An attempt failed. Want of space or memory may pass; anything else may not. Needs mutex. */
+static void note_failure(kevo_store *s, enum work_job job, const struct kevo_err *err) {
+    if (err->rc == KEVO_CANCELLED) return;
+    s->jobs[job].failures++;
+    s->jobs[job].err = *err;
+    if (!s->fatal.rc && err->rc != KEVO_FULL && err->rc != KEVO_NOMEM) s->fatal = *err;
 }
 
 /* ---- what both jobs share -------------------------------------------------------------- */
@@ -143,7 +135,7 @@ static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
     return rc;
 }
 
-/* Needs s->flushing, taken under mutex, and work_flush_pending(). */
+/* Needs jobs[FLUSHER].running, taken under mutex, and work_flush_pending(). */
 static int run_flush(kevo_store *s, struct kevo_err *err) {
     uint64_t *ids = NULL;
     struct build b = {
@@ -316,7 +308,7 @@ static struct version *current_version(kevo_store *s) {
     return v;
 }
 
-/* Needs s->compacting, taken under mutex. KEVO_NOTFOUND: nothing to do. */
+/* Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND: nothing to do. */
 static int run_compaction(kevo_store *s, struct kevo_err *err) {
     struct compact_options o = pick_options(s);
     struct compaction c;
@@ -339,45 +331,44 @@ static int sweep_first(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
+static int (*const run[])(kevo_store *, struct kevo_err *) = {run_flush, run_compaction};
+
 /* Run a job with mutex given up, and note how it went. Needs mutex. */
-static int do_job(kevo_store *s, bool *running, int (*job)(kevo_store *, struct kevo_err *),
-                  struct kevo_err *err) {
-    *running = true;
+static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
+    struct kevo_err own;
+    if (!err) err = &own;
+    s->jobs[job].running = true;
     pthread_mutex_unlock(&s->mutex);
-    int rc = job(s, err);
+    int rc = run[job](s, err);
     pthread_mutex_lock(&s->mutex);
-    *running = false;
-    if (rc < 0)
-        note_failure(s, rc, err);
-    else
-        note_success(s);
+    s->jobs[job].running = false;
+    if (rc < 0) note_failure(s, job, err);
+    pthread_cond_broadcast(&s->done_cond);
     return rc;
 }
 
-static bool flush_wanted(const kevo_store *s) {
-    return !s->background_err_is_final && !s->flushing && s->swept && work_flush_pending(s);
+/* Whether a job should be started now. Needs mutex. */
+static bool wanted(const kevo_store *s, enum work_job job) {
+    if (s->fatal.rc || !s->swept || s->jobs[job].running) return false;
+    return job == FLUSHER ? work_flush_pending(s) : !s->manual && compaction_pending(s);
 }
 
-static bool compaction_wanted(const kevo_store *s) {
-    return !s->background_err_is_final && !s->compacting && !s->manual && s->swept &&
-           compaction_pending(s);
-}
-
-/* After a failure that may pass: wait, but not past the store's end. Needs mutex. */
+/* After a failure that may pass: wait, but not past the store's end, and not while
+ * somebody waits. Needs mutex. */
 static void wait_before_retry(kevo_store *s) {
-    for (uint64_t waited = 0; waited < RETRY_US && !s->closing; waited += RETRY_US / 20) {
+    uint64_t hurries = s->hurries;
+    for (uint64_t waited = 0; waited < RETRY_US; waited += RETRY_US / 50) {
+        if (s->closing || s->hurries != hurries) return;
         pthread_mutex_unlock(&s->mutex);
-        s->env->sleep_us(s->env, RETRY_US / 20);
+        s->env->sleep_us(s->env, RETRY_US / 50);
         pthread_mutex_lock(&s->mutex);
     }
 }
 
-static void thread_loop(kevo_store *s, bool (*wanted)(const kevo_store *), bool *running,
-                        int (*job)(kevo_store *, struct kevo_err *)) {
+static void thread_loop(kevo_store *s, enum work_job job) {
     pthread_mutex_lock(&s->mutex);
     while (!s->closing) {
-        struct kevo_err err;
-        int rc = wanted(s) ? do_job(s, running, job, &err) : KEVO_NOTFOUND;
+        int rc = wanted(s, job) ? do_job(s, job, NULL) : KEVO_NOTFOUND;
         if (rc == KEVO_NOTFOUND)
             pthread_cond_wait(&s->work_cond, &s->mutex);
         else if (rc < 0)
@@ -389,32 +380,51 @@ static void thread_loop(kevo_store *s, bool (*wanted)(const kevo_store *), bool 
 }
 
 static void flusher(void *arg) {
-    kevo_store *s = arg;
-    thread_loop(s, flush_wanted, &s->flushing, run_flush);
+    thread_loop(arg, FLUSHER);
 }
 
 static void compactor(void *arg) {
-    kevo_store *s = arg;
-    thread_loop(s, compaction_wanted, &s->compacting, run_compaction);
+    thread_loop(arg, COMPACTOR);
 }
 
 /* Needs mutex. A thread that cannot be started is tried again at the next occasion;
- * whoever has to wait for its work gets the error. */
-static void start_thread(kevo_store *s, int which, void (*run)(void *)) {
-    struct kevo_err err;
-    if (s->threads[which]) return;
-    int rc = s->env->thread_start(s->env, run, s, &s->threads[which], &err);
-    if (rc) {
-        s->background_err = err;
+ * whoever waits for its work gets the error. */
+static void start_thread(kevo_store *s, enum work_job job, void (*loop)(void *)) {
+    struct job *j = &s->jobs[job];
+    if (j->thread || !wanted(s, job)) return;
+    if (s->env->thread_start(s->env, loop, s, &j->thread, &j->err)) {
+        j->failures++;
         pthread_cond_broadcast(&s->done_cond);
     }
 }
 
 void work_schedule(kevo_store *s) {
-    if (!s->options.background || s->closing || s->background_err_is_final) return;
-    if (flush_wanted(s)) start_thread(s, FLUSHER, flusher);
-    if (compaction_wanted(s)) start_thread(s, COMPACTOR, compactor);
+    if (!s->options.background || s->closing) return;
+    start_thread(s, FLUSHER, flusher);
+    start_thread(s, COMPACTOR, compactor);
     pthread_cond_broadcast(&s->work_cond);
+}
+
+/* Some piece of work; KEVO_NOTFOUND when there is none. Needs mutex. */
+static int do_something(kevo_store *s, struct kevo_err *err) {
+    if (wanted(s, FLUSHER)) return do_job(s, FLUSHER, err);
+    if (wanted(s, COMPACTOR)) return do_job(s, COMPACTOR, err);
+    return KEVO_NOTFOUND;
+}
+
+int work_await(kevo_store *s, enum work_job job, struct kevo_err *err) {
+    struct job *j = &s->jobs[job];
+    if (!s->options.background && wanted(s, job)) {
+        int rc = do_job(s, job, err);
+        return rc < 0 ? rc : 0;
+    }
+    uint64_t failures = j->failures;
+    if (failures) s->hurries++;
+    work_schedule(s);
+    if (j->failures == failures) pthread_cond_wait(&s->done_cond, &s->mutex);
+    if (j->failures == failures) return 0;
+    if (err) *err = j->err;
+    return j->err.rc;
 }
 
 void work_stop(kevo_store *s) {
@@ -424,7 +434,7 @@ void work_stop(kevo_store *s) {
     pthread_cond_broadcast(&s->done_cond);
     pthread_mutex_unlock(&s->mutex);
     for (int i = 0; i < 2; i++) {
-        if (s->threads[i]) s->env->thread_join(s->env, s->threads[i]);
+        if (s->jobs[i].thread) s->env->thread_join(s->env, s->jobs[i].thread);
     }
 }
 
@@ -434,36 +444,22 @@ int kevo_step(kevo_store *store, struct kevo_err *err) {
     if (rc) return rc;
     pthread_mutex_lock(&store->mutex);
     rc = work_check(store, err);
-    if (rc == 0) {
-        if (flush_wanted(store))
-            rc = do_job(store, &store->flushing, run_flush, err);
-        else if (compaction_wanted(store))
-            rc = do_job(store, &store->compacting, run_compaction, err);
-        else
-            rc = KEVO_NOTFOUND;
-    }
+    if (rc == 0) rc = do_something(store, err);
     pthread_mutex_unlock(&store->mutex);
     return rc;
 }
 
 /* ---- on demand ---------------------------------------------------------------------------------- */
 
-/* Wait until nothing is left to flush, or flush here. */
+/* Wait until all memtables that are immutable now have been flushed. */
 static int drain(kevo_store *s, struct kevo_err *err) {
     int rc = 0;
     pthread_mutex_lock(&s->mutex);
+    uint64_t last = s->current->immutable_count ? s->current->immutable[0]->segment : 0;
     while (rc == 0 && work_flush_pending(s)) {
+        if (s->current->immutable[s->current->immutable_count - 1]->segment > last) break;
         rc = work_check(s, err);
-        if (rc == 0 && s->background_err.rc) {
-            if (err) *err = s->background_err;
-            rc = s->background_err.rc;
-        }
-        if (rc) break;
-        work_schedule(s);
-        if (s->flushing || s->threads[FLUSHER])
-            pthread_cond_wait(&s->done_cond, &s->mutex);
-        else if (flush_wanted(s))
-            rc = do_job(s, &s->flushing, run_flush, err);
+        if (rc == 0) rc = work_await(s, FLUSHER, err);
     }
     pthread_mutex_unlock(&s->mutex);
     return rc;
@@ -479,7 +475,7 @@ int kevo_flush(kevo_store *store, struct kevo_err *err) {
 /* Keep the compactor out, waiting for the job it has. */
 static void begin_manual(kevo_store *s) {
     pthread_mutex_lock(&s->mutex);
-    while (s->manual || s->compacting)
+    while (s->manual || s->jobs[COMPACTOR].running)
         pthread_cond_wait(&s->done_cond, &s->mutex);
     s->manual = true;
     pthread_mutex_unlock(&s->mutex);

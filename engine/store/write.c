@@ -185,37 +185,24 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
                         chunk_bytes < MEMTABLE_CHUNK_MAX ? chunk_bytes : MEMTABLE_CHUNK_MAX);
 }
 
-/* How long writers wait at the door, given the state of flush and compaction. Needs
- * mutex, which it gives up meanwhile. */
+/* Keep writers at the door while memory or level 0 is full. Needs mutex, which it gives
+ * up meanwhile. */
 static int wait_for_room(kevo_store *s, struct kevo_err *err) {
     uint64_t start = 0;
-    for (;;) {
-        int rc = work_check(s, err);
-        if (rc) return rc;
-        struct superversion *sv = s->current;
-        bool memory_full = sv->immutable_count + 1 >= s->options.memtable_count;
-        bool l0_full = sv->version->levels[0].count >= s->options.l0_stop;
+    int rc;
+    while ((rc = work_check(s, err)) == 0) {
+        bool memory_full = s->current->immutable_count + 1 >= s->options.memtable_count;
+        bool l0_full = s->current->version->levels[0].count >= s->options.l0_stop;
         if (!memory_full && !l0_full) break;
-        if (s->background_err.rc) {
-            if (err) *err = s->background_err;
-            return s->background_err.rc;
-        }
         if (!start) {
             start = s->env->now_us(s->env);
             count(&s->counters.stalls, 1);
         }
-        if (s->options.background) {
-            work_schedule(s);
-            pthread_cond_wait(&s->done_cond, &s->mutex);
-        } else {
-            pthread_mutex_unlock(&s->mutex);
-            rc = kevo_step(s, err);
-            pthread_mutex_lock(&s->mutex);
-            if (rc < 0) return rc;
-        }
+        rc = work_await(s, memory_full ? FLUSHER : COMPACTOR, err);
+        if (rc) break;
     }
     if (start) count(&s->counters.stall_us, s->env->now_us(s->env) - start);
-    return 0;
+    return rc;
 }
 
 /* The next log segment, its predecessor sealed: all of it is durable first. */

@@ -924,6 +924,26 @@ static unsigned count_all(void) {
 }
 
 /* Writers that find all memtables full, or level 0, must do or await the work. */
+START_TEST(full_memtables_do_not_stop_a_store) {
+    options.background = _i;
+    options.memtable_bytes = 64 << 10;
+    options.memtable_count = 2;
+    options.l0_trigger = options.l0_slow = options.l0_stop = 2;
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    put_many(0, 3000);
+    struct kevo_stats stats = kv_stats(store);
+    ck_assert_uint_gt(stats.stalls, 0);
+    ck_assert_uint_le(stats.immutable_count, 1);
+    ck_assert_uint_le(stats.table_count[0], 3);
+    ck_assert_uint_lt(stats.memtable_used_bytes, 2 * (256 << 10));
+    ck_assert_uint_eq(count_all(), 3000);
+    reopen();
+    ck_assert_uint_eq(count_all(), 3000);
+    ck_ok(kevo_verify(store, &test_err));
+}
+END_TEST
+
 START_TEST(a_small_memtable_holds_more_than_one_batch) {
     options.memtable_bytes = 4096 << _i;
     reopen();
@@ -1099,6 +1119,7 @@ int main(void) {
     tcase_add_test(upkeep, compact_leaves_one_level_and_no_garbage);
     tcase_add_loop_test(upkeep, a_cancelled_compaction_leaves_the_store_sound, 0, 3);
     tcase_add_test(upkeep, step_does_the_work_of_the_threads);
+    tcase_add_loop_test(upkeep, full_memtables_do_not_stop_a_store, 0, 2);
     tcase_add_loop_test(upkeep, a_small_memtable_holds_more_than_one_batch, 0, 6);
     tcase_add_test(upkeep, threads_flush_and_compact);
     tcase_add_test(upkeep, closing_with_work_pending);
