@@ -159,8 +159,8 @@ const uint8_t *kevo_store_uuid(const kevo_store *store);
 /* The newest batch known committed. */
 struct kevo_commit kevo_last_commit(kevo_store *store);
 
-/* True while nothing in the store is known committed: what a creation that was
- * rolled back leaves behind. */
+/* True while the store holds no batch that is committed or may be: what a creation that
+ * was rolled back leaves behind. */
 bool kevo_is_virgin(kevo_store *store);
 
 /* For KEVO_AUTHORITY_EXTERNAL, by the only writer (who holds the authority's

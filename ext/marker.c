@@ -255,6 +255,38 @@ int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, c
     return finish(db, stmt, message);
 }
 
+/* Whether a query with two numbers gives a row; not when a table in it is missing. */
+static int exists(sqlite3 *db, const char *schema, const char *query, sqlite3_int64 first,
+                  sqlite3_int64 second, bool *found, char **message) {
+    sqlite3_stmt *stmt = NULL;
+    char *sql = sqlite3_mprintf(query, schema);
+    *found = false;
+    if (!sql) return SQLITE_NOMEM;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    sqlite3_free(sql);
+    if (rc == SQLITE_ERROR) return SQLITE_OK;
+    if (rc != SQLITE_OK) return fail(db, rc, message);
+    sqlite3_bind_int64(stmt, 1, first);
+    sqlite3_bind_int64(stmt, 2, second);
+    rc = sqlite3_step(stmt);
+    *found = rc == SQLITE_ROW;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) fail(db, rc, message);
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *found,
+                     char **message) {
+    return exists(db, schema, "SELECT 1 FROM \"%w\".kevo_store WHERE id = ?1 + ?2", store_row, 0,
+                  found, message);
+}
+
+int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                     bool *found, char **message) {
+    return exists(db, schema, "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2",
+                  store_row, table_id, found, message);
+}
+
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                         const char *name, char **message) {
     sqlite3_stmt *stmt;

@@ -55,6 +55,13 @@ int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store
 int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const char *table,
                      uint32_t *table_id, char **message);
 
+/* Whether the database knows the store, and whether the store has given out that id, as
+ * far as this transaction sees. */
+int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *found,
+                     char **message);
+int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
+                     bool *found, char **message);
+
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                         const char *name, char **message);
 int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,

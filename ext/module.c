@@ -139,24 +139,28 @@ static int find_name(struct vtab *t, const char *declaration, uint32_t *id, stru
     return rc;
 }
 
-/* The largest id that any name has. */
-static int largest_id(struct vtab *t, uint32_t *largest, struct kevo_err *err) {
-    struct buf upper = {0};
-    kevo_iter *it = NULL;
-    int rc = keycode_table_range(0, &t->key, &upper, err);
-    struct kevo_read all = {.lower = buf_slice(&t->key), .upper = buf_slice(&upper)};
-    if (rc == 0) rc = kevo_iter_new(t->session->store, &all, &it, err);
-    if (rc == 0) rc = kevo_iter_first(it, err);
-    while (rc == 0 && kevo_iter_valid(it)) {
-        uint32_t id = 0;
-        slice v = kevo_iter_value(it);
-        if (v.len >= 4) memcpy(&id, v.data, 4);
-        if (id > *largest) *largest = id;
-        rc = kevo_iter_next(it, err);
-    }
-    kevo_iter_free(it);
-    buf_release(&upper);
-    return rc;
+/* Under table id 0 and a name that no table can have: the largest id ever given, so that
+ * no dropped table's rows come back. */
+static int counter_key(struct vtab *t, struct kevo_err *err) {
+    int rc = name_key(t, "", err);
+    return rc == 0 && !buf_append(&t->key, "", 1) ? kevo_nomem(err) : rc;
+}
+
+static int take_next_id(struct vtab *t, struct kevo_err *err) {
+    struct kevo_value v;
+    uint32_t largest = 0;
+    int rc = counter_key(t, err);
+    if (rc) return rc;
+    rc = kevo_get(t->session->store, NULL, buf_slice(&t->key), &v, err);
+    if (rc == 0 && v.slice.len == sizeof largest) memcpy(&largest, v.slice.data, sizeof largest);
+    kevo_value_release(&v);
+    if (rc < 0) return rc;
+    if (largest == UINT32_MAX || (rc == 0 && largest == 0))
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the count of its tables is damaged",
+                         t->session->path);
+    t->table_id = largest + 1;
+    return kevo_put(t->session->store, buf_slice(&t->key),
+                    slice_of(&t->table_id, sizeof t->table_id), err);
 }
 
 static int put_name(struct vtab *t, const char *name, const char *declaration,
@@ -173,16 +177,55 @@ static int put_name(struct vtab *t, const char *name, const char *declaration,
 static int claim_name(struct vtab *t, char **message) {
     struct buf sql = {0};
     struct kevo_err err;
-    uint32_t largest = 0;
     int rc = schema_declare(t->schema, &sql, &err);
     if (rc == 0) rc = find_name(t, (const char *)sql.data, &t->table_id, &err);
     if (rc == 0 && t->table_id == 0) {
-        rc = largest_id(t, &largest, &err);
-        t->table_id = largest + 1;
+        rc = take_next_id(t, &err);
         if (rc == 0) rc = put_name(t, t->name, (const char *)sql.data, &err);
     }
     buf_release(&sql);
     return rc ? report(message, &err) : SQLITE_OK;
+}
+
+/* ---- creations taken back by ROLLBACK TO --------------------------------------------------- */
+
+/* SQLite announces no savepoint to a table that it has just made, and so does not tell it
+ * when a ROLLBACK TO takes back table and rows; the table stays in the transaction, out of
+ * sight. What it wrote is found here by its id, which may be given out again. */
+
+/* Take out of the transaction what it has under the table's id. */
+static int wipe_table(struct vtab *t, char **message) {
+    struct kevo_read all = {.txn = t->session->txn};
+    struct kevo_err err;
+    kevo_iter *it = NULL;
+    if (t->session->state == SESSION_NONE) return SQLITE_OK;
+    int rc = keycode_table_range(t->table_id, &t->key, &t->scratch, &err);
+    all.lower = buf_slice(&t->key);
+    all.upper = buf_slice(&t->scratch);
+    if (rc == 0) rc = kevo_iter_new(t->session->store, &all, &it, &err);
+    if (rc == 0) rc = kevo_iter_first(it, &err);
+    while (rc == 0 && kevo_iter_valid(it)) {
+        rc = kevo_txn_delete(t->session->txn, kevo_iter_key(it), &err);
+        if (rc == 0) rc = kevo_iter_next(it, &err);
+        session_written(t->session);
+    }
+    kevo_iter_free(it);
+    return rc ? report(message, &err) : SQLITE_OK;
+}
+
+/* Before the commit: are the tables that were made in it, and their store, still there? */
+static int forget_undone_tables(struct session *s, char **message) {
+    sqlite3 *db = s->connection->db;
+    bool found = true;
+    int rc = SQLITE_OK;
+    if (s->created) rc = marker_has_store(db, s->schema, s->store_row, &found, message);
+    if (rc == SQLITE_OK && !found) session_abandon(s);
+    for (struct vtab *t = s->connection->tables; rc == SQLITE_OK && t; t = t->next) {
+        if (t->session != s || !t->created) continue;
+        rc = marker_has_table(db, s->schema, s->store_row, t->table_id, &found, message);
+        if (rc == SQLITE_OK && !found) rc = wipe_table(t, message);
+    }
+    return rc;
 }
 
 /* ---- create and connect ------------------------------------------------------------------ */
@@ -235,7 +278,7 @@ static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
     if (rc == SQLITE_OK && keeps_names(t)) rc = claim_name(t, message);
     if (rc == SQLITE_OK)
         rc = marker_add_table(db, t->schema_name, store.row, t->name, &t->table_id, message);
-    return rc;
+    return rc == SQLITE_OK ? wipe_table(t, message) : rc;
 }
 
 static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv,
@@ -250,6 +293,7 @@ static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv
     }
     /* SQLite calls xSync and xCommit for a new table without xBegin. */
     join_transaction(t);
+    t->created = true;
     *table = &t->base;
     return SQLITE_OK;
 }
@@ -347,12 +391,15 @@ static int vtab_begin(sqlite3_vtab *table) {
 
 static int vtab_sync(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
-    return session_sync(t->session, message_of(t));
+    char **message = message_of(t);
+    int rc = t->created ? forget_undone_tables(t->session, message) : SQLITE_OK;
+    return rc == SQLITE_OK ? session_sync(t->session, message) : rc;
 }
 
 static int vtab_commit(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
     session_commit(t->session);
+    t->created = false;
     leave_transaction(t);
     return SQLITE_OK;
 }

@@ -126,8 +126,9 @@ static void unlink_session(struct session *s) {
 void session_unref(struct session *s) {
     if (--s->refs > 0) return;
     /* A store in memory lives as long as the connection, whatever SQLite forgets
-     * and reads again of the schema meanwhile. */
-    if (s->path) {
+     * and reads again of the schema meanwhile. One whose creation was rolled back stays
+     * open: nobody who opens it anew could tell that its batches were not committed. */
+    if (s->path && !s->created) {
         unlink_session(s);
         session_free(s);
         return;
@@ -182,39 +183,68 @@ int session_open(struct session *s, char **message) {
     return SQLITE_CANTOPEN;
 }
 
-int session_create_store(struct connection *connection, const char *schema,
-                         const struct schema *table, struct marker_store *store, char **message) {
+static bool same_path(const char *a, const char *b) {
+    return a && b ? strcmp(a, b) == 0 : !a && !b;
+}
+
+/* The session of an earlier CREATE in that place, which was rolled back: the database does
+ * not know its store. Nothing in it was committed. */
+static struct session *find_abandoned(struct connection *connection, const struct session *like) {
+    static const struct kevo_commit none;
+    struct session *s = connection->sessions;
+    while (s &&
+           (!s->created || strcmp(s->schema, like->schema) != 0 || !same_path(s->path, like->path)))
+        s = s->next;
+    struct kevo_err err;
+    if (s && s->state == SESSION_NONE && kevo_resolve(s->store, none, &err)) return NULL;
+    return s;
+}
+
+/* A new session in the list, with its store open, or an abandoned one. */
+static int open_created(struct connection *connection, const char *schema,
+                        const struct schema *table, const struct marker_store *store,
+                        struct session **session, char **message) {
     int rc;
     struct session *s = session_new(connection, schema, store, table, &rc, message);
     if (!s) return rc;
+    *session = find_abandoned(connection, s);
+    if (*session) {
+        session_free(s);
+        return SQLITE_OK;
+    }
     rc = open_shared(s, true, message);
-    if (rc != SQLITE_OK) {
-        session_free(s);
-        return rc;
-    }
-    /* What a rolled-back CREATE left holds nothing committed and is taken over; a
-     * store that has something belongs to somebody. */
-    if (!decides_itself(s) && !kevo_is_virgin(s->store)) {
-        *message = sqlite3_mprintf("kevo: %s: there is a store of another database; move it away "
-                                   "or name another directory",
+    /* A store that has something, or may have, belongs to somebody. */
+    if (rc == SQLITE_OK && !decides_itself(s) && !kevo_is_virgin(s->store)) {
+        *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of "
+                                   "a CREATE that was cut short; move it away or name another "
+                                   "directory",
                                    s->path);
-        session_free(s);
-        return SQLITE_CANTOPEN;
+        rc = SQLITE_CANTOPEN;
     }
-    memcpy(store->uuid, kevo_store_uuid(s->store), sizeof store->uuid);
-    memcpy(s->uuid, store->uuid, sizeof s->uuid);
-    struct kevo_commit none = {0, 0};
-    rc = marker_add_store(connection->db, schema, store, none, message);
     if (rc != SQLITE_OK) {
         session_free(s);
         return rc;
     }
     /* Kept in the list for the session_get() that follows. */
-    s->store_row = store->row;
+    memcpy(s->uuid, kevo_store_uuid(s->store), sizeof s->uuid);
     s->refs = 0;
+    s->created = true;
     s->next = connection->sessions;
     connection->sessions = s;
+    *session = s;
     return SQLITE_OK;
+}
+
+int session_create_store(struct connection *connection, const char *schema,
+                         const struct schema *table, struct marker_store *store, char **message) {
+    static const struct kevo_commit none;
+    struct session *s;
+    int rc = open_created(connection, schema, table, store, &s, message);
+    if (rc != SQLITE_OK) return rc;
+    memcpy(store->uuid, s->uuid, sizeof store->uuid);
+    rc = marker_add_store(connection->db, schema, store, none, message);
+    if (rc == SQLITE_OK) s->store_row = store->row;
+    return rc;
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -393,6 +423,7 @@ static void end_transaction(struct session *s) {
 
 void session_commit(struct session *s) {
     s->savepoint_count = 0;
+    s->created = false;
     if (s->state == SESSION_NONE) return;
     assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
     if (s->state == SESSION_SYNCED) kevo_txn_commit(s->txn);
@@ -410,6 +441,14 @@ void session_rollback(struct session *s) {
         kevo_resolve(s->store, kevo_last_commit(s->store), &ignored);
     }
     end_transaction(s);
+}
+
+void session_abandon(struct session *s) {
+    static const struct kevo_commit none;
+    struct kevo_err ignored;
+    session_rollback(s);
+    /* With the write lock held it is certain that nothing was committed. */
+    kevo_resolve(s->store, none, &ignored);
 }
 
 /* ---- savepoints ----------------------------------------------------------------------------- */

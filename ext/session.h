@@ -45,6 +45,7 @@ struct session {
     char *path; /* of the store's directory; NULL: in memory */
     struct store_owner owner;
     struct kevo_options options;
+    bool created;    /* the store was made in a transaction that is not committed */
     int sync_option; /* enum kevo_sync, or -1: as PRAGMA synchronous says */
 
     struct shared_store *shared; /* NULL until first needed */
@@ -87,7 +88,7 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
                          char **message);
 
 /* For CREATE: make a store, or take one over that holds nothing, and add it to the
- * marker table. */
+ * marker table. To be called when the database has no store in that directory. */
 int session_create_store(struct connection *connection, const char *schema,
                          const struct schema *table, struct marker_store *store, char **message);
 
@@ -108,6 +109,9 @@ void session_written(struct session *s);
 int session_sync(struct session *s, char **message);
 void session_commit(struct session *s);
 void session_rollback(struct session *s);
+/* Instead of session_sync(), when SQLite's transaction took back the creation of the store
+ * and so of all its tables. */
+void session_abandon(struct session *s);
 int session_savepoint(struct session *s, int number);
 void session_release(struct session *s, int number);
 void session_rollback_to(struct session *s, int number);

@@ -16,7 +16,8 @@ struct vtab {
     struct schema *schema;
     struct session *session;
     uint32_t table_id;
-    bool member; /* takes part in the session's transaction */
+    bool member;  /* takes part in the session's transaction */
+    bool created; /* in a transaction that is not committed */
 
     /* Scratch of xUpdate, kept between rows. */
     struct value *values; /* all columns, and one for the old key */

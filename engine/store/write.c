@@ -465,7 +465,7 @@ struct kevo_commit kevo_last_commit(kevo_store *store) {
 
 bool kevo_is_virgin(kevo_store *store) {
     pthread_mutex_lock(&store->mutex);
-    bool virgin = store->virgin && store->committed.batch == 0;
+    bool virgin = store->virgin && store->newest.batch == 0;
     pthread_mutex_unlock(&store->mutex);
     return virgin;
 }
