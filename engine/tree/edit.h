@@ -24,7 +24,8 @@ struct version_edit {
     struct edit_delete *deleted;
     size_t deleted_count, deleted_cap;
     bool has_next_file, has_wal_floor, has_flushed, has_committed;
-    uint64_t next_file;           /* no file of this number or above was ever used */
+    uint64_t next_file;           /* no file of this number or above was ever used; it
+                                     only grows: a smaller one changes nothing */
     uint64_t wal_floor;           /* log segments below this number are not needed */
     struct kevo_commit flushed;   /* every batch up to this one is in tables */
     struct kevo_commit committed; /* a batch known committed */

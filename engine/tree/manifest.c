@@ -429,7 +429,7 @@ static void rewrite(struct manifest *m, const struct manifest_state *state) {
 }
 
 static void apply_numbers(struct manifest_state *state, const struct version_edit *e) {
-    if (e->has_next_file) state->next_file = e->next_file;
+    if (e->has_next_file && e->next_file > state->next_file) state->next_file = e->next_file;
     if (e->has_wal_floor) state->wal_floor = e->wal_floor;
     if (e->has_flushed) state->flushed = e->flushed;
     if (e->has_committed) state->committed = e->committed;
@@ -437,8 +437,8 @@ static void apply_numbers(struct manifest_state *state, const struct version_edi
 
 /* No file above the next number: what manifest_open() would refuse. */
 static void check_edit(const struct version_edit *e, const struct manifest_state *state) {
-    uint64_t next_file = e->has_next_file ? e->next_file : state->next_file;
-    assert(next_file >= state->next_file);
+    uint64_t next_file = state->next_file;
+    if (e->has_next_file && e->next_file > next_file) next_file = e->next_file;
     for (size_t i = 0; i < e->added_count; i++)
         assert(e->added[i].file->number < next_file);
     (void)next_file;

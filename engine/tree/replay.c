@@ -57,7 +57,7 @@ static int replay_add(struct replay *r, const struct edit_file *a, struct kevo_e
 
 /* Take over the numbers that `from` sets. */
 static void merge_numbers(struct version_edit *to, const struct version_edit *from) {
-    if (from->has_next_file) to->next_file = from->next_file;
+    if (from->has_next_file && from->next_file > to->next_file) to->next_file = from->next_file;
     if (from->has_wal_floor) to->wal_floor = from->wal_floor;
     if (from->has_flushed) to->flushed = from->flushed;
     if (from->has_committed) to->committed = from->committed;
