@@ -25,7 +25,7 @@ struct cursor {
     struct row_reader reader; /* over `row` */
     struct buf scratch;       /* of a key column that had to be decoded */
     struct buf saved;         /* the key to go on from */
-    struct buf rest, sorted;  /* see sort_rows() */
+    struct buf sorted;        /* see sort_rows() */
 };
 
 static struct cursor *cursor_of(sqlite3_vtab_cursor *c) {
@@ -43,13 +43,20 @@ static char **message_of(struct cursor *c) {
     return &c->table->base.zErrMsg;
 }
 
+/* A query of one row opens and closes a cursor: the last one's memory is kept for it. */
 int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
-    struct cursor *c = sqlite3_malloc64(sizeof *c);
-    if (!c) return SQLITE_NOMEM;
-    memset(c, 0, sizeof *c);
-    c->table = vtab_of(table);
+    struct vtab *t = vtab_of(table);
+    struct cursor *c = t->spare;
+    if (c) {
+        t->spare = NULL;
+    } else {
+        c = sqlite3_malloc64(sizeof *c);
+        if (!c) return SQLITE_NOMEM;
+        memset(c, 0, sizeof *c);
+        c->table = t;
+    }
     c->eof = true;
-    session_cursor_opened(c->table->session);
+    session_cursor_opened(t->session);
     *cursor = &c->base;
     return SQLITE_OK;
 }
@@ -68,16 +75,28 @@ static void leave_range(struct cursor *c) {
     c->iter = NULL;
 }
 
+static void cursor_free(struct cursor *c) {
+    plan_ranges_release(&c->ranges);
+    buf_release(&c->scratch);
+    buf_release(&c->saved);
+    buf_release(&c->sorted);
+    sqlite3_free(c);
+}
+
+void cursor_free_spare(struct vtab *t) {
+    if (t->spare) cursor_free(t->spare);
+    t->spare = NULL;
+}
+
 int cursor_close(sqlite3_vtab_cursor *cursor) {
     struct cursor *c = cursor_of(cursor);
     leave_range(c);
     session_cursor_closed(session_of(c));
-    plan_ranges_release(&c->ranges);
-    buf_release(&c->scratch);
-    buf_release(&c->saved);
-    buf_release(&c->rest);
-    buf_release(&c->sorted);
-    sqlite3_free(c);
+    /* Memory that a large sort or list took is not kept. */
+    if (c->table->spare || c->sorted.cap || c->ranges.bytes.cap > 4096)
+        cursor_free(c);
+    else
+        c->table->spare = c;
     return SQLITE_OK;
 }
 

@@ -43,6 +43,7 @@ static void vtab_free(struct vtab *t) {
         leave_transaction(t);
         session_unref(t->session);
     }
+    cursor_free_spare(t);
     schema_free(t->schema);
     mem_free(t->values);
     buf_release(&t->key);

@@ -8,6 +8,8 @@
 #include "sql/plan.h"
 #include "sql/rowcode.h"
 
+struct cursor; /* cursor.c */
+
 struct vtab {
     sqlite3_vtab base; /* must be first */
     struct vtab *next; /* in connection->tables */
@@ -18,6 +20,8 @@ struct vtab {
     uint32_t table_id;
     bool member;  /* takes part in the session's transaction */
     bool created; /* in a transaction that is not committed */
+
+    struct cursor *spare; /* a closed cursor, for the next one to take over its memory */
 
     /* Scratch of xUpdate, kept between rows. */
     struct value *values; /* all columns, and one for the old key */
@@ -45,6 +49,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info);
 /* cursor.c */
 int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor);
 int cursor_close(sqlite3_vtab_cursor *cursor);
+void cursor_free_spare(struct vtab *t);
 int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
                   sqlite3_value **argv);
 int cursor_next(sqlite3_vtab_cursor *cursor);
