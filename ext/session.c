@@ -238,7 +238,7 @@ static int open_created(struct connection *connection, const char *schema,
 int session_create_store(struct connection *connection, const char *schema,
                          const struct schema *table, struct marker_store *store, char **message) {
     static const struct kevo_commit none;
-    struct session *s;
+    struct session *s = NULL;
     int rc = open_created(connection, schema, table, store, &s, message);
     if (rc != SQLITE_OK) return rc;
     memcpy(store->uuid, s->uuid, sizeof store->uuid);
