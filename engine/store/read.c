@@ -188,15 +188,20 @@ void kevo_snapshot_free(kevo_snapshot *snap) {
     mem_free(snap);
 }
 
-/* What a read may see. The caller's snapshot keeps it; without one the newest state
- * is used, whose versions the superversion keeps: it must be taken afterwards. */
-static uint64_t read_seq(kevo_store *s, const struct kevo_read *read) {
-    if (read && read->snapshot) return read->snapshot->id;
-    if (read && read->txn) return read->txn->base->id;
+/* What a read may see, and where. The caller's snapshot keeps what it needs. Without one
+ * the newest state is used; what that needs is in the superversion of the same moment: a
+ * later one may come from a compaction that kept only what was newest by then. */
+static struct superversion *begin_read(kevo_store *s, const struct kevo_read *read, uint64_t *seq) {
     pthread_mutex_lock(&s->mutex);
-    uint64_t id = s->committed.batch;
+    *seq = s->committed.batch;
+    struct superversion *sv = s->current;
+    atomic_fetch_add_explicit(&sv->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&s->mutex);
-    return id;
+    if (read && read->snapshot)
+        *seq = read->snapshot->id;
+    else if (read && read->txn)
+        *seq = read->txn->base->id;
+    return sv;
 }
 
 /* ---- point reads --------------------------------------------------------------------- */
@@ -236,8 +241,8 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct 
         value->slice = v.value;
         return 0;
     }
-    uint64_t max_seq = read_seq(store, read);
-    struct superversion *sv = superversion_acquire(store);
+    uint64_t max_seq;
+    struct superversion *sv = begin_read(store, read, &max_seq);
     rc = get_committed(store, sv, key, max_seq, &v, err);
     if (rc == 0 && v.type == ENTRY_DELETE) rc = KEVO_NOTFOUND;
     if (rc) {
@@ -348,8 +353,8 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
     kevo_iter *it = mem_zalloc(sizeof *it);
     if (!it) return kevo_nomem(err);
     it->store = store;
-    uint64_t snapshot = read_seq(store, read);
-    it->sv = superversion_acquire(store);
+    uint64_t snapshot;
+    it->sv = begin_read(store, read, &snapshot);
     rc = open_sources(it, read, snapshot, err);
     if (rc) {
         superversion_release(it->sv);
