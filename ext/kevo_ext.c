@@ -3,6 +3,7 @@
 #include <sqlite3ext.h>
 #include <string.h>
 
+#include "ext/stats_table.h"
 #include "ext/vtab.h"
 
 SQLITE_EXTENSION_INIT1
@@ -44,11 +45,9 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     if (!c) return SQLITE_NOMEM;
     memset(c, 0, sizeof *c);
     c->db = db;
-    int rc = functions_register(c);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
-    } else {
-        sqlite3_free(c);
-    }
+    /* The module owns the connection's data from here on, also when this fails. */
+    int rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
+    if (rc == SQLITE_OK) rc = functions_register(c);
+    if (rc == SQLITE_OK) rc = stats_table_register(c);
     return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
 }

@@ -1,0 +1,229 @@
+#include "ext/stats_table.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "ext/vtab.h"
+
+enum { COLUMN_NAME, COLUMN_VALUE, COLUMN_ARGUMENT };
+
+/* A figure of struct kevo_stats: where it lies, and whether it is an unsigned there. */
+struct figure {
+    const char *name;
+    size_t offset;
+    bool is_unsigned;
+    int level; /* >= 0: of this level, and left out where it is 0 */
+};
+
+#define FIGURE(name, field)                                                                        \
+    { name, offsetof(struct kevo_stats, field), false, -1 }
+#define LEVEL(n)                                                                                   \
+    {"level" #n "_tables", offsetof(struct kevo_stats, table_count) + (n) * sizeof(unsigned),      \
+     true, (n)},                                                                                   \
+    {                                                                                              \
+        "level" #n "_bytes", offsetof(struct kevo_stats, level_bytes) + (n) * sizeof(uint64_t),    \
+            false, (n)                                                                             \
+    }
+
+static const struct figure figures[] = {
+    FIGURE("last_batch", last_batch),
+    FIGURE("oldest_snapshot", oldest_snapshot),
+    FIGURE("snapshots", snapshot_count),
+    FIGURE("memtable_bytes", memtable_used_bytes),
+    {"immutable_memtables", offsetof(struct kevo_stats, immutable_count), true, -1},
+    FIGURE("table_entries", table_entries),
+    FIGURE("table_tombstones", table_tombstones),
+    LEVEL(0),
+    LEVEL(1),
+    LEVEL(2),
+    LEVEL(3),
+    LEVEL(4),
+    LEVEL(5),
+    LEVEL(6),
+    FIGURE("batches", batches),
+    FIGURE("puts", puts),
+    FIGURE("deletes", deletes),
+    FIGURE("gets", gets),
+    FIGURE("gets_found", gets_found),
+    FIGURE("iterators", iterators),
+    FIGURE("seeks", seeks),
+    FIGURE("user_bytes", user_bytes),
+    FIGURE("log_bytes", wal_bytes),
+    FIGURE("log_syncs", wal_syncs),
+    FIGURE("flushes", flushes),
+    FIGURE("flush_bytes", flush_bytes),
+    FIGURE("compactions", compactions),
+    FIGURE("compaction_read_bytes", compact_read_bytes),
+    FIGURE("compaction_written_bytes", compact_write_bytes),
+    FIGURE("trivial_moves", trivial_moves),
+    FIGURE("stalls", stalls),
+    FIGURE("stall_us", stall_us),
+    FIGURE("cache_hits", cache_hits),
+    FIGURE("cache_misses", cache_misses),
+    FIGURE("cache_bytes", cache_used_bytes),
+    FIGURE("filter_checks", filter_checks),
+    FIGURE("filter_rejects", filter_rejects),
+    FIGURE("recovered_batches", recovered_batches),
+    FIGURE("recovered_bytes", recovered_bytes),
+    FIGURE("recovery_us", recovery_us),
+    FIGURE("torn_bytes", torn_bytes),
+};
+enum { FIGURE_COUNT = sizeof figures / sizeof figures[0] };
+
+struct stats_table {
+    sqlite3_vtab base; /* must be first */
+    struct connection *connection;
+};
+
+struct stats_cursor {
+    sqlite3_vtab_cursor base; /* must be first */
+    struct kevo_stats stats;
+    char *argument;
+    size_t at;
+};
+
+static struct stats_cursor *of(sqlite3_vtab_cursor *cursor) {
+    return (struct stats_cursor *)cursor;
+}
+
+static int stats_connect(sqlite3 *db, void *arg, int argc, const char *const *argv,
+                         sqlite3_vtab **table, char **message) {
+    (void)argc;
+    (void)argv;
+    (void)message;
+    int rc = sqlite3_declare_vtab(db, "CREATE TABLE x(name TEXT, value INTEGER, of HIDDEN)");
+    if (rc == SQLITE_OK) rc = sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);
+    if (rc != SQLITE_OK) return rc;
+    struct stats_table *t = sqlite3_malloc64(sizeof *t);
+    if (!t) return SQLITE_NOMEM;
+    memset(t, 0, sizeof *t);
+    t->connection = arg;
+    *table = &t->base;
+    return SQLITE_OK;
+}
+
+static int stats_disconnect(sqlite3_vtab *table) {
+    sqlite3_free(table);
+    return SQLITE_OK;
+}
+
+/* The argument is an equality on the hidden column, and must be there. */
+static int stats_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
+    bool unusable = false;
+    for (int i = 0; i < info->nConstraint; i++) {
+        const struct sqlite3_index_constraint *c = &info->aConstraint[i];
+        if (c->iColumn != COLUMN_ARGUMENT || c->op != SQLITE_INDEX_CONSTRAINT_EQ) continue;
+        if (!c->usable) {
+            unusable = true;
+            continue;
+        }
+        info->aConstraintUsage[i].argvIndex = 1;
+        info->aConstraintUsage[i].omit = 1;
+        info->estimatedCost = FIGURE_COUNT;
+        info->estimatedRows = FIGURE_COUNT;
+        return SQLITE_OK;
+    }
+    if (unusable) return SQLITE_CONSTRAINT;
+    table->zErrMsg = sqlite3_mprintf("kevo_stats: name a table, as in kevo_stats('kv')");
+    return SQLITE_ERROR;
+}
+
+static int stats_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
+    (void)table;
+    struct stats_cursor *c = sqlite3_malloc64(sizeof *c);
+    if (!c) return SQLITE_NOMEM;
+    memset(c, 0, sizeof *c);
+    *cursor = &c->base;
+    return SQLITE_OK;
+}
+
+static int stats_close(sqlite3_vtab_cursor *cursor) {
+    sqlite3_free(of(cursor)->argument);
+    sqlite3_free(cursor);
+    return SQLITE_OK;
+}
+
+static bool is_shown(const struct stats_cursor *c) {
+    const struct figure *f = &figures[c->at];
+    return f->level < 0 || c->stats.table_count[f->level] > 0;
+}
+
+static void skip_empty_levels(struct stats_cursor *c) {
+    while (c->at < FIGURE_COUNT && !is_shown(c))
+        c->at++;
+}
+
+static int stats_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
+                        sqlite3_value **argv) {
+    struct stats_cursor *c = of(cursor);
+    struct stats_table *table = (struct stats_table *)cursor->pVtab;
+    (void)index;
+    (void)words;
+    (void)argc;
+    const char *name = (const char *)sqlite3_value_text(argv[0]);
+    c->at = FIGURE_COUNT;
+    if (!name) return SQLITE_OK; /* of NULL there is nothing */
+    sqlite3_free(c->argument);
+    c->argument = sqlite3_mprintf("%s", name);
+    if (!c->argument) return SQLITE_NOMEM;
+    char **message = &table->base.zErrMsg;
+    sqlite3_free(*message);
+    *message = NULL;
+    struct vtab *t = vtab_find(table->connection, name, message);
+    if (!t) return SQLITE_ERROR;
+    int rc = session_open(t->session, message);
+    if (rc != SQLITE_OK) return rc;
+    kevo_get_stats(t->session->store, &c->stats);
+    c->at = 0;
+    skip_empty_levels(c);
+    return SQLITE_OK;
+}
+
+static int stats_next(sqlite3_vtab_cursor *cursor) {
+    of(cursor)->at++;
+    skip_empty_levels(of(cursor));
+    return SQLITE_OK;
+}
+
+static int stats_eof(sqlite3_vtab_cursor *cursor) {
+    return of(cursor)->at >= FIGURE_COUNT;
+}
+
+static int stats_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
+    struct stats_cursor *c = of(cursor);
+    const struct figure *f = &figures[c->at];
+    const char *at = (const char *)&c->stats + f->offset;
+    if (column == COLUMN_NAME) {
+        sqlite3_result_text(context, f->name, -1, SQLITE_STATIC);
+    } else if (column == COLUMN_ARGUMENT) {
+        sqlite3_result_text(context, c->argument, -1, SQLITE_TRANSIENT);
+    } else if (f->is_unsigned) {
+        sqlite3_result_int64(context, *(const unsigned *)at);
+    } else {
+        sqlite3_result_int64(context, (sqlite3_int64) * (const uint64_t *)at);
+    }
+    return SQLITE_OK;
+}
+
+static int stats_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {
+    *rowid = (sqlite3_int64)of(cursor)->at + 1;
+    return SQLITE_OK;
+}
+
+/* Without xCreate it is eponymous only: there is nothing to create. */
+static const sqlite3_module stats_module = {
+    .xConnect = stats_connect,
+    .xBestIndex = stats_best_index,
+    .xDisconnect = stats_disconnect,
+    .xOpen = stats_open,
+    .xClose = stats_close,
+    .xFilter = stats_filter,
+    .xNext = stats_next,
+    .xEof = stats_eof,
+    .xColumn = stats_column,
+    .xRowid = stats_rowid,
+};
+
+int stats_table_register(struct connection *connection) {
+    return sqlite3_create_module_v2(connection->db, "kevo_stats", &stats_module, connection, NULL);
+}
