@@ -100,9 +100,10 @@ check_build_lists() {
                 echo "$c:1:" | offence "not in $dir/meson.build"
         done
     done
-    for test in tests/unit/test_*.c; do
-        name=${test#tests/unit/test_}
-        grep -q "'${name%.c}'" tests/meson.build || echo "$test:1:" | offence 'not in tests/meson.build'
+    find tests -name 'test_*.c' | sort | while read -r test; do
+        name=$(basename "$test" .c)
+        grep -rq --include=meson.build "'${name#test_}'" tests ||
+            echo "$test:1:" | offence 'in no meson.build of tests/'
     done
 }
 
