@@ -5,7 +5,6 @@
 #include "engine/base/alloc.h"
 #include "engine/base/env.h"
 #include "engine/base/error.h"
-#include "engine/base/fork.h"
 #include "engine/mem/batch.h"
 #include "engine/store/store.h"
 
@@ -74,8 +73,7 @@ uint64_t store_next_file(void *store) {
     return atomic_fetch_add_explicit(&((kevo_store *)store)->next_file, 1, memory_order_relaxed);
 }
 
-int store_check_process(const kevo_store *s, struct kevo_err *err) {
-    if (s->fork_generation == fork_generation()) return 0;
+int store_forked(const kevo_store *s, struct kevo_err *err) {
     return kevo_fail(err, KEVO_FORKED,
                      "%s: opened by the parent process; a child must open its own connection",
                      s->dir);

@@ -227,6 +227,9 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
     return rc;
 }
 
+/* What struct kevo_value's pins are. A value from a write buffer has no superversion. */
+enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2 };
+
 int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct kevo_value *value,
              struct kevo_err *err) {
     struct table_value v = {.block = NULL};
@@ -237,8 +240,11 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct 
     if (read && read->txn &&
         memtable_get(read->txn->buffer, key, SEQ_MAX, &v.type, &v.seq, &v.value) == 0) {
         if (v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
-        /* The buffer lives as long as the transaction; its bytes never move. */
+        count(&store->counters.gets_found, 1);
+        memtable_ref(read->txn->buffer); /* its bytes never move */
         value->slice = v.value;
+        value->pin[BUFFER] = read->txn->buffer;
+        value->pin[STORE] = store;
         return 0;
     }
     uint64_t max_seq;
@@ -252,15 +258,23 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct 
     }
     count(&store->counters.gets_found, 1);
     value->slice = v.value;
-    value->pin[0] = sv;
-    value->pin[1] = v.block;
-    value->pin[2] = store->cache;
+    value->pin[SUPERVERSION] = sv;
+    value->pin[BLOCK] = v.block;
+    value->pin[STORE] = store;
     return 0;
 }
 
+/* In a forked child nothing is given back: the parent's threads may have held the locks,
+ * and the last reference to an obsolete table would remove the parent's file. */
 void kevo_value_release(struct kevo_value *value) {
-    if (value->pin[1]) cache_unpin(value->pin[2], value->pin[1]);
-    superversion_release(value->pin[0]);
+    kevo_store *s = value->pin[STORE];
+    if (s && store_check_process(s, NULL) == 0) {
+        if (!value->pin[SUPERVERSION])
+            memtable_unref(value->pin[BUFFER]);
+        else if (value->pin[BLOCK])
+            cache_unpin(s->cache, value->pin[BLOCK]);
+        superversion_release(value->pin[SUPERVERSION]);
+    }
     *value = (struct kevo_value){.slice = {NULL, 0}};
 }
 
@@ -372,7 +386,7 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
 }
 
 void kevo_iter_free(kevo_iter *iter) {
-    if (!iter) return;
+    if (!iter || store_check_process(iter->store, NULL)) return; /* as for values */
     view_iter_release(&iter->view);
     superversion_release(iter->sv);
     kevo_txn_unref(iter->txn);
@@ -386,36 +400,47 @@ static bool buffer_changed(kevo_iter *it) {
     return it->txn && it->txn->changes != it->seen_changes;
 }
 
-static void note_changes(kevo_iter *it) {
+static int refuse(kevo_iter *it, int rc) {
+    it->view.valid = false;
+    return rc;
+}
+
+/* Before a motion that positions all sources. */
+static int begin_seek(kevo_iter *it, struct kevo_err *err) {
+    int rc = store_check_process(it->store, err);
+    if (rc) return refuse(it, rc);
     if (it->txn) it->seen_changes = it->txn->changes;
     count(&it->store->counters.seeks, 1);
+    return 0;
 }
 
 int kevo_iter_first(kevo_iter *iter, struct kevo_err *err) {
-    note_changes(iter);
-    return view_iter_first(&iter->view, err);
+    int rc = begin_seek(iter, err);
+    return rc ? rc : view_iter_first(&iter->view, err);
 }
 
 int kevo_iter_last(kevo_iter *iter, struct kevo_err *err) {
-    note_changes(iter);
-    return view_iter_last(&iter->view, err);
+    int rc = begin_seek(iter, err);
+    return rc ? rc : view_iter_last(&iter->view, err);
 }
 
 int kevo_iter_seek(kevo_iter *iter, slice key, struct kevo_err *err) {
-    note_changes(iter);
-    return view_iter_seek(&iter->view, key, err);
+    int rc = begin_seek(iter, err);
+    return rc ? rc : view_iter_seek(&iter->view, key, err);
 }
 
 int kevo_iter_seek_for_prev(kevo_iter *iter, slice key, struct kevo_err *err) {
-    note_changes(iter);
-    return view_iter_seek_for_prev(&iter->view, key, err);
+    int rc = begin_seek(iter, err);
+    return rc ? rc : view_iter_seek_for_prev(&iter->view, key, err);
 }
 
 int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
     assert(iter->view.valid);
+    int rc = store_check_process(iter->store, err);
+    if (rc) return refuse(iter, rc);
     if (!buffer_changed(iter)) return view_iter_next(&iter->view, err);
-    if (!buf_set(&iter->at, iter->view.key)) return kevo_nomem(err);
-    int rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
+    if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+    rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
     if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
         rc = view_iter_next(&iter->view, err);
     return rc;
@@ -423,9 +448,11 @@ int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
 
 int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err) {
     assert(iter->view.valid);
+    int rc = store_check_process(iter->store, err);
+    if (rc) return refuse(iter, rc);
     if (!buffer_changed(iter)) return view_iter_prev(&iter->view, err);
-    if (!buf_set(&iter->at, iter->view.key)) return kevo_nomem(err);
-    int rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
+    if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+    rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
     if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
         rc = view_iter_prev(&iter->view, err);
     return rc;

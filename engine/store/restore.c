@@ -29,6 +29,7 @@ int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *ta
 }
 
 bool kevo_lacks(kevo_store *store, struct kevo_commit last) {
+    if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->mutex);
     bool lacks = last.batch > store->newest.batch;
     pthread_mutex_unlock(&store->mutex);

@@ -29,6 +29,7 @@
 #ifndef KEVO_STORE_STORE_H
 #define KEVO_STORE_STORE_H
 
+#include "engine/base/fork.h"
 #include "engine/log/wal.h"
 #include "engine/mem/memtable.h"
 #include "engine/tree/compact_pick.h"
@@ -133,8 +134,12 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n) {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+int store_forked(const kevo_store *s, struct kevo_err *err); /* KEVO_FORKED */
+
 /* KEVO_FORKED in a child of the process that opened the store. */
-int store_check_process(const kevo_store *s, struct kevo_err *err);
+static inline int store_check_process(const kevo_store *s, struct kevo_err *err) {
+    return s->fork_generation == fork_generation() ? 0 : store_forked(s, err);
+}
 
 /* ---- open.c ---- */
 uint64_t store_next_file(void *store); /* a fresh table file number */

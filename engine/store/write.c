@@ -259,6 +259,7 @@ static bool active_is_full(kevo_store *s) {
 }
 
 bool kevo_wants_rotate(kevo_store *store) {
+    if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->write_mutex);
     bool full = active_is_full(store);
     pthread_mutex_unlock(&store->write_mutex);
@@ -457,6 +458,7 @@ int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *er
 }
 
 struct kevo_commit kevo_last_commit(kevo_store *store) {
+    if (store_check_process(store, NULL)) return (struct kevo_commit){0, 0};
     pthread_mutex_lock(&store->mutex);
     struct kevo_commit c = store->committed;
     pthread_mutex_unlock(&store->mutex);
@@ -464,6 +466,7 @@ struct kevo_commit kevo_last_commit(kevo_store *store) {
 }
 
 bool kevo_is_virgin(kevo_store *store) {
+    if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->mutex);
     bool virgin = store->virgin && store->newest.batch == 0;
     pthread_mutex_unlock(&store->mutex);
@@ -471,6 +474,7 @@ bool kevo_is_virgin(kevo_store *store) {
 }
 
 bool kevo_needs_resolve(kevo_store *store) {
+    if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->write_mutex);
     bool needed = !store->resolved;
     pthread_mutex_unlock(&store->write_mutex);
