@@ -93,6 +93,14 @@ static int install(kevo_store *s, struct version_edit *edit, bool flushed, int j
     return rc;
 }
 
+/* An edit that is certainly not in the manifest: its new tables go at once, since a full
+ * disk may be what hindered it. */
+static void discard_tables(const struct version_edit *edit, int rc) {
+    if (rc == 0 || rc == KEVO_READONLY) return;
+    for (size_t i = 0; i < edit->added_count; i++)
+        atomic_store(&edit->added[i].file->obsolete, true);
+}
+
 /* ---- flush -------------------------------------------------------------------------------- */
 
 bool work_flush_pending(const kevo_store *s) {
@@ -129,6 +137,7 @@ static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
         edit.wal_floor = m->segment + 1;
         edit.flushed = m->last_commit;
         rc = install(s, &edit, true, FLUSHER, b, err);
+        discard_tables(&edit, rc);
     }
     iter_close(it);
     edit_release(&edit);
@@ -201,16 +210,30 @@ static bool ask_cancelled(void *arg) {
     return is_cancelled(c->store) || (c->cancel && c->cancel(c->cancel_arg));
 }
 
-static int open_inputs(const struct compaction *c, struct iter **merged, struct kevo_err *err) {
-    size_t total = c->input_count[0] + c->input_count[1], opened = 0;
-    struct iter **list = mem_array(total, sizeof *list);
-    int rc = list ? 0 : kevo_nomem(err);
-    for (int side = 0; side < 2; side++) {
-        for (size_t i = 0; rc == 0 && i < c->input_count[side]; i++) {
-            rc = file_iter_new(c->inputs[side][i], false, &list[opened], err);
-            if (rc == 0) opened++;
-        }
+/* Tables of level 0 overlap and are walked one by one; those of a deeper level follow one
+ * another and are one source together. */
+static int open_side(const struct compaction *c, int side, struct iter **list, size_t *opened,
+                     struct kevo_err *err) {
+    size_t count = c->input_count[side];
+    if (side == 1 || c->level > 0) {
+        int rc = count ? files_iter_new(c->inputs[side], count, false, &list[*opened], err) : 0;
+        if (rc == 0 && count) ++*opened;
+        return rc;
     }
+    for (size_t i = 0; i < count; i++) {
+        int rc = file_iter_new(c->inputs[side][i], false, &list[*opened], err);
+        if (rc) return rc;
+        ++*opened;
+    }
+    return 0;
+}
+
+static int open_inputs(const struct compaction *c, struct iter **merged, struct kevo_err *err) {
+    size_t opened = 0;
+    struct iter **list = mem_array(c->input_count[0] + c->input_count[1], sizeof *list);
+    int rc = list ? 0 : kevo_nomem(err);
+    if (rc == 0) rc = open_side(c, 0, list, &opened, err);
+    if (rc == 0) rc = open_side(c, 1, list, &opened, err);
     if (rc == 0) rc = merge_iter_new(list, opened, merged, err);
     if (rc) {
         for (size_t i = 0; i < opened; i++)
@@ -260,6 +283,7 @@ static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
     if (rc == 0) rc = build_tables(b, merged, &edit, err);
     if (rc == 0) rc = delete_inputs(c, &edit, err);
     if (rc == 0) rc = install(s, &edit, false, COMPACTOR, b, err);
+    discard_tables(&edit, rc);
     if (rc == 0) mark_obsolete(c);
     iter_close(merged);
     edit_release(&edit);
