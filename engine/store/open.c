@@ -435,6 +435,7 @@ static int recover(kevo_store *s, struct kevo_err *err) {
     if (!s->resolved && s->state.committed.batch > s->committed.batch)
         s->committed = s->state.committed;
     s->samples[s->sample_next++] = (struct commit_sample){start, s->committed.batch};
+    s->committed_at_us = start;
     s->virgin = s->state.committed.batch == 0 && s->state.flushed.batch == 0;
     s->recovery_us = s->env->now_us(s->env) - start;
     return 0;

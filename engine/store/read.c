@@ -83,16 +83,16 @@ void pin_remove(kevo_store *s, uint64_t id) {
     memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
 }
 
-/* The newest batch that was committed retain_ms ago or earlier. */
+/* The newest batch that was committed retain_ms ago or earlier, as far as is known. */
 static uint64_t committed_before_lag(const kevo_store *s) {
-    uint64_t now = s->env->now_us(s->env), best = 0;
+    uint64_t now = s->env->now_us(s->env), lag = s->options.retain_ms * 1000, best = 0;
     unsigned kept = s->sample_next < COMMIT_SAMPLES ? s->sample_next : COMMIT_SAMPLES;
+    if (now - s->committed_at_us >= lag) return s->committed.batch;
     for (unsigned i = 0; i < kept; i++) {
         const struct commit_sample *sample = &s->samples[i];
-        if (now - sample->at_us >= s->options.retain_ms * 1000 && sample->batch > best)
-            best = sample->batch;
+        if (now - sample->at_us >= lag && sample->batch > best) best = sample->batch;
     }
-    return best > s->flushed.batch ? best : s->flushed.batch;
+    return best;
 }
 
 int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err) {

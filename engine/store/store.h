@@ -114,6 +114,7 @@ struct kevo_store {
     uint64_t running_floor[2]; /* the same while flush [0], compaction [1] runs; 0: none */
     struct commit_sample samples[COMMIT_SAMPLES]; /* a ring, to know what was committed when */
     unsigned sample_next;
+    uint64_t committed_at_us; /* when `committed` was set last */
     _Atomic uint64_t next_file;
     struct job {
         bool running;

@@ -312,8 +312,10 @@ static int run_merge(kevo_store *s, struct compaction *c, bool manual, bool (*ca
     uint64_t *ids = NULL;
     bottom_finder_init(&context.bottom, c);
     overlap_meter_init(&context.overlap, c, s->options.table_bytes);
-    /* Who asks for a compaction wants space back now, not in a second. */
-    int rc = begin_gc(s, COMPACTOR, !manual, &b, &ids, err);
+    /* Who asks for a compaction wants space back now, not in a second; but with an external
+     * authority there may be readers that have their snapshot and did not pin it yet. */
+    bool lag = !manual || s->options.authority == KEVO_AUTHORITY_EXTERNAL;
+    int rc = begin_gc(s, COMPACTOR, lag, &b, &ids, err);
     if (rc == 0) rc = merge_inputs(s, c, &b, err);
     if (rc) {
         pthread_mutex_lock(&s->mutex);

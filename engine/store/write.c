@@ -159,6 +159,7 @@ int store_cut_pending(kevo_store *s, struct kevo_err *err) {
 static void sample_commit(kevo_store *s) {
     uint64_t now = s->env->now_us(s->env);
     struct commit_sample *last = &s->samples[(s->sample_next - 1) % COMMIT_SAMPLES];
+    s->committed_at_us = now;
     if (s->sample_next && now - last->at_us < s->options.retain_ms * 1000 / (COMMIT_SAMPLES / 2))
         return;
     s->samples[s->sample_next++ % COMMIT_SAMPLES] = (struct commit_sample){now, s->committed.batch};

@@ -1,0 +1,390 @@
+/* What readers see: cursors left open across their own connection's writes, snapshots
+ * across other connections' commits, flushes and compactions, and threads. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/sql.h"
+
+static sqlite3 *db, *other;
+static const char *path;
+
+static void open_mode(const char *journal) {
+    path = sql_file("app.db");
+    db = sql_open(path);
+    sql_exec(db, "PRAGMA journal_mode=%s", journal);
+    sql_exec(db, "CREATE TABLE plain(k TEXT PRIMARY KEY, v)");
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo(memtable_size=64 KB)");
+    other = sql_open(path);
+}
+
+static void setup_wal(void) {
+    open_mode("WAL");
+}
+
+static void setup_delete(void) {
+    open_mode("DELETE");
+}
+
+static void teardown(void) {
+    sql_close(db);
+    sql_close(other);
+    db = other = NULL;
+}
+
+static void fill(unsigned n) {
+    sql_exec(db,
+             "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < %u) "
+             "INSERT OR REPLACE INTO kv SELECT printf('k%%05d', i), i FROM c",
+             n - 1);
+}
+
+static int step(sqlite3_stmt *stmt) {
+    int rc = sqlite3_step(stmt);
+    ck_assert_msg(rc == SQLITE_ROW || rc == SQLITE_DONE, "%s",
+                  sqlite3_errmsg(sqlite3_db_handle(stmt)));
+    return rc;
+}
+
+/* ---- cursors left open ---------------------------------------------------------------- */
+
+/* Read keys of a scan under way until it ends; each must be the next of every-th. */
+static void finish_scan(sqlite3_stmt *stmt, unsigned from, unsigned count, bool desc) {
+    char key[16];
+    for (unsigned i = from; i < count; i++) {
+        snprintf(key, sizeof key, "k%05u", desc ? count - 1 - i : i);
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+        ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), key);
+    }
+    ck_assert_int_eq(step(stmt), SQLITE_DONE);
+}
+
+static const struct {
+    const char *during;
+    const char *query;
+} open_cursors[] = {
+    {"INSERT INTO kv VALUES('k00001x', 0)", "SELECT key, value FROM kv WHERE key NOT GLOB '*x'"},
+    {"DELETE FROM kv WHERE key < 'k00005'", "SELECT key FROM kv"},
+    {"UPDATE kv SET value = 'new' WHERE key > 'k00050'", "SELECT key FROM kv"},
+    {"BEGIN; INSERT INTO kv VALUES('k00001x', 0); ROLLBACK", "SELECT key FROM kv"},
+    {"BEGIN; DELETE FROM kv; ROLLBACK", "SELECT key, value FROM kv"},
+    {"BEGIN; DELETE FROM kv WHERE key < 'k00005'; COMMIT", "SELECT key FROM kv"},
+    {"SAVEPOINT s; DELETE FROM kv; ROLLBACK TO s; RELEASE s", "SELECT key FROM kv"},
+    {"UPDATE kv SET value = 'new'", "SELECT key FROM kv"},
+};
+enum { OPEN_CURSORS = sizeof open_cursors / sizeof open_cursors[0] };
+
+/* A scan in autocommit mode, up or down, disturbed in the middle. */
+START_TEST(cursor_across_writes) {
+    bool desc = _i >= OPEN_CURSORS;
+    int n = _i % OPEN_CURSORS;
+    fill(100);
+    sqlite3_stmt *stmt =
+        sql_prepare(db, "%s%s", open_cursors[n].query, desc ? " ORDER BY key DESC" : "");
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    int rc = sql_try(db, "%s", open_cursors[n].during);
+    /* SQLite itself ends readers in some cases (ROLLBACK of a schema change). */
+    ck_assert_msg(rc == SQLITE_OK, "%s", sqlite3_errmsg(db));
+    unsigned count = desc && strstr(open_cursors[n].during, "< 'k00005'") ? 95 : 100;
+    if (count == 95) {
+        char key[16];
+        for (unsigned i = 10; i < 95; i++) {
+            snprintf(key, sizeof key, "k%05u", 99 - i);
+            ck_assert_int_eq(step(stmt), SQLITE_ROW);
+            ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), key);
+        }
+        ck_assert_int_eq(step(stmt), SQLITE_DONE);
+    } else {
+        finish_scan(stmt, 10, 100, desc);
+    }
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
+/* The same inside a transaction that has written already, with the store busy below. */
+START_TEST(cursor_in_transaction) {
+    bool desc = _i >= OPEN_CURSORS;
+    int n = _i % OPEN_CURSORS;
+    if (strncmp(open_cursors[n].during, "BEGIN", 5) == 0) return;
+    fill(100);
+    sql_exec(db, "BEGIN; UPDATE kv SET value = 0 WHERE key GLOB '*7'");
+    sqlite3_stmt *stmt =
+        sql_prepare(db, "%s%s", open_cursors[n].query, desc ? " ORDER BY key DESC" : "");
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    sql_exec(db, "%s", open_cursors[n].during);
+    unsigned left = 0;
+    while (step(stmt) == SQLITE_ROW)
+        left++;
+    bool shorter = desc && strstr(open_cursors[n].during, "< 'k00005'");
+    ck_assert_uint_eq(left, shorter ? 85 : 90);
+    sqlite3_finalize(stmt);
+    sql_exec(db, "COMMIT");
+}
+END_TEST
+
+/* The transaction that the cursor reads in ends under it. */
+START_TEST(cursor_across_commit) {
+    const char *ends[] = {"COMMIT", "ROLLBACK"};
+    fill(100);
+    sql_exec(db, "BEGIN; UPDATE kv SET value = 'new'");
+    sqlite3_stmt *stmt = sql_prepare(db, "SELECT key, value FROM kv");
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    sql_exec(db, "%s", ends[_i]);
+    /* The row it stands on is still there to be asked for. */
+    ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), "k00009");
+    finish_scan(stmt, 10, 100, false);
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
+/* Points as well: IN lists and joins step from one to the next. */
+START_TEST(cursor_of_points) {
+    fill(100);
+    sqlite3_stmt *stmt = sql_prepare(
+        db, "SELECT key, value FROM kv WHERE key IN ('k00003', 'k00005', 'k00007', 'k00009')");
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    sql_exec(db, "BEGIN; UPDATE kv SET value = 'w' WHERE key <= 'k00005'");
+    ck_assert_int_eq(sqlite3_column_int(stmt, 1), 3);
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 1), "w");
+    sql_exec(db, "ROLLBACK");
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    ck_assert_int_eq(sqlite3_column_int(stmt, 1), 7);
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    ck_assert_int_eq(step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
+/* Deleting what a scan shows, row by row, is what many programs do. */
+START_TEST(delete_while_scanning) {
+    fill(200);
+    sqlite3_stmt *stmt = sql_prepare(db, "SELECT key FROM kv");
+    unsigned seen = 0;
+    if (_i) sql_exec(db, "BEGIN");
+    while (step(stmt) == SQLITE_ROW) {
+        sql_exec(db, "DELETE FROM kv WHERE key = %Q", sqlite3_column_text(stmt, 0));
+        seen++;
+    }
+    sqlite3_finalize(stmt);
+    if (_i) sql_exec(db, "COMMIT");
+    ck_assert_uint_eq(seen, 200);
+    expect_rows(other, "0", "SELECT count(*) FROM kv");
+}
+END_TEST
+
+/* ---- snapshots --------------------------------------------------------------------------- */
+
+#define SUMS "SELECT (SELECT total(v) FROM plain), (SELECT total(value) FROM kv)"
+
+/* In WAL mode a reader's transaction stays where it began, whatever is committed,
+ * flushed and compacted meanwhile. */
+START_TEST(reader_stays) {
+    sql_exec(db, "INSERT INTO plain VALUES('a', 1)");
+    fill(2000);
+    sql_exec(other, "BEGIN");
+    expect_rows(other, "1.0|1999000.0", SUMS);
+    const char *before = sql_rows(other, "SELECT key, value FROM kv");
+    before = sqlite3_mprintf("%s", before);
+    for (int round = 0; round < 5; round++) {
+        sql_exec(db,
+                 "BEGIN; UPDATE plain SET v = v + 1; UPDATE kv SET value = value + 1;"
+                 "DELETE FROM kv WHERE value %% 7 = %d;"
+                 "INSERT OR IGNORE INTO kv VALUES('new%d', %d); COMMIT",
+                 round, round, round);
+        expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+        if (round & 1) expect_rows(db, "ok", "SELECT kevo_compact('kv')");
+        expect_rows(other, "1.0|1999000.0", SUMS);
+        expect_rows(other, before, "SELECT key, value FROM kv");
+        expect_rows(other, "1000", "SELECT value FROM kv WHERE key = 'k01000'");
+    }
+    /* It cannot begin to write from there. */
+    expect_error(other, SQLITE_BUSY_SNAPSHOT, "locked", "INSERT INTO kv VALUES('late', 1)");
+    sql_exec(other, "COMMIT");
+    expect_rows(other, sql_rows(db, SUMS), SUMS);
+    sqlite3_free((void *)before);
+}
+END_TEST
+
+/* Both sides of a transaction appear in the same instant. */
+START_TEST(both_or_none) {
+    sql_exec(db, "INSERT INTO plain VALUES('a', 0); INSERT INTO kv VALUES('a', 0)");
+    for (int i = 1; i < 50; i++) {
+        sql_exec(db, "BEGIN; UPDATE plain SET v = %d; UPDATE kv SET value = %d", i, i);
+        if (i % 3 == 0) {
+            expect_rows(other, sql_rows(other, "SELECT %d || '|' || %d", i - 1, i - 1),
+                        "SELECT v, value FROM plain, kv");
+        }
+        sql_exec(db, "COMMIT");
+        expect_rows(other, sql_rows(other, "SELECT %d || '|' || %d", i, i),
+                    "SELECT v, value FROM plain, kv");
+    }
+}
+END_TEST
+
+START_TEST(writers_take_turns) {
+    sql_exec(db, "BEGIN; INSERT INTO kv VALUES('a', 1)");
+    expect_error(other, SQLITE_BUSY, "locked", "INSERT INTO kv VALUES('b', 1)");
+    expect_rows(other, "", "SELECT * FROM kv");
+    sql_exec(db, "COMMIT");
+    sql_exec(other, "INSERT INTO kv VALUES('b', 1)");
+    expect_rows(db, "a|1;b|1", "SELECT * FROM kv");
+}
+END_TEST
+
+/* A cursor of one connection over many commits of another. */
+START_TEST(long_scan) {
+    fill(3000);
+    sqlite3_stmt *stmt = sql_prepare(other, "SELECT key, value FROM kv");
+    for (int i = 0; i < 3000; i++) {
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+        ck_assert_int_eq(sqlite3_column_int(stmt, 1), i);
+        if (i % 500 == 0) {
+            sql_exec(db, "UPDATE kv SET value = value + 1000000");
+            expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+        }
+    }
+    ck_assert_int_eq(step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
+/* ---- threads ---------------------------------------------------------------------------------- */
+
+struct worker {
+    pthread_t thread;
+    unsigned number;
+    char failure[300];
+};
+
+static atomic_bool stop_readers;
+
+/* Move money between accounts of both tables; the sum of all stays. */
+static void *transfer(void *arg) {
+    struct worker *w = arg;
+    struct rng r = rng_of(harness_seed() + w->number);
+    sqlite3 *mine = sql_open(path);
+    sqlite3_busy_timeout(mine, 20000);
+    for (int i = 0; i < 150; i++) {
+        unsigned from = (unsigned)rng_below(&r, 20), to = (unsigned)rng_below(&r, 20);
+        int n = (int)rng_below(&r, 100);
+        bool give_up = rng_below(&r, 4) == 0;
+        int rc = sql_try(mine,
+                         "BEGIN IMMEDIATE; UPDATE kv SET value = value - %d WHERE key = 'a%02u';"
+                         "UPDATE plain SET v = v + %d WHERE k = 'a%02u'; %s",
+                         n, from, n, to, give_up ? "ROLLBACK" : "COMMIT");
+        if (rc != SQLITE_OK) {
+            snprintf(w->failure, sizeof w->failure, "writer: %s", sqlite3_errmsg(mine));
+            sql_try(mine, "ROLLBACK");
+            break;
+        }
+    }
+    sql_close(mine);
+    return NULL;
+}
+
+static void *watch(void *arg) {
+    struct worker *w = arg;
+    sqlite3 *mine = sql_open(path);
+    sqlite3_busy_timeout(mine, 20000);
+    while (!atomic_load(&stop_readers) && !w->failure[0]) {
+        sqlite3_stmt *stmt = sql_prepare(
+            mine, "SELECT (SELECT total(v) FROM plain) + (SELECT total(value) FROM kv)");
+        int rc = sqlite3_step(stmt);
+        if (rc != SQLITE_ROW)
+            snprintf(w->failure, sizeof w->failure, "reader: %s", sqlite3_errmsg(mine));
+        else if (sqlite3_column_double(stmt, 0) != 4000)
+            snprintf(w->failure, sizeof w->failure, "sum %s", sqlite3_column_text(stmt, 0));
+        sqlite3_finalize(stmt);
+    }
+    sql_close(mine);
+    return NULL;
+}
+
+static void *upkeep(void *arg) {
+    struct worker *w = arg;
+    sqlite3 *mine = sql_open(path);
+    sqlite3_busy_timeout(mine, 20000);
+    while (!atomic_load(&stop_readers) && !w->failure[0]) {
+        if (sql_try(mine, "SELECT kevo_flush('kv'); SELECT kevo_compact('kv')") != SQLITE_OK)
+            snprintf(w->failure, sizeof w->failure, "upkeep: %s", sqlite3_errmsg(mine));
+    }
+    sql_close(mine);
+    return NULL;
+}
+
+START_TEST(threads) {
+    enum { WRITERS = 2, READERS = 2, ALL = WRITERS + READERS + 1 };
+    struct worker w[ALL];
+    memset(w, 0, sizeof w);
+    sql_exec(db, "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 19) "
+                 "INSERT INTO kv SELECT printf('a%%02d', i), 100 FROM c");
+    sql_exec(db, "INSERT INTO plain SELECT * FROM kv");
+    atomic_store(&stop_readers, false);
+    for (unsigned i = 0; i < ALL; i++) {
+        w[i].number = i;
+        pthread_create(&w[i].thread, NULL,
+                       i < WRITERS             ? transfer
+                       : i < WRITERS + READERS ? watch
+                                               : upkeep,
+                       &w[i]);
+    }
+    for (unsigned i = 0; i < ALL; i++) {
+        if (i == WRITERS) atomic_store(&stop_readers, true);
+        pthread_join(w[i].thread, NULL);
+    }
+    for (unsigned i = 0; i < ALL; i++)
+        ck_assert_msg(!w[i].failure[0], "%s", w[i].failure);
+    expect_rows(db, "4000.0", "SELECT total(v) + (SELECT total(value) FROM kv) FROM plain");
+    expect_rows(db, "ok", "SELECT kevo_check('kv')");
+}
+END_TEST
+
+/* ---- interrupt ------------------------------------------------------------------------------- */
+
+static int interrupt_soon(void *arg) {
+    sqlite3_interrupt(arg);
+    return 0;
+}
+
+START_TEST(interrupted_compaction) {
+    fill(5000);
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    sqlite3_progress_handler(db, 1, interrupt_soon, db);
+    ck_assert_int_eq(sql_try(db, "SELECT kevo_compact('kv')") & 0xff, SQLITE_INTERRUPT);
+    sqlite3_progress_handler(db, 0, NULL, NULL);
+    expect_rows(db, "5000", "SELECT count(*) FROM kv");
+    expect_rows(db, "ok", "SELECT kevo_compact('kv')");
+    expect_rows(db, "ok", "SELECT kevo_check('kv')");
+}
+END_TEST
+
+static void add_both(TCase *wal, TCase *delete, const TTest *test, int loops) {
+    tcase_add_loop_test(wal, test, 0, loops);
+    tcase_add_loop_test(delete, test, 0, loops);
+}
+
+int main(void) {
+    Suite *suite = suite_create("snapshot");
+    TCase *wal = tcase_create("wal"), *delete = tcase_create("delete");
+    tcase_add_checked_fixture(wal, setup_wal, teardown);
+    tcase_add_checked_fixture(delete, setup_delete, teardown);
+    add_both(wal, delete, cursor_across_writes, 2 * OPEN_CURSORS);
+    add_both(wal, delete, cursor_in_transaction, 2 * OPEN_CURSORS);
+    add_both(wal, delete, cursor_across_commit, 2);
+    add_both(wal, delete, cursor_of_points, 1);
+    add_both(wal, delete, delete_while_scanning, 2);
+    tcase_add_test(wal, reader_stays);
+    add_both(wal, delete, both_or_none, 1);
+    add_both(wal, delete, writers_take_turns, 1);
+    tcase_add_test(wal, long_scan);
+    add_both(wal, delete, threads, 1);
+    add_both(wal, delete, interrupted_compaction, 1);
+    suite_add_tcase(suite, wal);
+    suite_add_tcase(suite, delete);
+    return harness_run(suite);
+}
