@@ -39,22 +39,52 @@ int batch_put_memtable(struct buf *b, struct memtable *m, struct batch_totals *t
     return rc;
 }
 
+struct change {
+    uint8_t type;
+    slice key, value;
+};
+
+static bool read_change(struct reader *r, struct change *c) {
+    uint64_t tag = read_varint(r), key_bytes = tag >> 1;
+    c->type = tag & 1;
+    uint64_t value_bytes = c->type == ENTRY_PUT ? read_varint(r) : 0;
+    c->key = read_bytes(r, key_bytes);
+    c->value = read_bytes(r, value_bytes);
+    return !r->bad && key_bytes > 0 && key_bytes <= KEVO_MAX_KEY_BYTES &&
+           value_bytes <= KEVO_MAX_VALUE_BYTES;
+}
+
+/* Read the next few changes. False when the bytes make no sense. */
+static bool read_group(struct reader *r, struct change group[MEMTABLE_WARM_MAX],
+                       unsigned *group_count) {
+    *group_count = 0;
+    while (*group_count < MEMTABLE_WARM_MAX && reader_left(r) > 0) {
+        if (!read_change(r, &group[(*group_count)++])) return false;
+    }
+    return true;
+}
+
+static void warm_group(const struct memtable *m, const struct change *group, unsigned count) {
+    slice keys[MEMTABLE_WARM_MAX];
+    for (unsigned i = 0; i < count; i++)
+        keys[i] = group[i].key;
+    memtable_warm(m, keys, count);
+}
+
 int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *where,
                  struct kevo_err *err) {
+    struct change group[MEMTABLE_WARM_MAX];
+    unsigned count;
     struct reader r = reader_of(payload);
     while (reader_left(&r) > 0) {
-        uint64_t tag = read_varint(&r);
-        uint8_t type = tag & 1;
-        uint64_t key_bytes = tag >> 1;
-        uint64_t value_bytes = type == ENTRY_PUT ? read_varint(&r) : 0;
-        slice key = read_bytes(&r, key_bytes);
-        slice value = read_bytes(&r, value_bytes);
-        if (r.bad || key_bytes == 0 || key_bytes > KEVO_MAX_KEY_BYTES ||
-            value_bytes > KEVO_MAX_VALUE_BYTES)
+        if (!read_group(&r, group, &count))
             return kevo_fail(err, KEVO_CORRUPT, "%s: a change in batch %llu makes no sense", where,
                              (unsigned long long)seq);
-        int rc = memtable_add(m, key, seq, type, value, err);
-        if (rc) return rc;
+        if (count > 1) warm_group(m, group, count);
+        for (unsigned i = 0; i < count; i++) {
+            int rc = memtable_add(m, group[i].key, seq, group[i].type, group[i].value, err);
+            if (rc) return rc;
+        }
     }
     return 0;
 }

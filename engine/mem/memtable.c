@@ -8,11 +8,12 @@
 enum { NODE_VOID = 0xff }; /* a type besides enum entry_type's */
 
 struct memnode {
-    uint64_t prefix; /* slice_prefix64 of the key */
     uint64_t seq;
     uint32_t key_bytes, value_bytes;
     _Atomic uint8_t type;
     uint8_t height;
+    /* From here on, what a search touches: it lies together in a cache line. */
+    uint64_t prefix;                /* slice_prefix64 of the key */
     struct memnode *_Atomic next[]; /* height of them, then the key, then the value */
 };
 
@@ -152,6 +153,41 @@ static void move_splice(struct memtable *m, const struct target *t) {
             moved = true;
         }
         m->splice[level] = from;
+    }
+}
+
+/* One of several searches that go on in turn. */
+struct walk {
+    struct target target;
+    const struct memnode *node, *next;
+    int level; /* -1: arrived */
+};
+
+static void look_ahead(struct walk *w) {
+    w->next = node_next(w->node, w->level);
+    __builtin_prefetch(w->next ? &w->next->prefix : NULL);
+}
+
+void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
+    struct walk walks[MEMTABLE_WARM_MAX];
+    int top = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    assert(count <= MEMTABLE_WARM_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        walks[i] = (struct walk){target_of(keys[i], SEQ_MAX), m->head, NULL, top};
+        look_ahead(&walks[i]);
+    }
+    for (unsigned left = count; left > 0;) {
+        left = 0;
+        for (unsigned i = 0; i < count; i++) {
+            struct walk *w = &walks[i];
+            if (w->level < 0) continue;
+            if (w->next && node_before(w->next, &w->target))
+                w->node = w->next;
+            else if (w->level-- == 0)
+                continue;
+            look_ahead(w);
+            left++;
+        }
     }
 }
 

@@ -54,6 +54,12 @@ void memtable_reset(struct memtable *m);
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err);
 
+/* Bring into the processor's cache what adding these keys will touch, waiting for the
+ * memory of all of them at once instead of one after the other (group prefetching: Chen,
+ * Ailamaki, Gibbons, Mowry 2004). Changes nothing; at most MEMTABLE_WARM_MAX keys. */
+enum { MEMTABLE_WARM_MAX = 16 };
+void memtable_warm(const struct memtable *m, const slice *keys, unsigned count);
+
 /* Memory held, in bytes. */
 uint64_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_live_count(const struct memtable *m);
