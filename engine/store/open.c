@@ -422,6 +422,8 @@ static int recover(kevo_store *s, struct kevo_err *err) {
     atomic_store(&s->next_file, s->state.next_file);
     s->newest = s->flushed = s->state.flushed;
     s->last_id = s->state.flushed.batch;
+    /* What earlier processes dropped from the tables is not on record. */
+    s->gc_floor = s->state.flushed.batch;
     rc = replay_log(s, &r, err);
     if (rc == 0) rc = check_no_gap(s, err);
     if (rc == 0) rc = install_recovered(s, &r, err);

@@ -139,3 +139,67 @@ unsigned kv_files(struct env *env, const char *suffix) {
     ck_ok(env->list(env, KV_DIR, count_file, &c, &test_err));
     return c.count;
 }
+
+static char *read_file(struct env *env, const char *path, size_t *size) {
+    struct env_file *f;
+    uint64_t size_bytes;
+    ck_ok(env->open(env, path, ENV_READ, 0, &f, &test_err));
+    ck_ok(env->size(env, f, &size_bytes, &test_err));
+    char *bytes = malloc((size_t)size_bytes + 1);
+    ck_assert_ptr_nonnull(bytes);
+    ck_ok(env->read(env, f, 0, bytes, (size_t)size_bytes, size, &test_err));
+    env->close(env, f);
+    return bytes;
+}
+
+struct copy {
+    struct env *from, *to;
+};
+
+static int copy_file(void *arg, const char *name) {
+    struct copy *c = arg;
+    struct env_file *f;
+    char path[ENV_PATH_MAX];
+    size_t size;
+    ck_ok(env_join(path, KV_DIR, name, &test_err));
+    char *bytes = read_file(c->from, path, &size);
+    ck_ok(c->to->open(c->to, path, ENV_WRITE | ENV_CREATE, 0600, &f, &test_err));
+    if (size) ck_ok(c->to->write(c->to, f, 0, bytes, size, &test_err));
+    c->to->close(c->to, f);
+    free(bytes);
+    return 0;
+}
+
+struct env *kv_copy(struct env *env) {
+    struct copy c = {env, env_memory_new()};
+    ck_assert_ptr_nonnull(c.to);
+    ck_ok(c.to->make_dir(c.to, KV_DIR, 0700, &test_err));
+    ck_ok(env->list(env, KV_DIR, copy_file, &c, &test_err));
+    return c.to;
+}
+
+struct print {
+    struct env *env;
+    FILE *out;
+};
+
+static int print_file(void *arg, const char *name) {
+    struct print *p = arg;
+    char path[ENV_PATH_MAX];
+    size_t size;
+    if (strcmp(name, "LOCK") == 0) return 0;
+    ck_ok(env_join(path, KV_DIR, name, &test_err));
+    char *bytes = read_file(p->env, path, &size);
+    fprintf(p->out, "%s %zu ", name, size);
+    fwrite(bytes, 1, size, p->out);
+    free(bytes);
+    return 0;
+}
+
+char *kv_contents(struct env *env, size_t *size) {
+    char *text;
+    struct print p = {env, open_memstream(&text, size)};
+    ck_ok(env->list(env, KV_DIR, print_file, &p, &test_err));
+    fclose(p.out);
+    return text;
+}

@@ -43,4 +43,12 @@ struct kevo_stats kv_stats(kevo_store *s);
 unsigned kv_tables(kevo_store *s);                      /* in all levels */
 unsigned kv_files(struct env *env, const char *suffix); /* in KV_DIR, of that ending */
 
+/* A new env_memory with a copy of all files in KV_DIR: what a process leaves that is
+ * killed now. */
+struct env *kv_copy(struct env *env);
+
+/* Names and contents of all files in KV_DIR but the lock, to be compared. Freed by the
+ * caller. */
+char *kv_contents(struct env *env, size_t *size);
+
 #endif

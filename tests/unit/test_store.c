@@ -204,33 +204,6 @@ START_TEST(a_name_too_long_is_refused) {
 }
 END_TEST
 
-/* Names and contents of all files of the store but the lock. */
-static int print_file(void *arg, const char *name) {
-    char path[ENV_PATH_MAX];
-    struct env_file *f;
-    uint64_t size;
-    size_t got;
-    if (strcmp(name, "LOCK") == 0) return 0;
-    must(env_join(path, KV_DIR, name, &test_err));
-    must(env->open(env, path, ENV_READ, 0, &f, &test_err));
-    must(env->size(env, f, &size, &test_err));
-    uint8_t *bytes = malloc(size + 1);
-    must(env->read(env, f, 0, bytes, size, &got, &test_err));
-    env->close(env, f);
-    fprintf(arg, "%s %zu ", name, got);
-    fwrite(bytes, 1, got, arg);
-    free(bytes);
-    return 0;
-}
-
-static char *print_files(size_t *size) {
-    char *text;
-    FILE *out = open_memstream(&text, size);
-    ck_ok(env->list(env, KV_DIR, print_file, out, &test_err));
-    fclose(out);
-    return text;
-}
-
 START_TEST(opening_and_reading_changes_no_file) {
     kv_put(store, "a", "1");
     ck_ok(kevo_flush(store, &test_err));
@@ -238,12 +211,12 @@ START_TEST(opening_and_reading_changes_no_file) {
     kevo_close(store);
     put_file(KV_DIR "/000009.sst", slice_of_str("left by a crash"));
     size_t before_size, after_size;
-    char *before = print_files(&before_size);
+    char *before = kv_contents(env, &before_size);
     options.background = true;
     store = kv_open(&options);
     ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2");
     kevo_close(store);
-    char *after = print_files(&after_size);
+    char *after = kv_contents(env, &after_size);
     ck_assert(before_size == after_size && memcmp(before, after, before_size) == 0);
     free(before);
     free(after);

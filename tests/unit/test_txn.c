@@ -1,0 +1,676 @@
+#include "engine/kevo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/slice.h"
+#include "tests/lib/kv.h"
+
+static struct env *env;
+static struct kevo_options options;
+static kevo_store *store;
+
+static void setup_with(int authority) {
+    env = env_memory_new();
+    ck_assert_ptr_nonnull(env);
+    options = kv_options(env);
+    options.authority = authority;
+    store = kv_open(&options);
+}
+
+static void setup_self(void) {
+    setup_with(KEVO_AUTHORITY_SELF);
+}
+
+static void setup_external(void) {
+    setup_with(KEVO_AUTHORITY_EXTERNAL);
+}
+
+static void teardown(void) {
+    kevo_close(store);
+    env_memory_free(env);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static void reopen(void) {
+    kevo_close(store);
+    store = kv_open(&options);
+}
+
+/* The process is killed: what it had not written is lost, its lock released. */
+static void kill_and_reopen(void) {
+    struct env *copy = kv_copy(env);
+    kevo_close(store);
+    env_memory_free(env);
+    options.env = env = copy;
+    store = kv_open(&options);
+}
+
+static void expect_error(int rc, int code, const char *part) {
+    ck_assert_msg(rc == code, "expected %d, got %d: %s", code, rc, test_err.msg);
+    ck_assert_msg(strstr(test_err.msg, part), "\"%s\" does not say \"%s\"", test_err.msg, part);
+}
+
+static struct kevo_commit prepare(kevo_txn *t) {
+    struct kevo_commit c;
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err));
+    return c;
+}
+
+static bool same(struct kevo_commit a, struct kevo_commit b) {
+    return a.batch == b.batch && a.nonce == b.nonce;
+}
+
+static const char *dump(kevo_txn *t) {
+    struct kevo_read read = {.txn = t};
+    return kv_dump(store, t ? &read : NULL);
+}
+
+/* ---- the write buffer -------------------------------------------------------------- */
+
+START_TEST(a_transaction_reads_its_own_writes) {
+    kv_put(store, "a", "1");
+    kv_put(store, "b", "2");
+    if (_i) ck_ok(kevo_flush(store, &test_err));
+    kevo_txn *t = kv_txn(store);
+    struct kevo_read read = {.txn = t};
+    ck_assert(kevo_txn_is_empty(t));
+    kv_txn_put(t, "b", "3");
+    kv_txn_put(t, "c", "4");
+    kv_txn_delete(t, "a");
+    ck_assert(!kevo_txn_is_empty(t));
+    ck_assert_uint_gt(kevo_txn_bytes(t), 0);
+    ck_assert_str_eq(dump(t), "b=3 c=4");
+    ck_assert_str_eq(kv_get(store, &read, "b"), "3");
+    ck_assert_ptr_null(kv_get(store, &read, "a"));
+    ck_assert_ptr_null(kv_get(store, &read, "d"));
+    kv_txn_put(t, "a", "");
+    ck_assert_str_eq(kv_get(store, &read, "a"), "");
+    ck_assert_str_eq(dump(NULL), "a=1 b=2"); /* nobody else sees them */
+    prepare(t);
+    ck_assert_str_eq(dump(NULL), "a=1 b=2");
+    kevo_txn_commit(t);
+    ck_assert_str_eq(dump(NULL), "a= b=3 c=4");
+    kevo_txn_unref(t);
+    kill_and_reopen();
+    ck_assert_str_eq(dump(NULL), "a= b=3 c=4");
+}
+END_TEST
+
+START_TEST(a_transaction_keeps_its_snapshot) {
+    kv_put(store, "a", "1");
+    kevo_txn *t = kv_txn(store);
+    kv_put(store, "a", "2");
+    kv_put(store, "b", "3");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_str_eq(dump(t), "a=1");
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 1);
+    kevo_snapshot *snap = kv_snapshot(store);
+    struct kevo_read read = {.snapshot = snap, .txn = t};
+    kv_txn_put(t, "c", "4");
+    ck_assert_str_eq(kv_dump(store, &read), "a=2 b=3 c=4"); /* over another snapshot */
+    ck_assert_str_eq(kv_get(store, &read, "a"), "2");
+    kevo_snapshot_free(snap);
+    kevo_txn_unref(t);
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 0);
+    ck_assert_str_eq(dump(NULL), "a=2 b=3"); /* dropped with the transaction */
+}
+END_TEST
+
+START_TEST(marks_nest) {
+    struct kevo_mark beginning = {0, NULL, 0};
+    kv_put(store, "a", "0");
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, "a", "1");
+    struct kevo_mark one = kevo_txn_mark(t);
+    kv_txn_put(t, "a", "2");
+    kv_txn_put(t, "b", "2");
+    struct kevo_mark two = kevo_txn_mark(t);
+    kv_txn_delete(t, "a");
+    kv_txn_put(t, "c", "3");
+    kevo_txn_rollback_to(t, two);
+    ck_assert_str_eq(dump(t), "a=2 b=2");
+    kevo_txn_rollback_to(t, two); /* nothing since */
+    kv_txn_put(t, "c", "4");
+    kevo_txn_rollback_to(t, two); /* a mark stays good */
+    ck_assert_str_eq(dump(t), "a=2 b=2");
+    kv_txn_put(t, "d", "5");
+    kevo_txn_rollback_to(t, one);
+    ck_assert_str_eq(dump(t), "a=1");
+    kv_txn_delete(t, "a");
+    ck_assert_str_eq(dump(t), "");
+    kevo_txn_rollback_to(t, beginning);
+    ck_assert_str_eq(dump(t), "a=0");
+    ck_assert(kevo_txn_is_empty(t));
+    kv_txn_put(t, "e", "6");
+    prepare(t);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    ck_assert_str_eq(dump(NULL), "a=0 e=6");
+    kill_and_reopen();
+    ck_assert_str_eq(dump(NULL), "a=0 e=6");
+}
+END_TEST
+
+START_TEST(marks_over_much_data) {
+    char value[1000];
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = 0;
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, "a", "1");
+    for (int round = 0; round < 3; round++) {
+        struct kevo_mark mark = kevo_txn_mark(t);
+        for (int i = 0; i < 200; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "k%d", i);
+            kv_txn_put(t, key, value);
+        }
+        kevo_txn_rollback_to(t, mark);
+        ck_assert_str_eq(dump(t), "a=1");
+    }
+    kevo_txn_unref(t);
+}
+END_TEST
+
+START_TEST(an_open_iterator_sees_what_its_transaction_writes) {
+    kv_put(store, "b", "0");
+    kv_put(store, "d", "0");
+    kv_put(store, "f", "0");
+    if (_i) ck_ok(kevo_flush(store, &test_err));
+    kevo_txn *t = kv_txn(store);
+    struct kevo_read read = {.txn = t};
+    kevo_iter *it = kv_iter(store, &read);
+    ck_ok(kevo_iter_first(it, &test_err));
+    kv_txn_put(t, "c", "1");
+    kv_txn_put(t, "a", "1"); /* behind it */
+    ck_assert_str_eq(kv_entry(it), "b=0");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "c=1");
+    kv_txn_delete(t, "c"); /* the one it stands on */
+    kv_txn_delete(t, "d");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "f=0");
+    kv_txn_put(t, "g", "1");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "g=1");
+    kv_txn_put(t, "e", "1");
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "f=0");
+    struct kevo_mark mark = kevo_txn_mark(t);
+    kv_txn_put(t, "e", "2");
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "e=2");
+    kevo_txn_rollback_to(t, mark);
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "b=0");
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "e=1");
+    kevo_txn_rollback(t);
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "f=0");
+    kevo_txn_unref(t); /* the iterator keeps it */
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "d=0");
+    kevo_iter_free(it);
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 0);
+}
+END_TEST
+
+START_TEST(a_value_of_a_buffer_outlives_it) {
+    kevo_txn *t = kv_txn(store);
+    struct kevo_read read = {.txn = t};
+    struct kevo_value v;
+    kv_txn_put(t, "a", "1");
+    ck_ok(kevo_get(store, &read, kv_slice("a"), &v, &test_err));
+    kv_txn_put(t, "a", "2");
+    kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+    ck_assert(slice_eq(v.slice, kv_slice("1")));
+    kevo_value_release(&v);
+}
+END_TEST
+
+START_TEST(preparing_again) {
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, "a", "1");
+    struct kevo_commit first = prepare(t);
+    ck_assert(same(prepare(t), first)); /* nothing written since */
+    kv_txn_put(t, "b", "2");
+    struct kevo_commit second = prepare(t);
+    ck_assert_uint_gt(second.batch, first.batch);
+    struct kevo_mark mark = kevo_txn_mark(t);
+    kv_txn_put(t, "c", "3");
+    kevo_txn_rollback_to(t, mark);
+    struct kevo_commit third = prepare(t); /* an undo is a change as well */
+    ck_assert_uint_gt(third.batch, second.batch);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    ck_assert(same(kevo_last_commit(store), third));
+    ck_assert_str_eq(dump(NULL), "a=1 b=2");
+    kill_and_reopen();
+    ck_assert_str_eq(dump(NULL), "a=1 b=2");
+    ck_assert_uint_eq(kv_stats(store).recovered_batches, 1);
+    ck_assert(same(kevo_last_commit(store), third));
+}
+END_TEST
+
+START_TEST(one_prepared_transaction_at_a_time) {
+    kevo_txn *t = kv_txn(store), *other = kv_txn(store);
+    struct kevo_commit c;
+    kv_txn_put(t, "a", "1");
+    kv_txn_put(other, "b", "1");
+    prepare(t);
+    expect_error(kevo_txn_prepare(other, KEVO_SYNC_FULL, &c, &test_err), KEVO_INVALID, "in doubt");
+    ck_assert_uint_eq(c.batch, 0);
+    expect_error(kevo_put(store, kv_slice("c"), kv_slice("1"), &test_err), KEVO_INVALID,
+                 "not decided");
+    expect_error(kevo_rotate(store, &test_err), KEVO_INVALID, "in doubt");
+    kevo_txn_commit(t);
+    prepare(other);
+    kevo_txn_commit(other);
+    kevo_txn_unref(t);
+    kevo_txn_unref(other);
+    ck_assert_str_eq(dump(NULL), "a=1 b=1");
+}
+END_TEST
+
+START_TEST(an_empty_transaction_may_be_prepared) {
+    kevo_txn *t = kv_txn(store);
+    struct kevo_commit c = prepare(t);
+    ck_assert_uint_gt(c.batch, 0);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    ck_assert(same(kevo_last_commit(store), c));
+    kill_and_reopen();
+    ck_assert(same(kevo_last_commit(store), c));
+    ck_ok(kevo_flush(store, &test_err));
+    reopen();
+    ck_assert(same(kevo_last_commit(store), c));
+}
+END_TEST
+
+/* ---- commits decided elsewhere -------------------------------------------------------- */
+
+static const struct kevo_commit nothing = {0, 0};
+
+/* The authority's marker, kept by the tests. */
+static struct kevo_commit write_and_commit(struct kevo_commit last, const char *key,
+                                           const char *value) {
+    ck_ok(kevo_resolve(store, last, &test_err));
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, key, value);
+    struct kevo_commit c = prepare(t);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    return c;
+}
+
+/* Prepared, then rolled back: nobody here knows whether it was committed. */
+static struct kevo_commit write_and_doubt(struct kevo_commit last, const char *key,
+                                          const char *value) {
+    ck_ok(kevo_resolve(store, last, &test_err));
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, key, value);
+    struct kevo_commit c = prepare(t);
+    kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+    return c;
+}
+
+static void rotate(void) {
+    ck_ok(kevo_rotate(store, &test_err));
+}
+
+START_TEST(doubt_ends_both_ways) {
+    struct kevo_commit a = write_and_commit(nothing, "a", "1");
+    struct kevo_commit b = write_and_doubt(a, "b", "2");
+    ck_assert_str_eq(dump(NULL), "a=1");
+    ck_assert(same(kevo_last_commit(store), a));
+    struct kevo_commit c = write_and_doubt(b, "c", "3"); /* b was committed */
+    ck_assert_str_eq(dump(NULL), "a=1 b=2");
+    struct kevo_commit d = write_and_commit(b, "d", "4"); /* c was not */
+    ck_assert_str_eq(dump(NULL), "a=1 b=2 d=4");
+    ck_assert_uint_gt(d.batch, c.batch);
+    kill_and_reopen();
+    ck_ok(kevo_resolve(store, d, &test_err));
+    ck_assert_str_eq(dump(NULL), "a=1 b=2 d=4");
+}
+END_TEST
+
+START_TEST(after_opening_the_tail_is_undecided) {
+    struct kevo_commit a = write_and_commit(nothing, "a", "1");
+    ck_ok(kevo_resolve(store, a, &test_err));
+    rotate();
+    ck_ok(kevo_flush(store, &test_err));
+    ck_assert(!kevo_needs_resolve(store));
+    struct kevo_commit b = write_and_commit(a, "b", "2");
+    struct kevo_commit c = write_and_doubt(b, "c", "3");
+    kill_and_reopen();
+    ck_assert(kevo_needs_resolve(store));
+    ck_assert(same(kevo_last_commit(store), a));
+    ck_assert_str_eq(dump(NULL), "a=1");
+    expect_error(kevo_rotate(store, &test_err), KEVO_INVALID, "in doubt");
+    ck_ok(kevo_flush(store, &test_err)); /* nothing that may be flushed */
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(kv_tables(store), 1);
+
+    /* Readers know what their authority committed. */
+    struct kevo_read read = {.snapshot = NULL};
+    ck_ok(kevo_snapshot_at(store, b, (kevo_snapshot **)&read.snapshot, &test_err));
+    ck_assert_str_eq(kv_dump(store, &read), "a=1 b=2");
+    kevo_snapshot_free((kevo_snapshot *)read.snapshot);
+    ck_ok(kevo_snapshot_at(store, c, (kevo_snapshot **)&read.snapshot, &test_err));
+    ck_assert_str_eq(kv_dump(store, &read), "a=1 b=2 c=3");
+    kevo_snapshot_free((kevo_snapshot *)read.snapshot);
+
+    ck_ok(kevo_resolve(store, _i ? b : c, &test_err));
+    ck_assert(!kevo_needs_resolve(store));
+    ck_assert_str_eq(dump(NULL), _i ? "a=1 b=2" : "a=1 b=2 c=3");
+    ck_assert(same(kevo_last_commit(store), _i ? b : c));
+    kill_and_reopen();
+    ck_ok(kevo_resolve(store, _i ? b : c, &test_err));
+    ck_assert_str_eq(dump(NULL), _i ? "a=1 b=2" : "a=1 b=2 c=3");
+}
+END_TEST
+
+/* Batches 1 to 6 with a key each, in segments that begin where _i has a bit. */
+enum { BATCHES = 6 };
+
+static void fill_segments(unsigned rotations, struct kevo_commit commits[BATCHES + 1]) {
+    commits[0] = nothing;
+    for (unsigned i = 1; i <= BATCHES; i++) {
+        char key[] = {(char)('a' + i - 1), 0};
+        commits[i] = write_and_commit(commits[i - 1], key, "v");
+        ck_ok(kevo_resolve(store, commits[i], &test_err));
+        if (rotations >> i & 1) rotate();
+    }
+}
+
+static const char *prefix(unsigned n) {
+    static char text[64];
+    text[0] = 0;
+    for (unsigned i = 0; i < n; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%c=v", i ? " " : "", 'a' + i);
+    return text;
+}
+
+/* The store can be cut back to each batch that is in the log, wherever segments end. */
+START_TEST(resolving_to_an_older_batch) {
+    struct kevo_commit commits[BATCHES + 1];
+    options.memtable_count = 16;
+    reopen();
+    fill_segments((unsigned)_i << 1, commits);
+    struct env *original = kv_copy(env);
+    for (unsigned n = 0; n <= BATCHES; n++) {
+        struct env *copy = kv_copy(original);
+        kevo_close(store);
+        env_memory_free(env);
+        options.env = env = copy;
+        store = kv_open(&options);
+        ck_ok(kevo_resolve(store, commits[n], &test_err));
+        ck_assert_str_eq(dump(NULL), prefix(n));
+        ck_assert(same(kevo_last_commit(store), commits[n]));
+        kill_and_reopen();
+        ck_ok(kevo_resolve(store, commits[n], &test_err));
+        ck_assert_str_eq(dump(NULL), prefix(n));
+        struct kevo_commit next = write_and_commit(commits[n], "x", "y");
+        ck_assert_uint_gt(next.batch, commits[BATCHES].batch); /* no id twice */
+        kill_and_reopen();
+        ck_ok(kevo_resolve(store, next, &test_err));
+        ck_assert_uint_eq(strlen(dump(NULL)), strlen(prefix(n)) + (n ? 4 : 3));
+        ck_ok(kevo_flush(store, &test_err));
+        rotate();
+        ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        reopen();
+        ck_assert(same(kevo_last_commit(store), next));
+        ck_ok(kevo_resolve(store, next, &test_err));
+        ck_assert_uint_eq(strlen(dump(NULL)), strlen(prefix(n)) + (n ? 4 : 3));
+    }
+    env_memory_free(original);
+}
+END_TEST
+
+START_TEST(ids_that_were_cut_are_not_used_again) {
+    struct kevo_commit last = nothing;
+    uint64_t highest = 0;
+    for (int i = 0; i < 6; i++) {
+        struct kevo_commit c = write_and_doubt(last, "a", "1");
+        ck_assert_uint_gt(c.batch, highest);
+        highest = c.batch;
+        if (i % 2) kill_and_reopen();
+        ck_ok(kevo_resolve(store, last, &test_err)); /* cut */
+        kill_and_reopen();
+        if (i == 3) last = write_and_commit(last, "b", "2");
+        if (i == 3) highest = last.batch;
+        if (i == 4) {
+            ck_ok(kevo_resolve(store, last, &test_err));
+            rotate();
+            ck_ok(kevo_flush(store, &test_err));
+            kill_and_reopen();
+        }
+    }
+    ck_ok(kevo_resolve(store, last, &test_err));
+    ck_assert_str_eq(dump(NULL), "b=2");
+}
+END_TEST
+
+static void expect_unchanged(int rc, const char *why, char *before, size_t before_size) {
+    size_t size;
+    expect_error(rc, KEVO_DIVERGED, why);
+    char *after = kv_contents(env, &size);
+    ck_assert(size == before_size && memcmp(before, after, size) == 0);
+    free(after);
+}
+
+START_TEST(another_history_is_refused_and_nothing_changed) {
+    struct kevo_commit commits[BATCHES + 1], wrong;
+    fill_segments(0, commits);
+    if (_i) reopen();
+    size_t size;
+    char *before = kv_contents(env, &size);
+    wrong = (struct kevo_commit){commits[BATCHES].batch + 1, 7};
+    expect_unchanged(kevo_resolve(store, wrong, &test_err), "never saw", before, size);
+    wrong = (struct kevo_commit){commits[BATCHES].batch, commits[BATCHES].nonce ^ 1};
+    expect_unchanged(kevo_resolve(store, wrong, &test_err), "", before, size);
+    wrong = (struct kevo_commit){commits[3].batch, commits[3].nonce ^ 1};
+    expect_unchanged(kevo_resolve(store, wrong, &test_err), "", before, size);
+    wrong = (struct kevo_commit){0, 5};
+    expect_unchanged(kevo_resolve(store, wrong, &test_err), "", before, size);
+    /* Within the process that committed them they cannot be cut any more. */
+    if (!_i) expect_unchanged(kevo_resolve(store, commits[3], &test_err), "", before, size);
+    free(before);
+    ck_assert(kevo_needs_resolve(store) == _i);
+    ck_ok(kevo_resolve(store, commits[BATCHES], &test_err));
+    ck_assert_str_eq(dump(NULL), prefix(BATCHES));
+}
+END_TEST
+
+START_TEST(what_left_the_log_cannot_be_cut) {
+    struct kevo_commit commits[BATCHES + 1];
+    fill_segments(0, commits);
+    rotate();
+    ck_ok(kevo_flush(store, &test_err));
+    struct kevo_commit last = write_and_commit(commits[BATCHES], "x", "y");
+    reopen();
+    expect_error(kevo_resolve(store, commits[3], &test_err), KEVO_DIVERGED, "left the store's log");
+    expect_error(kevo_resolve(store, nothing, &test_err), KEVO_DIVERGED, "left the store's log");
+    ck_ok(kevo_resolve(store, last, &test_err));
+}
+END_TEST
+
+START_TEST(resolving_what_is_in_tables_only) {
+    struct kevo_commit commits[BATCHES + 1];
+    fill_segments(0, commits);
+    rotate();
+    ck_ok(kevo_flush(store, &test_err));
+    reopen();
+    ck_assert(!kevo_needs_resolve(store));
+    ck_assert(same(kevo_last_commit(store), commits[BATCHES]));
+    ck_ok(kevo_resolve(store, commits[BATCHES], &test_err));
+    struct kevo_commit b = write_and_doubt(commits[BATCHES], "x", "y");
+    kill_and_reopen();
+    ck_ok(kevo_resolve(store, commits[BATCHES], &test_err)); /* the tail's only batch goes */
+    ck_assert_str_eq(dump(NULL), prefix(BATCHES));
+    ck_assert_uint_gt(write_and_commit(commits[BATCHES], "x", "y").batch, b.batch);
+}
+END_TEST
+
+START_TEST(virgins) {
+    ck_assert(kevo_is_virgin(store));
+    ck_ok(kevo_resolve(store, nothing, &test_err));
+    write_and_doubt(nothing, "a", "1");
+    ck_assert(!kevo_is_virgin(store)); /* it may be committed */
+    kill_and_reopen();
+    ck_assert(!kevo_is_virgin(store));
+    ck_ok(kevo_resolve(store, nothing, &test_err)); /* what a rolled back creation leaves */
+    ck_assert(kevo_is_virgin(store));
+    kill_and_reopen();
+    ck_assert(kevo_is_virgin(store));
+    struct kevo_commit a = write_and_commit(nothing, "a", "1");
+    ck_assert(!kevo_is_virgin(store));
+    kill_and_reopen();
+    ck_assert(!kevo_is_virgin(store));
+    ck_ok(kevo_resolve(store, a, &test_err));
+    rotate();
+    ck_ok(kevo_flush(store, &test_err));
+    kill_and_reopen();
+    ck_assert(!kevo_is_virgin(store));
+}
+END_TEST
+
+START_TEST(snapshots_of_unknown_batches_are_refused) {
+    kevo_snapshot *snap = (kevo_snapshot *)1;
+    struct kevo_commit a = write_and_commit(nothing, "a", "1"), wrong = a;
+    wrong.nonce ^= 1;
+    expect_error(kevo_snapshot_at(store, wrong, &snap, &test_err), KEVO_DIVERGED, "batch 1");
+    ck_assert_ptr_null(snap);
+    wrong = (struct kevo_commit){a.batch + 1, 1};
+    expect_error(kevo_snapshot_at(store, wrong, &snap, &test_err), KEVO_DIVERGED, "batch 2");
+    struct kevo_commit b = write_and_doubt(a, "b", "2");
+    ck_ok(kevo_snapshot_at(store, b, &snap, &test_err)); /* its authority may know more */
+    ck_assert_uint_eq(kevo_snapshot_id(snap), b.batch);
+    kevo_snapshot_free(snap);
+    ck_ok(kevo_resolve(store, a, &test_err)); /* cut: it is nobody's now */
+    expect_error(kevo_snapshot_at(store, b, &snap, &test_err), KEVO_DIVERGED, "");
+    ck_ok(kevo_snapshot_at(store, a, &snap, &test_err));
+    kevo_snapshot_free(snap);
+    ck_ok(kevo_snapshot_at(store, nothing, &snap, &test_err));
+    struct kevo_read read = {.snapshot = snap};
+    ck_assert_str_eq(kv_dump(store, &read), "");
+    kevo_snapshot_free(snap);
+}
+END_TEST
+
+/* Versions that a compaction dropped are not missed silently, also after reopening. */
+START_TEST(snapshots_too_old_are_refused) {
+    kevo_snapshot *snap;
+    struct kevo_commit a = write_and_commit(nothing, "k", "1");
+    struct kevo_commit b = write_and_commit(a, "k", "2");
+    ck_ok(kevo_resolve(store, b, &test_err));
+    ck_ok(kevo_snapshot_at(store, a, &snap, &test_err));
+    struct kevo_read read = {.snapshot = snap};
+    rotate();
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_str_eq(kv_dump(store, &read), "k=1"); /* pinned */
+    kevo_snapshot_free(snap);
+    struct kevo_commit c = write_and_commit(b, "k", "3");
+    ck_ok(kevo_resolve(store, c, &test_err));
+    rotate();
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    if (_i == 1) reopen();
+    if (_i == 2) kill_and_reopen();
+    expect_error(kevo_snapshot_at(store, a, &snap, &test_err), KEVO_SNAPSHOT, "too old");
+    expect_error(kevo_snapshot_at(store, b, &snap, &test_err), KEVO_SNAPSHOT, "too old");
+    ck_ok(kevo_snapshot_at(store, c, &snap, &test_err));
+    read.snapshot = snap;
+    ck_assert_str_eq(kv_dump(store, &read), "k=3");
+    kevo_snapshot_free(snap);
+}
+END_TEST
+
+/* A reader that learnt its batch a moment ago but has not pinned it yet. */
+START_TEST(replaced_versions_are_retained_for_a_while) {
+    kevo_snapshot *snap;
+    options.retain_ms = 60000;
+    options.l0_trigger = 2;
+    reopen();
+    struct kevo_commit a = write_and_commit(nothing, "k", "1"), last = a;
+    for (int i = 0; i < 4; i++) {
+        last = write_and_commit(last, "k", "2");
+        ck_ok(kevo_resolve(store, last, &test_err));
+        rotate();
+        while (kevo_step(store, &test_err) == 0)
+            ;
+    }
+    ck_assert_uint_ge(kv_stats(store).compactions, 1);
+    ck_ok(kevo_snapshot_at(store, a, &snap, &test_err));
+    struct kevo_read read = {.snapshot = snap};
+    ck_assert_str_eq(kv_dump(store, &read), "k=1");
+    kevo_snapshot_free(snap);
+}
+END_TEST
+
+START_TEST(a_full_memtable_wants_to_be_rotated) {
+    struct kevo_commit last = nothing;
+    options.memtable_bytes = 16 << 10;
+    options.memtable_count = 2;
+    reopen();
+    for (int i = 0; i < 2000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%04d", i * 17 % 2000);
+        last = write_and_commit(last, key, "some text");
+        ck_ok(kevo_resolve(store, last, &test_err));
+        if (kevo_wants_rotate(store)) rotate();
+        ck_assert(!kevo_wants_rotate(store));
+        ck_assert_uint_lt(kv_stats(store).memtable_used_bytes, 64 << 10);
+    }
+    ck_assert_uint_gt(kv_stats(store).flushes, 3);
+    kill_and_reopen();
+    ck_ok(kevo_resolve(store, last, &test_err));
+    kevo_iter *it = kv_iter(store, NULL);
+    ck_ok(kevo_iter_first(it, &test_err));
+    for (int i = 0; i < 2000; i++) {
+        char entry[32];
+        snprintf(entry, sizeof entry, "%04d=some text", i);
+        ck_assert_str_eq(kv_entry(it), entry);
+        ck_ok(kevo_iter_next(it, &test_err));
+    }
+    ck_assert(!kevo_iter_valid(it));
+    kevo_iter_free(it);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("txn");
+
+    TCase *self = tcase_create("buffer");
+    tcase_add_checked_fixture(self, setup_self, teardown);
+    tcase_add_loop_test(self, a_transaction_reads_its_own_writes, 0, 2);
+    tcase_add_test(self, a_transaction_keeps_its_snapshot);
+    tcase_add_test(self, marks_nest);
+    tcase_add_test(self, marks_over_much_data);
+    tcase_add_loop_test(self, an_open_iterator_sees_what_its_transaction_writes, 0, 2);
+    tcase_add_test(self, a_value_of_a_buffer_outlives_it);
+    tcase_add_test(self, preparing_again);
+    tcase_add_test(self, one_prepared_transaction_at_a_time);
+    tcase_add_test(self, an_empty_transaction_may_be_prepared);
+    suite_add_tcase(suite, self);
+
+    TCase *external = tcase_create("authority");
+    tcase_add_checked_fixture(external, setup_external, teardown);
+    tcase_add_test(external, doubt_ends_both_ways);
+    tcase_add_loop_test(external, after_opening_the_tail_is_undecided, 0, 2);
+    tcase_add_loop_test(external, resolving_to_an_older_batch, 0, 1 << BATCHES);
+    tcase_add_test(external, ids_that_were_cut_are_not_used_again);
+    tcase_add_loop_test(external, another_history_is_refused_and_nothing_changed, 0, 2);
+    tcase_add_test(external, what_left_the_log_cannot_be_cut);
+    tcase_add_test(external, resolving_what_is_in_tables_only);
+    tcase_add_test(external, virgins);
+    tcase_add_test(external, snapshots_of_unknown_batches_are_refused);
+    tcase_add_loop_test(external, snapshots_too_old_are_refused, 0, 3);
+    tcase_add_test(external, replaced_versions_are_retained_for_a_while);
+    tcase_add_test(external, a_full_memtable_wants_to_be_rotated);
+    suite_add_tcase(suite, external);
+
+    return harness_run(suite);
+}
