@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/checksum.h"
 #include "engine/base/error.h"
 
 enum { NODE_VOID = 0xff }; /* a type besides enum entry_type's */
@@ -110,9 +111,62 @@ void memtable_ref(struct memtable *m) {
 void memtable_unref(struct memtable *m) {
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) > 1) return;
     arena_release(&m->arena);
+    mem_free(m->filter);
     mem_free(m->head);
     mem_free(m);
 }
+
+/* ---- filter ---------------------------------------------------------------------- */
+
+/* One cache line a key, and in it one bit in each of four words. */
+enum { FILTER_LINE_WORDS = 8, FILTER_LINE_BYTES = 64, FILTER_KEYS_WORDS = 4 };
+
+void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
+    uint64_t lines = 1;
+    while (lines * FILTER_LINE_BYTES < bytes_expected / 128)
+        lines *= 2;
+    m->filter = mem_zalloc(lines * FILTER_LINE_BYTES);
+    m->filter_lines = lines;
+}
+
+/* The words and bits that stand for a key. */
+struct filter_place {
+    _Atomic uint64_t *line;
+    unsigned word[FILTER_KEYS_WORDS];
+    uint64_t bit[FILTER_KEYS_WORDS];
+};
+
+static struct filter_place filter_place(const struct memtable *m, slice key) {
+    uint64_t hash = key_hash(key);
+    struct filter_place p = {.line =
+                                 m->filter + (hash & (m->filter_lines - 1)) * FILTER_LINE_WORDS};
+    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
+        p.word[i] = (unsigned)(hash >> (28 + i * 9)) & (FILTER_LINE_WORDS - 1);
+        p.bit[i] = (uint64_t)1 << (hash >> (31 + i * 9) & 63);
+    }
+    return p;
+}
+
+/* Only the writer stores, so no read-modify-write is needed. */
+static void filter_set(struct memtable *m, slice key) {
+    struct filter_place p = filter_place(m, key);
+    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
+        uint64_t word = atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed);
+        if (!(word & p.bit[i]))
+            atomic_store_explicit(&p.line[p.word[i]], word | p.bit[i], memory_order_relaxed);
+    }
+}
+
+static bool filter_has(const struct memtable *m, slice key) {
+    struct filter_place p = filter_place(m, key);
+    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
+        if (!(atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed) & p.bit[i]))
+            return false;
+    }
+    return true;
+}
+
+/* ---- adding ---------------------------------------------------------------------- */
 
 /* A quarter of the nodes reaches each next level. */
 static unsigned random_height(struct memtable *m) {
@@ -199,6 +253,8 @@ int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slic
     if (!n) return kevo_nomem(err);
 
     struct target t = {n->prefix, node_key(n), seq};
+    /* Before the node can be seen: whoever sees it must not be told that it is not there. */
+    if (m->filter) filter_set(m, t.key);
     move_splice(m, &t);
     if ((int)height > atomic_load_explicit(&m->height, memory_order_relaxed)) {
         /* Levels above had only the head; a reader that sees the new height before
@@ -293,6 +349,7 @@ static struct memnode *find_last(const struct memtable *m) {
 
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value) {
+    if (m->filter && !filter_has(m, key)) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
     for (struct memnode *n = find(m, &t); n; n = node_next(n, 0)) {
         if (n->prefix != t.prefix || !slice_eq(node_key(n), key)) return KEVO_NOTFOUND;

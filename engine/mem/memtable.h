@@ -36,6 +36,8 @@ struct memtable {
     _Atomic int height;                          /* levels in use */
     struct memnode *splice[MEMTABLE_MAX_HEIGHT]; /* the writer's last position */
     uint64_t random;                             /* the writer's: heights of new nodes */
+    _Atomic uint64_t *filter;                    /* see memtable_add_filter(); NULL: none */
+    uint64_t filter_lines;                       /* cache lines of it, a power of two */
     _Atomic uint64_t live_count;                 /* entries that are not void */
     uint64_t segment;                            /* log segment that protects it */
     struct kevo_commit last_commit;              /* newest batch in it once it is immutable */
@@ -44,6 +46,10 @@ struct memtable {
 /* One reference; NULL when there is no memory. `first_chunk_bytes` sizes the
  * arena's first chunk: small for write buffers, larger for memtables. */
 struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
+/* Give an empty memtable a Bloom filter of about a 128th of `bytes_expected`, so that
+ * memtable_get() learns that a key is not there by one cache miss instead of ten. Memory
+ * that cannot be had is done without. */
+void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */
 

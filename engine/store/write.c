@@ -182,8 +182,10 @@ void store_publish(kevo_store *s, struct kevo_commit commit) {
  * of them make a full one. */
 struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
     uint64_t chunk_bytes = s->options.memtable_bytes / 8;
-    return memtable_new(segment,
-                        chunk_bytes < MEMTABLE_CHUNK_MAX ? chunk_bytes : MEMTABLE_CHUNK_MAX);
+    struct memtable *m =
+        memtable_new(segment, chunk_bytes < MEMTABLE_CHUNK_MAX ? chunk_bytes : MEMTABLE_CHUNK_MAX);
+    if (m) memtable_add_filter(m, s->options.memtable_bytes);
+    return m;
 }
 
 /* Keep writers at the door while memory or level 0 is full. Needs mutex, which it gives
