@@ -285,7 +285,7 @@ int kevo_rotate(kevo_store *store, struct kevo_err *err) {
     if (!store->resolved || store_pending(store))
         rc = kevo_fail(err, KEVO_INVALID, "%s: a batch is in doubt; kevo_resolve() comes first",
                        store->dir);
-    else if (memtable_live_count(store->active) > 0)
+    else if (memtable_live_count(store->active) > 0 || active_is_full(store))
         rc = store_rotate(store, err);
     pthread_mutex_unlock(&store->write_mutex);
     return rc;
@@ -450,12 +450,21 @@ static int record_first_commit(kevo_store *s, struct kevo_commit last, struct ke
     return 0;
 }
 
+/* A flush may end at any moment and be the first to know of a commit. */
+static bool was_never_committed(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    bool virgin = s->virgin;
+    pthread_mutex_unlock(&s->mutex);
+    return virgin;
+}
+
 int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err) {
     int rc = check_writable(store, err);
     if (rc) return rc;
     pthread_mutex_lock(&store->write_mutex);
     rc = store->resolved ? resolve_pending(store, last, err) : resolve_tail(store, last, err);
-    if (rc == 0 && store->virgin && last.batch) rc = record_first_commit(store, last, err);
+    if (rc == 0 && last.batch && was_never_committed(store))
+        rc = record_first_commit(store, last, err);
     pthread_mutex_unlock(&store->write_mutex);
     return rc;
 }
