@@ -189,9 +189,9 @@ step_tsan() {
 
 # ---- all of it ----
 
-export ASAN_OPTIONS='detect_leaks=1:halt_on_error=1:abort_on_error=0'
-export UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1'
-export TSAN_OPTIONS='halt_on_error=1:second_deadlock_stack=1'
+export ASAN_OPTIONS='allow_addr2line=1:detect_leaks=1:halt_on_error=1:abort_on_error=0'
+export UBSAN_OPTIONS='allow_addr2line=1:print_stacktrace=1:halt_on_error=1'
+export TSAN_OPTIONS='allow_addr2line=1:halt_on_error=1:second_deadlock_stack=1'
 plain_addresses=
 
 install_missing || exit
