@@ -358,6 +358,8 @@ static int replay_log(kevo_store *s, struct recovery *r, struct kevo_err *err) {
         if (rc == KEVO_NOTFOUND) return 0;
         if (rc == 0) rc = check_continues(s, reader, number, err);
         if (rc == 0) rc = add_memtable(s, r, number, err);
+        /* All of its batches may have been cut. */
+        if (rc == 0) r->memtables[r->count - 1]->last_commit = s->newest;
         if (rc == 0) rc = store_replay(s, reader, r->memtables[r->count - 1], err);
         wal_reader_close(reader);
         if (rc) return rc;

@@ -640,6 +640,36 @@ START_TEST(a_full_memtable_wants_to_be_rotated) {
 }
 END_TEST
 
+/* Batches that were cut take room in memory too, though there is nothing to flush. */
+START_TEST(rolled_back_batches_do_not_fill_memory) {
+    struct kevo_commit last = _i ? write_and_commit(nothing, "k", "v") : nothing;
+    char value[2000];
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = 0;
+    options.memtable_bytes = 16 << 10;
+    reopen();
+    for (int i = 0; i < 200; i++) {
+        write_and_doubt(last, "x", value);
+        ck_ok(kevo_resolve(store, last, &test_err));
+        if (kevo_wants_rotate(store)) rotate();
+        ck_assert(!kevo_wants_rotate(store));
+        if (i % 50 == 20) kill_and_reopen();
+        if (i % 50 == 40)
+            while (kevo_step(store, &test_err) == 0)
+                ;
+    }
+    ck_ok(kevo_resolve(store, last, &test_err));
+    ck_assert_str_eq(dump(NULL), _i ? "k=v" : "");
+    ck_assert_uint_lt(kv_stats(store).memtable_used_bytes, 200 << 10);
+    kill_and_reopen();
+    ck_ok(kevo_resolve(store, last, &test_err));
+    ck_ok(kevo_flush(store, &test_err));
+    kill_and_reopen();
+    ck_assert(same(kevo_last_commit(store), last));
+    ck_assert_str_eq(dump(NULL), _i ? "k=v" : "");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("txn");
 
@@ -670,6 +700,7 @@ int main(void) {
     tcase_add_loop_test(external, snapshots_too_old_are_refused, 0, 3);
     tcase_add_test(external, replaced_versions_are_retained_for_a_while);
     tcase_add_test(external, a_full_memtable_wants_to_be_rotated);
+    tcase_add_loop_test(external, rolled_back_batches_do_not_fill_memory, 0, 2);
     suite_add_tcase(suite, external);
 
     return harness_run(suite);
