@@ -316,6 +316,7 @@ int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
                 return rc;
             }
             s->newest = record.commit;
+            history_add(&s->history, record.commit);
             s->recovered_batches++;
             m->last_commit = record.commit;
         }
@@ -422,7 +423,8 @@ static int recover(kevo_store *s, struct kevo_err *err) {
                              ? "belongs to a database file that decides its commits"
                              : "decides its commits itself");
     atomic_store(&s->next_file, s->state.next_file);
-    s->newest = s->flushed = s->state.flushed;
+    s->newest = s->flushed = s->flushed_at_open = s->state.flushed;
+    history_add(&s->history, s->flushed);
     s->last_id = s->state.flushed.batch;
     /* What earlier processes dropped from the tables is not on record. */
     s->gc_floor = s->state.flushed.batch;

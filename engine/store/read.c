@@ -130,35 +130,63 @@ int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *
     return rc;
 }
 
-static bool contradicts(struct kevo_commit known, struct kevo_commit as_of) {
-    return known.batch == as_of.batch && known.nonce != as_of.nonce;
+static bool same_commit(struct kevo_commit a, struct kevo_commit b) {
+    return a.batch == b.batch && a.nonce == b.nonce;
 }
 
-/* Whether the store can show the state as of that batch. Needs mutex. */
-static int check_as_of(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
-    if (as_of.batch > s->newest.batch)
-        return kevo_fail(err, KEVO_DIVERGED,
-                         "%s: the database's last commit is batch %llu, but the store ends at "
-                         "batch %llu: the store is older than the database file, or its log is "
-                         "damaged; restore both from one backup",
-                         s->dir, (unsigned long long)as_of.batch,
-                         (unsigned long long)s->newest.batch);
-    if (contradicts(s->committed, as_of) || contradicts(s->newest, as_of) ||
-        contradicts(s->flushed, as_of) ||
-        (s->pending.commit.batch && contradicts(s->pending.commit, as_of)))
-        return kevo_fail(err, KEVO_DIVERGED,
-                         "%s: batch %llu of the database is another one than the store's: one of "
-                         "them is a copy that went its own way",
-                         s->dir, (unsigned long long)as_of.batch);
+static int refuse_older_store(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_DIVERGED,
+                     "%s: the database's last commit is batch %llu, but the store ends at batch "
+                     "%llu: the store is older than the database file, or its log is damaged; "
+                     "restore both from one backup",
+                     s->dir, (unsigned long long)as_of.batch, (unsigned long long)s->newest.batch);
+}
+
+static int refuse_stranger(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_DIVERGED,
+                     "%s: the store does not know batch %llu, the database's last commit: the "
+                     "database file and the store are from different moments; restore both from "
+                     "one backup",
+                     s->dir, (unsigned long long)as_of.batch);
+}
+
+/* What can be said at once of a batch that the authority calls committed: an error, 0
+ * when the store has it, KEVO_NOTFOUND when only the log can tell. Needs mutex. */
+static int check_known(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
+    if (as_of.batch > s->newest.batch) return refuse_older_store(s, as_of, err);
+    if (same_commit(as_of, s->newest) || same_commit(as_of, s->flushed)) return 0;
+    if (as_of.batch < s->flushed_at_open.batch) return refuse_stranger(s, as_of, err);
+    if (as_of.batch == 0) return 0;
+    const struct kevo_commit *known = history_find(&s->history, as_of.batch);
+    if (!known) return KEVO_NOTFOUND;
+    return same_commit(*known, as_of) ? 0 : refuse_stranger(s, as_of, err);
+}
+
+/* Whether the versions that such a snapshot needs are still there. Needs mutex. */
+static int check_floor(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
     uint64_t floor = s->gc_floor;
     for (int i = 0; i < 2; i++) {
         if (s->running_floor[i] > floor) floor = s->running_floor[i];
     }
-    if (as_of.batch < floor)
-        return kevo_fail(err, KEVO_SNAPSHOT,
-                         "%s: the snapshot of batch %llu is too old; start the transaction again",
-                         s->dir, (unsigned long long)as_of.batch);
-    return 0;
+    if (as_of.batch >= floor) return 0;
+    return kevo_fail(err, KEVO_SNAPSHOT,
+                     "%s: the snapshot of batch %llu is too old; start the transaction again",
+                     s->dir, (unsigned long long)as_of.batch);
+}
+
+/* A batch older than the history reaches: it is in the log, or was flushed since the store
+ * was opened, or it is another database's. */
+static int check_log(kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
+    bool found;
+    int rc = store_find_commit(s, as_of, &found, err);
+    if (rc || found) return rc;
+    pthread_mutex_lock(&s->mutex);
+    bool flushed = as_of.batch < s->flushed.batch;
+    pthread_mutex_unlock(&s->mutex);
+    if (!flushed) return refuse_stranger(s, as_of, err);
+    return kevo_fail(err, KEVO_SNAPSHOT,
+                     "%s: the snapshot of batch %llu is too old; start the transaction again",
+                     s->dir, (unsigned long long)as_of.batch);
 }
 
 int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot **snap,
@@ -167,7 +195,13 @@ int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot 
     *snap = NULL;
     if (rc) return rc;
     pthread_mutex_lock(&store->mutex);
-    rc = check_as_of(store, as_of, err);
+    rc = check_known(store, as_of, err);
+    if (rc == KEVO_NOTFOUND) {
+        pthread_mutex_unlock(&store->mutex);
+        rc = check_log(store, as_of, err);
+        pthread_mutex_lock(&store->mutex);
+    }
+    if (rc == 0) rc = check_floor(store, as_of, err);
     if (rc == 0) rc = snapshot_new(store, as_of.batch, snap, err);
     pthread_mutex_unlock(&store->mutex);
     return rc;

@@ -32,6 +32,7 @@
 #include "engine/base/fork.h"
 #include "engine/log/wal.h"
 #include "engine/mem/memtable.h"
+#include "engine/store/history.h"
 #include "engine/tree/compact_pick.h"
 #include "engine/tree/manifest.h"
 #include "engine/tree/view_iter.h"
@@ -101,10 +102,12 @@ struct kevo_store {
     pthread_cond_t work_cond; /* background threads: there may be work */
     pthread_cond_t done_cond; /* writers and waiters: something was done */
     struct superversion *current;
-    struct kevo_commit committed; /* newest known committed */
-    struct kevo_commit flushed;   /* every batch up to this one is in tables */
-    struct kevo_commit newest;    /* newest batch in log or tables, committed or not */
-    uint64_t last_id;             /* largest batch id ever used */
+    struct kevo_commit committed;       /* newest known committed */
+    struct kevo_commit flushed;         /* every batch up to this one is in tables */
+    struct kevo_commit flushed_at_open; /* ... when the store was opened */
+    struct history history;             /* of what was committed, or found in the log */
+    struct kevo_commit newest;          /* newest batch in log or tables, committed or not */
+    uint64_t last_id;                   /* largest batch id ever used */
     struct pending pending;
     bool resolved;
     bool virgin;
@@ -157,6 +160,8 @@ int store_start_writing(kevo_store *s, struct kevo_err *err);
  * entries into the active memtable, and make it pending. Needs write_mutex and no
  * pending batch. */
 int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err);
+/* Whether the log holds that batch; read again from disk, so slow. Takes write_mutex. */
+int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, struct kevo_err *err);
 /* The id of the pending batch, 0 when there is none. Takes mutex. With write_mutex
  * held none can appear, but the one there is may become committed. */
 uint64_t store_pending(kevo_store *s);

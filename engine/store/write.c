@@ -59,9 +59,11 @@ int store_start_writing(kevo_store *s, struct kevo_err *err) {
     int rc = 0;
     if (!s->swept) rc = sweep_orphans(s, err);
     if (rc || s->wal) return rc;
-    if (s->tail.number)
-        return wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, s->tail.offset,
-                          s->tail.last, &s->wal, err);
+    if (s->tail.number) {
+        rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);
+        /* If this fails, what the log holds is not known: the writer stays, and refuses. */
+        return rc ? rc : wal_cut(s->wal, s->tail.offset, s->tail.last, err);
+    }
     return wal_create(s->env, s->dir, s->active->segment, s->state.uuid, s->tail.last,
                       s->options.file_mode, &s->wal, err);
 }
@@ -171,6 +173,7 @@ void store_publish(kevo_store *s, struct kevo_commit commit) {
     if (s->pending.commit.batch == commit.batch) {
         s->pending.commit.batch = 0;
         s->committed = commit;
+        history_add(&s->history, commit);
         sample_commit(s);
     }
     pthread_mutex_unlock(&s->mutex);
@@ -213,8 +216,10 @@ static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err
     int rc = wal_sync(s->wal, err);
     if (rc) return rc;
     count(&s->counters.wal_syncs, 1);
-    return wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
-                      s->options.file_mode, next, err);
+    rc = wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
+                    s->options.file_mode, next, err);
+    if (rc == KEVO_READONLY) s->wal->failed = true; /* it may not grow beyond what has begun */
+    return rc;
 }
 
 static void swap_memtable(kevo_store *s, struct superversion *sv, struct memtable *fresh) {
@@ -333,6 +338,10 @@ static int find_cut_place(kevo_store *s, struct kevo_commit last, struct cut_pla
         struct wal_reader *reader;
         bool unfinished;
         int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+        if (rc == KEVO_NOTFOUND && place->found) { /* an earlier attempt got so far */
+            place->tail_has_batches = true;
+            break;
+        }
         if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
         if (rc) return rc;
         if (number == s->state.wal_floor && same_commit(last, s->state.flushed))
@@ -349,18 +358,44 @@ static int find_cut_place(kevo_store *s, struct kevo_commit last, struct cut_pla
     return diverged(s, last, "which is another one in the store", err);
 }
 
+static int drop_segment(kevo_store *s, uint64_t number, struct kevo_err *err) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    struct env_stat st;
+    wal_segment_name(name, number);
+    int rc = env_join(path, s->dir, name, err);
+    if (rc == 0) rc = s->env->stat(s->env, path, &st, err);
+    if (rc == 0) rc = s->env->unlink(s->env, path, err);
+    return rc < 0 ? rc : s->env->sync_dir(s->env, s->dir, err);
+}
+
+int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, struct kevo_err *err) {
+    struct cut_place place = {.found = false};
+    int rc = 0;
+    pthread_mutex_lock(&s->write_mutex);
+    pthread_mutex_lock(&s->manifest_mutex);
+    uint64_t first = s->state.wal_floor;
+    pthread_mutex_unlock(&s->manifest_mutex);
+    uint64_t last = s->wal ? s->wal->number : s->tail.number;
+    for (uint64_t number = first; rc == 0 && !place.found && number <= last; number++) {
+        struct wal_reader *reader;
+        bool unfinished;
+        rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+        if (rc == 0) rc = scan_segment(reader, number, commit, &place, err);
+        wal_reader_close(reader);
+        if (rc == KEVO_NOTFOUND) rc = 0; /* flushed meanwhile */
+    }
+    pthread_mutex_unlock(&s->write_mutex);
+    *found = place.found;
+    return rc;
+}
+
 /* Remove the segments behind the place, the last one first, so that a crash leaves a
  * log without gaps. */
 static int drop_segments_after(kevo_store *s, uint64_t segment, struct kevo_err *err) {
-    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
-    for (uint64_t number = s->tail.number; number > segment; number--) {
-        wal_segment_name(name, number);
-        int rc = env_join(path, s->dir, name, err);
-        if (rc == 0) rc = s->env->unlink(s->env, path, err);
-        if (rc == 0) rc = s->env->sync_dir(s->env, s->dir, err);
-        if (rc) return rc;
-    }
-    return 0;
+    int rc = 0;
+    for (uint64_t number = s->tail.number; rc == 0 && number > segment; number--)
+        rc = drop_segment(s, number, err);
+    return rc;
 }
 
 /* The memtables of segments that are gone leave; the one of `segment` is active. */
@@ -385,9 +420,11 @@ static int drop_memtables_after(kevo_store *s, uint64_t segment, struct kevo_err
 /* Cut all that recovery found above `last`. May be repeated after a failure. */
 static int cut_tail(kevo_store *s, struct kevo_commit last, const struct cut_place *place,
                     struct kevo_err *err) {
+    int rc = s->wal ? wal_sync(s->wal, err) : 0; /* refuses after a failure */
+    if (rc) return rc;
     wal_close(s->wal);
     s->wal = NULL;
-    int rc = drop_segments_after(s, place->segment, err);
+    rc = drop_segments_after(s, place->segment, err);
     if (rc == 0) rc = drop_memtables_after(s, place->segment, err);
     if (rc) return rc;
     memtable_void(s->active, (struct arena_mark){NULL, 0}, last.batch);
@@ -402,14 +439,12 @@ static int cut_tail(kevo_store *s, struct kevo_commit last, const struct cut_pla
 /* The first resolve after recovery. */
 static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
     struct cut_place place = {.tail_has_batches = false};
-    int rc = store_start_writing(s, err);
+    int rc = same_commit(last, s->newest) ? 0 : find_cut_place(s, last, &place, err);
+    if (rc == 0)
+        rc = place.tail_has_batches ? cut_tail(s, last, &place, err) : store_start_writing(s, err);
     if (rc) return rc;
-    if (!same_commit(last, s->newest)) {
-        rc = find_cut_place(s, last, &place, err);
-        if (rc == 0 && place.tail_has_batches) rc = cut_tail(s, last, &place, err);
-        if (rc) return rc;
-    }
     pthread_mutex_lock(&s->mutex);
+    history_cut(&s->history, last.batch);
     s->committed = s->newest = last;
     s->resolved = true;
     sample_commit(s);
