@@ -62,15 +62,16 @@ struct wal_writer {
 enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */
 
 /* Make segment `number` in `dir`, following record `last`; the file and its name
- * are durable when this returns 0. On failure nothing is left. */
+ * are durable when this returns 0. On failure nothing is left, durably, so that the
+ * predecessor may grow further; KEVO_READONLY when that is not certain. */
 int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
                struct wal_link last, unsigned file_mode, struct wal_writer **w,
                struct kevo_err *err);
 
-/* Go on with an existing segment whose valid part ends at `offset` with record
- * `last`; cuts the file there. */
-int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt, uint64_t offset,
-               struct wal_link last, struct wal_writer **w, struct kevo_err *err);
+/* Open an existing segment. Before anything is appended wal_cut() says where its valid
+ * part ends. */
+int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
+               struct wal_writer **w, struct kevo_err *err);
 
 /* Append a record. `record` holds WAL_RECORD_HEADER_BYTES of room, then the payload;
  * the header and padding are filled in here (so it may grow). When this fails the
@@ -82,7 +83,8 @@ int wal_append(struct wal_writer *w, enum wal_type type, struct kevo_commit comm
 /* Make everything appended durable. A failure sets `failed`. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);
 
-/* Cut everything from `offset` on; `last` is the record before it. Synced. */
+/* Cut everything from `offset` on; `last` is the record before it. Synced. A failure sets
+ * `failed`. */
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err);
 
 /* The bytes from w->synced to w->offset. False when they are too many to be kept. */

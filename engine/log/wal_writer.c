@@ -34,6 +34,17 @@ static void writer_free(struct wal_writer *w) {
     mem_free(w);
 }
 
+/* Take back a segment that could not be made whole. Were its name found after a crash, it
+ * would seem to follow a record that the predecessor had long gone past. */
+static int remove_again(const struct wal_writer *w, const char *dir, int rc, struct kevo_err *err) {
+    struct kevo_err cause;
+    int failed = w->env->unlink(w->env, w->path, &cause);
+    if (failed == 0) failed = w->env->sync_dir(w->env, dir, &cause);
+    if (failed == 0) return rc;
+    return kevo_fail(err, KEVO_READONLY, "%.200s: no log segment could be made nor removed: %.200s",
+                     w->path, cause.msg);
+}
+
 int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
                struct wal_link last, unsigned file_mode, struct wal_writer **out,
                struct kevo_err *err) {
@@ -54,8 +65,7 @@ int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t 
     if (rc == 0) rc = env->sync(env, w->file, err);
     if (rc == 0) rc = env->sync_dir(env, dir, err);
     if (rc) {
-        struct kevo_err ignored;
-        env->unlink(env, w->path, &ignored);
+        rc = remove_again(w, dir, rc, err);
         writer_free(w);
         return rc;
     }
@@ -66,20 +76,11 @@ int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t 
     return 0;
 }
 
-int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt, uint64_t offset,
-               struct wal_link last, struct wal_writer **out, struct kevo_err *err) {
-    struct wal_writer *w;
-    *out = NULL;
-    int rc = writer_new(env, dir, number, ENV_READ | ENV_WRITE, 0, &w, err);
-    if (rc) return rc;
-    w->salt = salt;
-    rc = wal_cut(w, offset, last, err);
-    if (rc) {
-        writer_free(w);
-        return rc;
-    }
-    *out = w;
-    return 0;
+int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
+               struct wal_writer **out, struct kevo_err *err) {
+    int rc = writer_new(env, dir, number, ENV_READ | ENV_WRITE, 0, out, err);
+    if (rc == 0) (*out)->salt = salt;
+    return rc;
 }
 
 /* Let the file reach `end`, in steps that grow with it, so that a small log stays
