@@ -179,9 +179,9 @@ struct kevo_tail {
 };
 
 /* Get the tail, after kevo_txn_prepare() with KEVO_SYNC_OFF. When it has more than
- * `capacity_bytes` the log is synced now and the tail is empty. The bytes live until the
+ * `capacity_bytes` the tail is empty, and with `sync` the log is synced now. The bytes live until the
  * next call for this store that writes. */
-int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *tail,
+int kevo_log_tail(kevo_store *store, size_t capacity_bytes, bool sync, struct kevo_tail *tail,
                   struct kevo_err *err);
 
 /* Whether the store lacks a commit that its authority has: power was lost before the log
@@ -345,8 +345,8 @@ int kevo_compact(kevo_store *store, bool (*cancel)(void *), void *arg, struct ke
  * done, KEVO_NOTFOUND when there was nothing to do. For stores without threads. */
 int kevo_step(kevo_store *store, struct kevo_err *err);
 
-/* Read every block of every table and check it. The first damage found is
- * returned as KEVO_CORRUPT. */
+/* Read the log and every block of every table and check them. The first damage found is
+ * returned as KEVO_CORRUPT. Writers wait while the log is read. */
 int kevo_verify(kevo_store *store, struct kevo_err *err);
 
 /* Estimates from the tables' indexes for keys in [lower, upper); data NULL: open. */

@@ -110,7 +110,9 @@ static int lock_store(struct env *env, const char *dir, bool create, unsigned mo
         unsigned pid = lock_holder(env, *file);
         rc = pid == env->process_id(env)
                  ? kevo_fail(err, KEVO_BUSY, "%s: the store is open in this process already", dir)
-                 : kevo_fail(err, KEVO_BUSY, "%s: the store is in use by process %u", dir, pid);
+                 : kevo_fail(err, KEVO_BUSY,
+                             "%s: the store is in use by process %u, and only one can have it", dir,
+                             pid);
     } else if (rc == 0) {
         int len = snprintf(text, sizeof text, "%-20u\n", env->process_id(env));
         rc = env->write(env, *file, 0, text, (size_t)len, err);
@@ -269,11 +271,13 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     if (kind == DIR_OTHER)
         return kevo_fail(err, KEVO_CANTOPEN,
-                         "%s: the directory holds something else than a kevo store", s->dir);
+                         "%s: the directory holds something else than a kevo store; name another",
+                         s->dir);
     if (kind == DIR_STORE && o->error_if_exists)
         return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already", s->dir);
     if (kind != DIR_STORE && !o->create_if_missing)
-        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is no kevo store%s", s->dir,
+        return kevo_fail(err, KEVO_CANTOPEN,
+                         "%s: there is no kevo store%s; put back the one that belongs here", s->dir,
                          kind == DIR_MISSING ? ": no such directory" : "");
     if (kind == DIR_MISSING) rc = create_dir(s->env, s->dir, o->file_mode, err);
     if (rc) return rc;
@@ -303,32 +307,42 @@ static int add_memtable(kevo_store *s, struct recovery *r, uint64_t segment, str
     return 0;
 }
 
+/* Each record counts as soon as it is in: when memory ends, what was read so far is a
+ * consistent state to go on from. */
+static void note_record(kevo_store *s, const struct wal_record *record) {
+    if (record->type == WAL_BATCH) {
+        s->newest = record->commit;
+        history_add(&s->history, record->commit);
+        s->recovered_batches++;
+    }
+    s->last_id = record->commit.batch;
+    s->recovered_bytes += record->end - record->offset;
+    s->tail.last = record->link;
+}
+
 int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
                  struct kevo_err *err) {
     struct wal_record record;
     int rc;
+    s->tail.number = m->segment;
+    s->tail.salt = reader->salt;
+    s->tail.offset = reader->at;
+    s->tail.last = reader->last;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
         if (record.type == WAL_BATCH) {
             struct arena_mark mark = memtable_mark(m);
             rc = batch_insert(record.payload, m, record.commit.batch, reader->path, err);
             if (rc) {
-                memtable_void(m, mark, record.commit.batch - 1); /* a restore may try again */
+                memtable_void(m, mark, record.commit.batch - 1);
                 return rc;
             }
-            s->newest = record.commit;
-            history_add(&s->history, record.commit);
-            s->recovered_batches++;
             m->last_commit = record.commit;
         }
-        s->last_id = record.commit.batch;
-        s->recovered_bytes += record.end - record.offset;
+        note_record(s, &record);
+        s->tail.offset = reader->at;
     }
     if (rc != KEVO_NOTFOUND) return rc;
     s->torn_bytes += reader->torn_bytes;
-    s->tail.number = m->segment;
-    s->tail.salt = reader->salt;
-    s->tail.offset = reader->at;
-    s->tail.last = reader->last;
     return 0;
 }
 

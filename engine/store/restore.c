@@ -8,7 +8,7 @@
 #include "engine/base/error.h"
 #include "engine/store/store.h"
 
-int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *tail,
+int kevo_log_tail(kevo_store *store, size_t capacity_bytes, bool sync, struct kevo_tail *tail,
                   struct kevo_err *err) {
     int rc = store_check_process(store, err);
     *tail = (struct kevo_tail){0};
@@ -19,7 +19,7 @@ int kevo_log_tail(kevo_store *store, size_t capacity_bytes, struct kevo_tail *ta
         slice bytes;
         if (wal_unsynced(w, &bytes) && bytes.len <= capacity_bytes) {
             *tail = (struct kevo_tail){w->number, w->synced, bytes};
-        } else {
+        } else if (sync) {
             rc = wal_sync(w, err);
             count(&store->counters.wal_syncs, 1);
         }
@@ -45,14 +45,60 @@ static int does_not_lead(const kevo_store *s, struct kevo_commit last, const cha
                      s->dir, (unsigned long long)last.batch, (unsigned long long)s->last_id, why);
 }
 
-static int write_back(kevo_store *s, const struct kevo_tail *tail, struct kevo_err *err) {
+/* Whether the file still has, from the tail's offset on to where recovery found the log's
+ * end, what the tail has there. */
+static int compare_overlap(kevo_store *s, struct env_file *file, const struct kevo_tail *tail,
+                           bool *same, struct kevo_err *err) {
+    uint8_t chunk[4096];
+    uint64_t overlap = s->tail.offset - tail->offset;
+    *same = overlap <= tail->bytes.len;
+    for (uint64_t at = 0; *same && at < overlap;) {
+        size_t want = overlap - at < sizeof chunk ? (size_t)(overlap - at) : sizeof chunk, got;
+        int rc = s->env->read(s->env, file, tail->offset + at, chunk, want, &got, err);
+        if (rc) return rc;
+        *same = got == want && memcmp(chunk, tail->bytes.data + at, want) == 0;
+        at += want;
+    }
+    return 0;
+}
+
+/* Whether the records of the tail go on from the log's end to the commit. */
+static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
+                          struct kevo_commit last) {
+    struct wal_reader reader = {
+        .env = s->env,
+        .path = s->dir,
+        .data = tail->bytes.data,
+        .size = tail->bytes.len,
+        .at = s->tail.offset - tail->offset,
+        .salt = s->tail.salt,
+        .last = s->tail.last,
+    };
+    struct wal_record record = {.commit = {0, 0}};
+    while (wal_reader_next(&reader, &record, NULL) == 0) {
+    }
+    return record.commit.batch == last.batch && record.commit.nonce == last.nonce &&
+           reader.at == reader.size;
+}
+
+/* Write what the log lacks. Nothing is written before it is known to belong there: a marker
+ * may come from a copy of the database that went its own way. */
+static int write_back(kevo_store *s, struct kevo_commit last, const struct kevo_tail *tail,
+                      struct kevo_err *err) {
     char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
     struct env_file *file = NULL;
+    bool same;
     wal_segment_name(name, tail->segment);
     int rc = env_join(path, s->dir, name, err);
     if (rc == 0) rc = s->env->open(s->env, path, ENV_READ | ENV_WRITE, 0, &file, err);
-    if (rc) return rc;
-    rc = s->env->write(s->env, file, tail->offset, tail->bytes.data, tail->bytes.len, err);
+    if (rc == 0) rc = compare_overlap(s, file, tail, &same, err);
+    if (rc == 0 && (!same || !tail_leads_to(s, tail, last)))
+        rc = does_not_lead(s, last, "what was kept of its log does not go on from there", err);
+    if (rc == 0) {
+        uint64_t skip = s->tail.offset - tail->offset;
+        rc = s->env->write(s->env, file, s->tail.offset, tail->bytes.data + skip,
+                           tail->bytes.len - skip, err);
+    }
     if (rc == 0) rc = s->env->sync(s->env, file, err);
     s->env->close(s->env, file);
     return rc;
@@ -69,8 +115,8 @@ static int replay_more(kevo_store *s, struct kevo_err *err) {
     reader->at = s->tail.offset;
     reader->last = s->tail.last;
     pthread_mutex_lock(&s->mutex);
+    s->resolved = false;
     rc = store_replay(s, reader, s->active, err);
-    if (rc == 0) s->resolved = false;
     pthread_mutex_unlock(&s->mutex);
     wal_reader_close(reader);
     return rc;
@@ -85,7 +131,7 @@ static int restore(kevo_store *s, struct kevo_commit last, const struct kevo_tai
     if (tail->segment != s->tail.number || tail->offset > s->tail.offset ||
         tail->offset < WAL_SEGMENT_HEADER_BYTES)
         return does_not_lead(s, last, "what was kept of its log does not join on", err);
-    int rc = write_back(s, tail, err);
+    int rc = write_back(s, last, tail, err);
     if (rc == 0) rc = replay_more(s, err);
     if (rc) return rc;
     return kevo_lacks(s, last) ? does_not_lead(s, last, "what was kept of its log ends before", err)

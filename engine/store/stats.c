@@ -62,15 +62,51 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     stats->oldest_snapshot = store->pin_count ? store->pins[0].id : store->committed.batch;
     for (size_t i = 0; i < store->pin_count; i++)
         stats->snapshot_count += store->pins[i].count;
-    pthread_mutex_unlock(&store->mutex);
     stats->recovered_batches = store->recovered_batches;
     stats->recovered_bytes = store->recovered_bytes;
     stats->recovery_us = store->recovery_us;
     stats->torn_bytes = store->torn_bytes;
+    pthread_mutex_unlock(&store->mutex);
+}
+
+/* Read one segment again: whole records up to its end, which is known for the last one. */
+static int verify_segment(kevo_store *s, uint64_t number, uint64_t end, struct kevo_err *err) {
+    struct wal_reader *reader;
+    struct wal_record record;
+    bool unfinished;
+    int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+    if (rc > 0)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: log segment %llu is missing or damaged", s->dir,
+                         (unsigned long long)number);
+    if (rc) return rc;
+    do
+        rc = wal_reader_next(reader, &record, err);
+    while (rc == 0);
+    if (rc == KEVO_NOTFOUND) rc = 0;
+    if (rc == 0 && end && reader->at < end)
+        rc = kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu is damaged", reader->path,
+                       (unsigned long long)reader->at);
+    wal_reader_close(reader);
+    return rc;
+}
+
+/* With write_mutex held nothing is appended, and no segment goes that is still needed. */
+static int verify_log(kevo_store *s, struct kevo_err *err) {
+    int rc = 0;
+    pthread_mutex_lock(&s->write_mutex);
+    uint64_t last = s->wal ? s->wal->number : s->tail.number;
+    uint64_t end = s->wal ? s->wal->offset : s->tail.offset;
+    pthread_mutex_lock(&s->manifest_mutex);
+    for (uint64_t number = s->state.wal_floor; rc == 0 && last && number <= last; number++)
+        rc = verify_segment(s, number, number == last ? end : 0, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    pthread_mutex_unlock(&s->write_mutex);
+    return rc;
 }
 
 int kevo_verify(kevo_store *store, struct kevo_err *err) {
     int rc = store_check_process(store, err);
+    if (rc == 0) rc = verify_log(store, err);
     if (rc) return rc;
     struct superversion *sv = superversion_acquire(store);
     for (unsigned level = 0; rc == 0 && level < KEVO_MAX_LEVELS; level++) {

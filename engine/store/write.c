@@ -98,10 +98,14 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct ke
     };
     size_t payload_bytes = s->record.len - WAL_RECORD_HEADER_BYTES;
 
+    /* The id is used up even if the append fails: what it left may come back after a power
+     * loss, and must not be taken for another batch. */
+    pthread_mutex_lock(&s->mutex);
+    s->last_id = p.commit.batch;
+    pthread_mutex_unlock(&s->mutex);
     int rc = wal_append(s->wal, WAL_BATCH, p.commit, &s->record, err);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
-    s->last_id = p.commit.batch;
     s->newest = p.commit;
     assert(s->pending.commit.batch == 0);
     s->pending = p;
