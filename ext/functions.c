@@ -10,8 +10,8 @@ static void fail(sqlite3_context *context, int rc, char *message) {
     sqlite3_free(message);
 }
 
-/* The table that the first argument names, its store open. NULL: the error is set. */
-static struct vtab *table_of(sqlite3_context *context, sqlite3_value **argv) {
+/* The table that the first argument names. NULL: the error is set. */
+static struct vtab *named_table(sqlite3_context *context, sqlite3_value **argv) {
     struct connection *c = sqlite3_user_data(context);
     const char *name = (const char *)sqlite3_value_text(argv[0]);
     char *message = NULL;
@@ -20,12 +20,18 @@ static struct vtab *table_of(sqlite3_context *context, sqlite3_value **argv) {
         return NULL;
     }
     struct vtab *t = vtab_find(c, name, &message);
-    int rc = t ? session_open(t->session, &message) : SQLITE_ERROR;
-    if (rc != SQLITE_OK) {
-        fail(context, rc, message);
-        return NULL;
-    }
+    if (!t) fail(context, SQLITE_ERROR, message);
     return t;
+}
+
+/* The same, with its store open. */
+static struct vtab *table_of(sqlite3_context *context, sqlite3_value **argv) {
+    char *message = NULL;
+    struct vtab *t = named_table(context, argv);
+    int rc = t ? session_open(t->session, &message) : SQLITE_OK;
+    if (rc == SQLITE_OK) return t;
+    fail(context, rc, message);
+    return NULL;
 }
 
 static void done(sqlite3_context *context, int rc, char *message) {
@@ -45,7 +51,9 @@ static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
     char *message = NULL;
     struct vtab *t = table_of(context, argv);
     (void)argc;
-    if (t) done(context, session_flush(t->session, &message), message);
+    if (!t) return;
+    int rc = session_flush(t->session, &message);
+    done(context, rc, message);
 }
 
 /* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
@@ -72,18 +80,28 @@ static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     done(context, rc, message);
 }
 
-/* 'ok', or what is wrong, as PRAGMA integrity_check says it. */
-static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
+/* Everything that can be wrong shows when the store is opened, when the database's last
+ * commit is looked for in it, or when its files are read. */
+static int check_store(struct session *s, char **message) {
+    struct kevo_read read;
     struct kevo_err err;
-    struct vtab *t = table_of(context, argv);
+    int rc = session_open(s, message);
+    if (rc == SQLITE_OK) rc = session_read(s, &read, message);
+    if (rc == SQLITE_OK && kevo_verify(s->store, &err)) rc = report(message, &err);
+    return rc;
+}
+
+/* 'ok', or what is damaged, as PRAGMA integrity_check says it. */
+static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    char *message = NULL;
+    struct vtab *t = named_table(context, argv);
     (void)argc;
     if (!t) return;
-    int rc = kevo_verify(t->session->store, &err);
-    if (rc == KEVO_CORRUPT)
-        sqlite3_result_text(context, err.msg, -1, SQLITE_TRANSIENT);
+    int rc = check_store(t->session, &message);
+    if ((rc & 0xff) == SQLITE_CORRUPT && message)
+        sqlite3_result_text(context, message, -1, sqlite3_free);
     else
-        done(context, rc ? sqlite_code(rc) : SQLITE_OK,
-             rc ? sqlite3_mprintf("kevo: %s", err.msg) : NULL);
+        done(context, rc, message);
 }
 
 int functions_register(struct connection *connection) {

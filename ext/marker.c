@@ -287,6 +287,27 @@ int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, u
                   store_row, table_id, found, message);
 }
 
+int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *used,
+                         char **message) {
+    return exists(db, schema,
+                  "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 + ?2 AND name IS NOT NULL",
+                  store_row, 0, used, message);
+}
+
+int marker_forget_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message) {
+    static const char *const wheres[] = {"kevo_table WHERE store", "kevo_marker WHERE store",
+                                         "kevo_store WHERE id"};
+    int rc = SQLITE_OK;
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof wheres / sizeof wheres[0]; i++) {
+        sqlite3_stmt *stmt;
+        rc = prepare(db, &stmt, message, "DELETE FROM \"%w\".%s = ?1", schema, wheres[i]);
+        if (rc != SQLITE_OK) break;
+        sqlite3_bind_int64(stmt, 1, store_row);
+        rc = finish(db, stmt, message);
+    }
+    return rc;
+}
+
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                         const char *name, char **message) {
     sqlite3_stmt *stmt;

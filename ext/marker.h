@@ -62,6 +62,11 @@ int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, b
 int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                      bool *found, char **message);
 
+/* Whether any table of the store is left, and: forget the store. */
+int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *used,
+                         char **message);
+int marker_forget_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message);
+
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                         const char *name, char **message);
 int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,

@@ -1,4 +1,6 @@
 #include <assert.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/alloc.h"
@@ -237,11 +239,20 @@ struct same_path {
     struct marker_store store;
 };
 
+/* A path as the system knows it, when it exists. sqlite3_free; NULL: no memory. */
+static char *real_path(const char *path) {
+    char real[PATH_MAX];
+    return sqlite3_mprintf("%s", realpath(path, real) ? real : path);
+}
+
 static bool is_same_path(void *arg, const struct marker_store *store) {
     struct same_path *same = arg;
     char *path = NULL, *message = NULL;
     session_resolve_path(same->db, same->schema, store->directory, &path, &message);
-    bool equal = path && same->path ? strcmp(path, same->path) == 0 : !path && !same->path;
+    char *mine = same->path ? real_path(same->path) : NULL, *other = path ? real_path(path) : NULL;
+    bool equal = mine && other ? strcmp(mine, other) == 0 : !path && !same->path;
+    sqlite3_free(mine);
+    sqlite3_free(other);
     sqlite3_free(path);
     sqlite3_free(message);
     if (equal) {
@@ -249,6 +260,20 @@ static bool is_same_path(void *arg, const struct marker_store *store) {
         same->store.directory = NULL;
     }
     return equal;
+}
+
+/* A store of this database whose tables were all dropped, its directory too: start anew. */
+static int forget_unused_store(sqlite3 *db, struct vtab *t, struct same_path *same, bool *found,
+                               char **message) {
+    bool used, gone = false;
+    same->store.directory = t->schema->directory;
+    int rc = marker_store_is_used(db, t->schema_name, same->store.row, &used, message);
+    if (rc == SQLITE_OK && !used)
+        rc = session_remove_unused(t->connection, t->schema_name, &same->store, t->schema, &gone,
+                                   message);
+    if (rc != SQLITE_OK || !gone) return rc;
+    *found = false;
+    return marker_forget_store(db, t->schema_name, same->store.row, message);
 }
 
 /* The store of this database in that directory, made if there is none. */
@@ -261,8 +286,18 @@ static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store
     same.path = path;
     if (rc == SQLITE_OK)
         rc = marker_each_store(db, t->schema_name, is_same_path, &same, &found, message);
+    if (rc == SQLITE_OK && found) rc = forget_unused_store(db, t, &same, &found, message);
     sqlite3_free(path);
     if (rc != SQLITE_OK) return rc;
+    const char *option = found ? schema_given_option(t->schema) : NULL;
+    if (option) {
+        *message =
+            sqlite3_mprintf("kevo: option %s belongs to the store, which exists: give it with "
+                            "the store's first table, or give this table a directory of its "
+                            "own",
+                            option);
+        return SQLITE_ERROR;
+    }
     *store = found ? same.store : (struct marker_store){.row = 0};
     store->directory = t->schema->directory;
     return found ? SQLITE_OK

@@ -81,6 +81,17 @@ int registry_open(const char *dir, const struct kevo_options *options, struct st
     return rc;
 }
 
+bool registry_has(const char *dir) {
+    char *path;
+    if (canonical(dir, &path, NULL)) return true; /* to be on the safe side */
+    pthread_mutex_lock(&mutex);
+    forget_parents_stores();
+    bool found = find(path) != NULL;
+    pthread_mutex_unlock(&mutex);
+    mem_free(path);
+    return found;
+}
+
 int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
                          struct kevo_err *err) {
     struct kevo_options o = *options;

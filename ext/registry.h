@@ -38,6 +38,9 @@ int registry_open(const char *dir, const struct kevo_options *options, struct st
 int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
                          struct kevo_err *err);
 
+/* Whether this process has the store in `dir` open. */
+bool registry_has(const char *dir);
+
 /* Give back a reference; the last one closes the store. shared may be NULL. */
 void registry_close(struct shared_store *shared);
 

@@ -1,20 +1,24 @@
 #include "ext/session.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/env.h"
 #include "engine/base/error.h"
 #include "ext/convert.h"
 
 /* ---- where the store is ---------------------------------------------------------- */
 
-/* Whether the schema has a file; *filename is SQLite's. */
+/* Whether the schema has a file; *filename is SQLite's. Some VFSs have names without files
+ * behind them. */
 static bool has_file(sqlite3 *db, const char *schema, const char **filename) {
+    struct stat st;
     *filename = sqlite3_db_filename(db, schema);
-    return *filename && **filename;
+    return *filename && **filename && stat(*filename, &st) == 0;
 }
 
 int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,
@@ -82,7 +86,6 @@ static struct session *session_new(struct connection *connection, const char *sc
     s->store_row = store->row;
     memcpy(s->uuid, store->uuid, sizeof s->uuid);
     s->sync_option = -1;
-    s->sync_mode = -1;
     s->schema = sqlite3_mprintf("%s", schema);
     if (s->schema)
         *rc = session_resolve_path(connection->db, schema, store->directory, &s->path, message);
@@ -111,7 +114,7 @@ int session_get(struct connection *connection, const char *schema, const struct 
         s->next = connection->sessions;
         connection->sessions = s;
     }
-    if (table->options.sync >= 0) s->sync_option = table->options.sync;
+    if (table->options.sync > s->sync_option) s->sync_option = table->options.sync;
     *session = s;
     return SQLITE_OK;
 }
@@ -149,12 +152,34 @@ void session_free_all(struct connection *connection) {
 
 /* ---- opening the store ------------------------------------------------------------------ */
 
+/* PRAGMA busy_timeout, in milliseconds. */
+static int busy_timeout(sqlite3 *db) {
+    sqlite3_stmt *stmt = NULL;
+    int ms = 0;
+    if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        ms = sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    return ms;
+}
+
+/* Another process may close the store while this one still has patience. */
+static int open_patiently(struct session *s, const struct kevo_options *o, struct kevo_err *err) {
+    enum { STEP_MS = 20 };
+    int rc = registry_open(s->path, o, s->owner, &s->shared, err);
+    int left = rc == KEVO_BUSY ? busy_timeout(s->connection->db) : 0;
+    for (; rc == KEVO_BUSY && left > 0; left -= STEP_MS) {
+        sqlite3_sleep(left < STEP_MS ? left : STEP_MS);
+        rc = registry_open(s->path, o, s->owner, &s->shared, err);
+    }
+    return rc;
+}
+
 static int open_shared(struct session *s, bool create, char **message) {
     struct kevo_err err;
     struct kevo_options o = s->options;
     o.create_if_missing = create;
-    int rc = s->path ? registry_open(s->path, &o, s->owner, &s->shared, &err)
-                     : registry_open_memory(&o, &s->shared, &err);
+    int rc = s->path ? open_patiently(s, &o, &err) : registry_open_memory(&o, &s->shared, &err);
     if (rc) return report(message, &err);
     s->store = s->shared->store;
     return SQLITE_OK;
@@ -201,6 +226,31 @@ static struct session *find_abandoned(struct connection *connection, const struc
 }
 
 /* A new session in the list, with its store open, or an abandoned one. */
+/* A store that this database does not know. It may be empty and yet belong to another
+ * one, which has written nothing yet: so it is not taken over but made anew, with another
+ * identity. One that has something, or may have, belongs to somebody. */
+static int open_new(struct session *s, char **message) {
+    struct stat st;
+    struct kevo_err err;
+    bool existed = s->path && stat(s->path, &st) == 0;
+    /* One that is open already belongs to this database: see registry.h. */
+    bool ours = !existed || registry_has(s->path);
+    int rc = open_shared(s, true, message);
+    if (rc != SQLITE_OK || decides_itself(s)) return rc;
+    bool empty = kevo_is_virgin(s->store);
+    if (ours && empty) return SQLITE_OK;
+    close_shared(s);
+    if (!empty) {
+        *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of "
+                                   "a CREATE that was cut short; move it away or name another "
+                                   "directory",
+                                   s->path);
+        return SQLITE_CANTOPEN;
+    }
+    if (kevo_destroy(s->path, &s->options, &err)) return report(message, &err);
+    return open_shared(s, true, message);
+}
+
 static int open_created(struct connection *connection, const char *schema,
                         const struct schema *table, const struct marker_store *store,
                         struct session **session, char **message) {
@@ -212,15 +262,7 @@ static int open_created(struct connection *connection, const char *schema,
         session_free(s);
         return SQLITE_OK;
     }
-    rc = open_shared(s, true, message);
-    /* A store that has something, or may have, belongs to somebody. */
-    if (rc == SQLITE_OK && !decides_itself(s) && !kevo_is_virgin(s->store)) {
-        *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of "
-                                   "a CREATE that was cut short; move it away or name another "
-                                   "directory",
-                                   s->path);
-        rc = SQLITE_CANTOPEN;
-    }
+    rc = open_new(s, message);
     if (rc != SQLITE_OK) {
         session_free(s);
         return rc;
@@ -245,6 +287,40 @@ int session_create_store(struct connection *connection, const char *schema,
     rc = marker_add_store(connection->db, schema, store, none, message);
     if (rc == SQLITE_OK) s->store_row = store->row;
     return rc;
+}
+
+/* Whether the store in the session's directory is the one it should be, or holds nothing;
+ * an error when there is none. */
+static int is_own_or_empty(struct session *s, bool *own, struct kevo_err *err) {
+    struct kevo_options o = s->options;
+    o.create_if_missing = false;
+    int rc = registry_open(s->path, &o, s->owner, &s->shared, err);
+    if (rc) return rc;
+    *own = memcmp(kevo_store_uuid(s->shared->store), s->uuid, sizeof s->uuid) == 0 ||
+           kevo_is_virgin(s->shared->store);
+    close_shared(s);
+    return 0;
+}
+
+int session_remove_unused(struct connection *connection, const char *schema,
+                          const struct marker_store *store, const struct schema *table, bool *gone,
+                          char **message) {
+    struct kevo_err err;
+    struct stat st;
+    bool own = false;
+    int rc;
+    *gone = false;
+    struct session *s = session_new(connection, schema, store, table, &rc, message);
+    if (!s) return rc;
+    if (s->path && !registry_has(s->path)) {
+        if (stat(s->path, &st) != 0)
+            *gone = errno == ENOENT;
+        else if (sqlite3_get_autocommit(connection->db) && is_own_or_empty(s, &own, &err) == 0 &&
+                 own)
+            *gone = kevo_destroy(s->path, &s->options, &err) == 0;
+    }
+    session_free(s);
+    return SQLITE_OK;
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -317,34 +393,32 @@ void session_cursor_closed(struct session *s) {
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
-/* PRAGMA synchronous of the schema as a sync mode. Asking takes a few microseconds, and
- * only a stale OFF could do harm: so OFF is asked for again each time, the rest now and
- * then. */
-static int ask_sync_mode(struct session *s) {
-    if (s->sync_option >= 0) return s->sync_option;
-    if (s->sync_mode > KEVO_SYNC_OFF && s->sync_mode_uses++ < 32) return s->sync_mode;
-    sqlite3_stmt *stmt = NULL;
-    int mode = KEVO_SYNC_FULL;
-    char *sql = sqlite3_mprintf("PRAGMA \"%w\".synchronous", s->schema);
-    if (sql && sqlite3_prepare_v2(s->connection->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
-        sqlite3_step(stmt) == SQLITE_ROW && sqlite3_column_int(stmt, 0) == 0)
-        mode = KEVO_SYNC_OFF;
-    sqlite3_finalize(stmt);
-    sqlite3_free(sql);
-    s->sync_mode = mode;
-    s->sync_mode_uses = 0;
-    return mode;
+/* The directory of the database file: a rollback journal's end is its unlinking. */
+static int sync_directory(struct session *s) {
+    const char *filename;
+    struct kevo_err err;
+    if (!has_file(s->connection->db, s->schema, &filename)) return SQLITE_OK;
+    const char *slash = strrchr(filename, '/');
+    char *dir = slash ? sqlite3_mprintf("%.*s", (int)(slash - filename) + 1, filename)
+                      : sqlite3_mprintf(".");
+    if (!dir) return SQLITE_NOMEM;
+    struct env *env = env_posix();
+    int rc = env->sync_dir(env, dir, &err);
+    sqlite3_free(dir);
+    return sqlite_code(rc);
 }
 
-/* Make what SQLite has committed durable: with synchronous=NORMAL in WAL mode it is not
- * by itself, and the store is about to let go of the batches that belong to it. */
+/* Make what SQLite has committed durable, since the store is about to let go of the batches
+ * that belong to it. In WAL mode with synchronous=NORMAL the log is not synced at commits;
+ * with a rollback journal only EXTRA makes its unlinking durable. */
 static int sync_database(struct session *s) {
     sqlite3_file *file = NULL;
     if (decides_itself(s)) return SQLITE_OK;
     int rc =
         sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &file);
-    if (rc != SQLITE_OK || !file || !file->pMethods) return SQLITE_OK;
-    return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    if (rc == SQLITE_OK && file && file->pMethods)
+        return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    return sync_directory(s);
 }
 
 /* Tell the store what was committed last, and give it room for more. */
@@ -379,9 +453,9 @@ void session_written(struct session *s) {
     s->state = SESSION_OPEN;
 }
 
-/* Write the marker. With `ride` the log is durable as soon as the marker is: its end goes
- * along, or, when that is too long, is synced first. */
-static int set_marker(struct session *s, struct kevo_commit commit, bool ride, char **message) {
+/* Write the marker, and with it the end of the log, so that the log is durable as soon as
+ * the marker is. When that is too long the log is synced first. */
+static int set_marker(struct session *s, struct kevo_commit commit, char **message) {
     struct kevo_tail tail = {0};
     struct kevo_err err;
     sqlite3_blob *blob;
@@ -389,11 +463,17 @@ static int set_marker(struct session *s, struct kevo_commit commit, bool ride, c
     sqlite3 *db = s->connection->db;
     int rc = marker_open(db, s->schema, s->store_row, &blob, &capacity, message);
     if (rc != SQLITE_OK) return rc;
-    if (ride && kevo_log_tail(s->store, capacity, &tail, &err)) {
+    if (kevo_log_tail(s->store, capacity, s->sync_option != KEVO_SYNC_OFF, &tail, &err)) {
         sqlite3_blob_close(blob);
         return report(message, &err);
     }
     return marker_set(db, blob, commit, &tail, message);
+}
+
+/* How a batch is synced as it is prepared. With a database file the marker sees to it. */
+static int prepare_mode(const struct session *s) {
+    if (!decides_itself(s)) return KEVO_SYNC_OFF;
+    return s->sync_option >= 0 ? s->sync_option : KEVO_SYNC_FULL;
 }
 
 int session_sync(struct session *s, char **message) {
@@ -401,14 +481,11 @@ int session_sync(struct session *s, char **message) {
     struct kevo_err err;
     if (s->state == SESSION_NONE || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn)))
         return SQLITE_OK;
-    int sync = ask_sync_mode(s);
-    bool ride = sync != KEVO_SYNC_OFF && !decides_itself(s);
-    if (kevo_txn_prepare(s->txn, ride ? KEVO_SYNC_OFF : sync, &commit, &err))
-        return report(message, &err);
+    if (kevo_txn_prepare(s->txn, prepare_mode(s), &commit, &err)) return report(message, &err);
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
     int rc = SQLITE_OK;
-    if (!decides_itself(s)) rc = set_marker(s, commit, ride, message);
+    if (!decides_itself(s)) rc = set_marker(s, commit, message);
     if (rc == SQLITE_OK) s->state = SESSION_SYNCED;
     return rc;
 }

@@ -46,7 +46,7 @@ struct session {
     struct store_owner owner;
     struct kevo_options options;
     bool created;    /* the store was made in a transaction that is not committed */
-    int sync_option; /* enum kevo_sync, or -1: as PRAGMA synchronous says */
+    int sync_option; /* enum kevo_sync, the strongest that a table gave; -1: none did */
 
     struct shared_store *shared; /* NULL until first needed */
     kevo_store *store;           /* shared->store */
@@ -63,8 +63,6 @@ struct session {
     size_t savepoint_count, savepoint_cap;
     unsigned undos; /* rollbacks to a savepoint so far */
     unsigned epoch; /* grows when what reads see changes wholesale: begin, commit, rollback */
-    int sync_mode;  /* PRAGMA synchronous as last asked, and how often it was used since */
-    unsigned sync_mode_uses;
 };
 
 /* A loaded extension in one connection. */
@@ -91,6 +89,13 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
  * marker table. To be called when the database has no store in that directory. */
 int session_create_store(struct connection *connection, const char *schema,
                          const struct schema *table, struct marker_store *store, char **message);
+
+/* A store of which no table is left may be made anew: *gone tells that its directory is
+ * missing, or was removed here. That is done outside of explicit transactions only, since
+ * a ROLLBACK could bring a dropped table back. */
+int session_remove_unused(struct connection *connection, const char *schema,
+                          const struct marker_store *store, const struct schema *table, bool *gone,
+                          char **message);
 
 /* Open the store if it is not open; it must be the one that the marker names. */
 int session_open(struct session *s, char **message);

@@ -92,6 +92,9 @@ int schema_declare(const struct schema *s, struct buf *sql, struct kevo_err *err
 /* Overwrite in *o what the options of the table say (not sync). */
 void schema_apply_options(const struct schema *s, struct kevo_options *o);
 
+/* The name of an option that the table's definition gives, NULL when it gives none. */
+const char *schema_given_option(const struct schema *s);
+
 /* The column that is the rowid, or SCHEMA_NO_COLUMN. */
 static inline int schema_rowid_alias(const struct schema *s) {
     return s->kind == SCHEMA_ROWID ? s->key[0].column : SCHEMA_NO_COLUMN;

@@ -171,3 +171,15 @@ void schema_apply_options(const struct schema *s, struct kevo_options *o) {
     if (t->compression >= 0) o->compression = t->compression;
     if (t->filter_bits >= 0) o->filter_bits_per_key = (uint32_t)t->filter_bits;
 }
+
+const char *schema_given_option(const struct schema *s) {
+    const struct schema_options *o = &s->options;
+    if (o->sync >= 0) return "sync";
+    if (o->compression >= 0) return "compression";
+    if (o->filter_bits >= 0) return "filter_bits";
+    if (o->memtable_count) return "memtable_count";
+    if (o->memtable_bytes) return "memtable_size";
+    if (o->cache_bytes) return "cache_size";
+    if (o->table_bytes) return "table_size";
+    return o->block_bytes ? "block_size" : NULL;
+}
