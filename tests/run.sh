@@ -129,7 +129,7 @@ try_build() { # name, compiler, meson options...
     shift 2
     mkdir -p "$dir"
     if [ ! -f "$dir/build.ninja" ]; then
-        CC=$compiler meson setup "$dir" -Dtests=enabled "$@" >"$dir/build.log" 2>&1 || return
+        CC=$compiler meson setup "$dir" -Dtests=enabled -Dwerror=true "$@" >"$dir/build.log" 2>&1 || return
     fi
     ninja --quiet -C "$dir" >"$dir/build.log" 2>&1
 }
