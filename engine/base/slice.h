@@ -32,13 +32,22 @@ static inline bool slice_has_prefix(slice s, slice prefix) {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
+/* Eight bytes that were loaded as they lie, as a big-endian number. */
+static inline uint64_t slice_big_endian64(uint64_t loaded) {
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return loaded;
+#else
+    return __builtin_bswap64(loaded);
+#endif
+}
+
 /* The first eight bytes as a big-endian number, short keys padded with zeros:
  * prefix(a) < prefix(b) implies a < b, and a < b implies prefix(a) <= prefix(b). */
 static inline uint64_t slice_prefix64(slice s) {
     uint64_t p = 0;
     if (s.len >= 8) {
         memcpy(&p, s.data, 8);
-        return __builtin_bswap64(p);
+        return slice_big_endian64(p);
     }
     for (size_t i = 0; i < s.len; i++)
         p |= (uint64_t)s.data[i] << (56 - 8 * i);

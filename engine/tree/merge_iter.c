@@ -26,7 +26,7 @@ struct merge_iter {
 static inline uint64_t load_word(const uint8_t *p) {
     uint64_t word;
     memcpy(&word, p, 8);
-    return __builtin_bswap64(word);
+    return slice_big_endian64(word);
 }
 
 /* slice_cmp of keys whose first eight bytes are the same: a word at a time, since
