@@ -287,6 +287,14 @@ int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, u
                   store_row, table_id, found, message);
 }
 
+int marker_table_is_live(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                         uint32_t table_id, bool *live, char **message) {
+    return exists(db, schema,
+                  "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2 AND name IS NOT "
+                  "NULL",
+                  store_row, table_id, live, message);
+}
+
 int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *used,
                          char **message) {
     return exists(db, schema,

@@ -62,6 +62,10 @@ int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, b
 int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                      bool *found, char **message);
 
+/* Whether the table of that id has a name, which a dropped one has not. */
+int marker_table_is_live(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                         uint32_t table_id, bool *live, char **message);
+
 /* Whether any table of the store is left, and: forget the store. */
 int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *used,
                          char **message);

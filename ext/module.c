@@ -5,7 +5,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
-#include "ext/vtab.h"
+#include "ext/names.h"
 
 /* ---- errors ----------------------------------------------------------------------- */
 
@@ -100,94 +100,6 @@ static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const 
     connection->tables = t;
     *table = t;
     return SQLITE_OK;
-}
-
-/* ---- the names of tables in a store that has no database file ------------------------- */
-
-/* Such a store outlives the database that says which id a table has, so it keeps the
- * names itself, under table id 0. */
-static int name_key(struct vtab *t, const char *name, struct kevo_err *err) {
-    uint8_t prefix[KEYCODE_MAX_TABLE_BYTES];
-    buf_reset(&t->key);
-    if (!buf_append(&t->key, prefix, keycode_table_bytes(prefix, 0)) ||
-        !buf_append(&t->key, name, strlen(name)))
-        return kevo_nomem(err);
-    for (size_t i = 1; i < t->key.len; i++) {
-        if (t->key.data[i] >= 'A' && t->key.data[i] <= 'Z') t->key.data[i] += 'a' - 'A';
-    }
-    return 0;
-}
-
-static bool keeps_names(const struct vtab *t) {
-    return t->session->path && t->session->options.authority == KEVO_AUTHORITY_SELF;
-}
-
-/* What is kept for a name: the id, four bytes, and the declaration that its rows follow. */
-static int find_name(struct vtab *t, const char *declaration, uint32_t *id, struct kevo_err *err) {
-    struct kevo_value v;
-    int rc = name_key(t, t->name, err);
-    if (rc == 0) rc = kevo_get(t->session->store, NULL, buf_slice(&t->key), &v, err);
-    if (rc == KEVO_NOTFOUND) return 0;
-    if (rc) return rc;
-    slice text = slice_of(v.slice.data + 4, v.slice.len - 4);
-    if (v.slice.len < 4)
-        rc = kevo_fail(err, KEVO_CORRUPT, "%s: what is kept for table %s is damaged",
-                       t->session->path, t->name);
-    else if (!slice_eq(text, slice_of_str(declaration)))
-        rc = kevo_fail(err, KEVO_INVALID, "%s: the store has table %s with other columns: %.*s",
-                       t->session->path, t->name, (int)text.len, (const char *)text.data);
-    else
-        memcpy(id, v.slice.data, 4);
-    kevo_value_release(&v);
-    return rc;
-}
-
-/* Under table id 0 and a name that no table can have: the largest id ever given, so that
- * no dropped table's rows come back. */
-static int counter_key(struct vtab *t, struct kevo_err *err) {
-    int rc = name_key(t, "", err);
-    return rc == 0 && !buf_append(&t->key, "", 1) ? kevo_nomem(err) : rc;
-}
-
-static int take_next_id(struct vtab *t, struct kevo_err *err) {
-    struct kevo_value v;
-    uint32_t largest = 0;
-    int rc = counter_key(t, err);
-    if (rc) return rc;
-    rc = kevo_get(t->session->store, NULL, buf_slice(&t->key), &v, err);
-    if (rc == 0 && v.slice.len == sizeof largest) memcpy(&largest, v.slice.data, sizeof largest);
-    kevo_value_release(&v);
-    if (rc < 0) return rc;
-    if (largest == UINT32_MAX || (rc == 0 && largest == 0))
-        return kevo_fail(err, KEVO_CORRUPT, "%s: the count of its tables is damaged",
-                         t->session->path);
-    t->table_id = largest + 1;
-    return kevo_put(t->session->store, buf_slice(&t->key),
-                    slice_of(&t->table_id, sizeof t->table_id), err);
-}
-
-static int put_name(struct vtab *t, const char *name, const char *declaration,
-                    struct kevo_err *err) {
-    int rc = name_key(t, name, err);
-    buf_reset(&t->row);
-    if (rc == 0 && (!buf_append(&t->row, &t->table_id, 4) ||
-                    !buf_append(&t->row, declaration, strlen(declaration))))
-        rc = kevo_nomem(err);
-    return rc ? rc : kevo_put(t->session->store, buf_slice(&t->key), buf_slice(&t->row), err);
-}
-
-/* Find the id that the store has for this table, or give it one there. */
-static int claim_name(struct vtab *t, char **message) {
-    struct buf sql = {0};
-    struct kevo_err err;
-    int rc = schema_declare(t->schema, &sql, &err);
-    if (rc == 0) rc = find_name(t, (const char *)sql.data, &t->table_id, &err);
-    if (rc == 0 && t->table_id == 0) {
-        rc = take_next_id(t, &err);
-        if (rc == 0) rc = put_name(t, t->name, (const char *)sql.data, &err);
-    }
-    buf_release(&sql);
-    return rc ? report(message, &err) : SQLITE_OK;
 }
 
 /* ---- creations taken back by ROLLBACK TO --------------------------------------------------- */
@@ -306,15 +218,18 @@ static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store
 
 static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
     struct marker_store store;
+    bool found = false;
     int rc = marker_init(db, t->schema_name, message);
     if (rc == SQLITE_OK) rc = find_or_create_store(db, t, &store, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
     if (rc == SQLITE_OK) rc = session_open(t->session, message);
-    if (rc == SQLITE_OK && keeps_names(t)) rc = claim_name(t, message);
+    /* SQLite calls xSync and xCommit for a new table without xBegin. */
+    if (rc == SQLITE_OK) join_transaction(t);
+    if (rc == SQLITE_OK && names_are_kept(t)) rc = names_claim(t, &found, message);
     if (rc == SQLITE_OK)
         rc = marker_add_table(db, t->schema_name, store.row, t->name, &t->table_id, message);
-    return rc == SQLITE_OK ? wipe_table(t, message) : rc;
+    return rc == SQLITE_OK && !found ? wipe_table(t, message) : rc;
 }
 
 static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv,
@@ -327,8 +242,6 @@ static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv
         vtab_free(t);
         return rc;
     }
-    /* SQLite calls xSync and xCommit for a new table without xBegin. */
-    join_transaction(t);
     t->created = true;
     *table = &t->base;
     return SQLITE_OK;
@@ -365,16 +278,6 @@ static bool drop_would_lose_writes(const struct vtab *t) {
     return t->member && s->members == 1 && s->state != SESSION_NONE && !kevo_txn_is_empty(s->txn);
 }
 
-static int forget_name(struct vtab *t) {
-    struct kevo_err err;
-    char **message = message_of(t);
-    int rc = session_open(t->session, message);
-    if (rc != SQLITE_OK) return rc;
-    rc = name_key(t, t->name, &err);
-    if (rc == 0) rc = kevo_delete(t->session->store, buf_slice(&t->key), &err);
-    return rc ? report(message, &err) : SQLITE_OK;
-}
-
 static int vtab_destroy(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
     sqlite3 *db = t->connection->db;
@@ -386,7 +289,7 @@ static int vtab_destroy(sqlite3_vtab *table) {
         return SQLITE_LOCKED;
     }
     int rc = marker_drop_table(db, t->schema_name, t->session->store_row, t->table_id, message);
-    if (rc == SQLITE_OK && keeps_names(t)) rc = forget_name(t);
+    if (rc == SQLITE_OK && names_are_kept(t)) rc = names_forget(t, message);
     if (rc == SQLITE_OK) vtab_free(t);
     return rc;
 }
@@ -398,15 +301,7 @@ static int vtab_rename(sqlite3_vtab *table, const char *name) {
     if (!copy) return SQLITE_NOMEM;
     int rc = marker_rename_table(t->connection->db, t->schema_name, t->session->store_row,
                                  t->table_id, name, message);
-    if (rc == SQLITE_OK && keeps_names(t)) {
-        struct buf sql = {0};
-        struct kevo_err err;
-        rc = forget_name(t);
-        if (rc == SQLITE_OK && (schema_declare(t->schema, &sql, &err) ||
-                                put_name(t, name, (const char *)sql.data, &err)))
-            rc = report(message, &err);
-        buf_release(&sql);
-    }
+    if (rc == SQLITE_OK && names_are_kept(t)) rc = names_rename(t, name, message);
     if (rc != SQLITE_OK) {
         sqlite3_free(copy);
         return rc;

@@ -195,6 +195,36 @@ START_TEST(damaged_log) {
 }
 END_TEST
 
+/* A store without a database file keeps its tables' names itself; a ROLLBACK undoes what
+ * was done to them, or nothing was done. */
+START_TEST(names_in_a_store_of_its_own) {
+    char create[1300];
+    snprintf(create, sizeof create, "CREATE VIRTUAL TABLE kv USING kevo('%sst')", dir);
+    sqlite3 *db = sql_open(":memory:");
+    sql_exec(db, "BEGIN; CREATE VIRTUAL TABLE kv USING kevo('%qst', a INTEGER, b REAL); ROLLBACK",
+             dir);
+    sql_exec(db, "%s; INSERT INTO kv VALUES('a', 1)", create);
+    sql_exec(db, "BEGIN; DROP TABLE kv; ROLLBACK");
+    expect_error(db, SQLITE_ERROR, "inside a transaction", "BEGIN; ALTER TABLE kv RENAME TO kw");
+    sql_exec(db, "ROLLBACK");
+    expect_rows(db, "a|1", "%s", all);
+    sql_close(db);
+    db = sql_open(":memory:");
+    sql_exec(db, "%s", create);
+    expect_rows(db, "a|1", "%s", all);
+    /* Dropped for good, and the name given to another. */
+    sql_exec(db, "BEGIN; DROP TABLE kv; COMMIT; %s; INSERT INTO kv VALUES('b', 2)", create);
+    expect_rows(db, "b|2", "%s", all);
+    sql_exec(db, "ALTER TABLE kv RENAME TO kw");
+    sql_close(db);
+    db = sql_open(":memory:");
+    sql_exec(db, "CREATE VIRTUAL TABLE kw USING kevo('%qst')", dir);
+    expect_rows(db, "b|2", "SELECT * FROM kw");
+    sql_exec(db, "DROP TABLE kw");
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("moments");
     TCase *tcase = tcase_create("moments");
@@ -208,6 +238,7 @@ int main(void) {
     tcase_add_test(tcase, all_tables_dropped);
     tcase_add_test(tcase, options_belong_to_the_store);
     tcase_add_test(tcase, damaged_log);
+    tcase_add_test(tcase, names_in_a_store_of_its_own);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
 }
