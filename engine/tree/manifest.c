@@ -377,6 +377,15 @@ static int refuse(struct manifest *m, const struct kevo_err *cause, struct kevo_
                      m->path, m->cause.msg);
 }
 
+int manifest_sync(struct manifest *m, struct kevo_err *err) {
+    struct env *env = m->home->env;
+    struct kevo_err cause;
+    if (m->refused) return refuse(m, &m->cause, err);
+    int rc = env->sync(env, m->file, &cause);
+    if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
+    return rc ? refuse(m, &cause, err) : 0;
+}
+
 /* Written without a sync and without asking whether it worked: see manifest.h. */
 static void write_mark(struct manifest *m) {
     uint8_t mark[SECTOR_BYTES];

@@ -46,6 +46,10 @@ int manifest_open(const struct table_home *home, unsigned file_mode, struct mani
 int manifest_append(struct manifest *m, const struct version_edit *edit,
                     struct manifest_state *state, struct kevo_err *err);
 
+/* After manifest_open(), before anything is deleted for what it says: what was read may not be
+ * durable yet, if its writer was killed. A failure is final, as for manifest_append(). */
+int manifest_sync(struct manifest *m, struct kevo_err *err);
+
 void manifest_close(struct manifest *m); /* m may be NULL */
 
 #endif
