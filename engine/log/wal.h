@@ -6,6 +6,10 @@
  * header the last record of the segment before, so all of the log is one chain and
  * nothing in it can be lost, doubled or reordered unseen.
  *
+ * A record that was written after all before it had been synced says so, and begins a
+ * sector: so no write ever touches a sector that holds synced bytes. Others follow their
+ * predecessor closely.
+ *
  * When is a record valid? Iff (1) its header and payload lie inside the file,
  * (2) its checksum, seeded with the segment's random salt, covers length, ids, type
  * and payload and matches, (3) it names its predecessor, (4) its batch id is larger
@@ -15,6 +19,9 @@
  * is a torn tail, the trace of a crash, unless a valid record that was written
  * after this place had been synced follows later in the segment: then synced data
  * is damaged, which is KEVO_CORRUPT.
+ *
+ * Batches are not cut off but declared void by a later record: a crash leaves either
+ * all of that or nothing.
  *
  * Threads: one at a time for each writer and reader. */
 #ifndef KEVO_LOG_WAL_H
@@ -27,12 +34,14 @@ enum {
     WAL_SEGMENT_HEADER_BYTES = 80,
     WAL_RECORD_HEADER_BYTES = 56,
     WAL_NAME_BYTES = 32,
-    WAL_ALIGN = 8 /* records begin at multiples of this */
+    WAL_ALIGN = 8,      /* records begin at multiples of this */
+    WAL_SECTOR = 512,   /* ... or of this */
+    WAL_VOID_BYTES = 16 /* payload of a void record */
 };
 
 enum wal_type {
     WAL_BATCH = 1,
-    WAL_VOID = 2 /* no changes: takes the ids of batches that were cut */
+    WAL_VOID = 2 /* the batches before it, down to one that it names, never were */
 };
 
 /* A record as its successor names it. */
@@ -68,8 +77,8 @@ int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t 
                struct wal_link last, unsigned file_mode, struct wal_writer **w,
                struct kevo_err *err);
 
-/* Open an existing segment. Before anything is appended wal_cut() says where its valid
- * part ends. */
+/* Open an existing segment. Before anything is appended wal_cut() says where its last
+ * record ends. */
 int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
                struct wal_writer **w, struct kevo_err *err);
 
@@ -83,8 +92,8 @@ int wal_append(struct wal_writer *w, enum wal_type type, struct kevo_commit comm
 /* Make everything appended durable. A failure sets `failed`. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);
 
-/* Cut everything from `offset` on; `last` is the record before it. Synced. A failure sets
- * `failed`. */
+/* Cut what a crash left behind record `last`, which ends at `offset`: there is no valid
+ * record. The sector that it ends in stays as it is. Synced. A failure sets `failed`. */
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err);
 
 /* The bytes from w->synced to w->offset. False when they are too many to be kept. */
@@ -142,6 +151,15 @@ struct wal_record_header {
     uint8_t type;
     bool synced_before; /* all of the segment before it was durable */
 };
+
+/* The first sector that begins at or after `offset`. */
+static inline uint64_t wal_sector_end(uint64_t offset) {
+    return (offset + WAL_SECTOR - 1) / WAL_SECTOR * WAL_SECTOR;
+}
+
+/* The payload of a void record: the newest batch that stays. */
+void wal_encode_void(uint8_t payload[WAL_VOID_BYTES], struct kevo_commit keep);
+bool wal_decode_void(slice payload, struct kevo_commit *keep); /* false: it makes no sense */
 
 void wal_encode_segment_header(uint8_t out[WAL_SEGMENT_HEADER_BYTES],
                                const struct wal_segment_header *h);

@@ -65,3 +65,14 @@ void wal_decode_record_header(const uint8_t *record, struct wal_record_header *h
 uint64_t wal_record_checksum(const uint8_t *record, uint64_t payload_bytes, uint64_t salt) {
     return checksum64(record + 8, WAL_RECORD_HEADER_BYTES - 8 + payload_bytes, salt);
 }
+
+void wal_encode_void(uint8_t payload[WAL_VOID_BYTES], struct kevo_commit keep) {
+    put_fixed64(payload, keep.batch);
+    put_fixed64(payload + 8, keep.nonce);
+}
+
+bool wal_decode_void(slice payload, struct kevo_commit *keep) {
+    if (payload.len != WAL_VOID_BYTES) return false;
+    *keep = (struct kevo_commit){get_fixed64(payload.data), get_fixed64(payload.data + 8)};
+    return true;
+}

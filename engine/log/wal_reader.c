@@ -64,11 +64,16 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
 
 /* Whether a whole record with a right checksum lies at `at`. */
 static bool record_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
-    if (r->size - at < WAL_RECORD_HEADER_BYTES) return false;
+    if (at > r->size || r->size - at < WAL_RECORD_HEADER_BYTES) return false;
     wal_decode_record_header(r->data + at, h);
     return h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES &&
            (h->type == WAL_BATCH || h->type == WAL_VOID) &&
            h->checksum == wal_record_checksum(r->data + at, h->payload_bytes, r->salt);
+}
+
+static bool follows(const struct wal_reader *r, const struct wal_record_header *h) {
+    return h->previous.batch == r->last.batch && h->previous.checksum == r->last.checksum &&
+           h->commit.batch > r->last.batch;
 }
 
 /* There is no valid record at r->at. Is that the end of the log, or is something
@@ -78,7 +83,7 @@ static int end_of_log(struct wal_reader *r, struct kevo_err *err) {
     while (end > r->at && r->data[end - 1] == 0)
         end--;
     r->torn_bytes = end - r->at;
-    for (uint64_t at = r->at; at < end; at += WAL_ALIGN) {
+    for (uint64_t at = wal_sector_end(r->at); at < end; at += WAL_SECTOR) {
         struct wal_record_header h;
         if (r->size - at < WAL_RECORD_HEADER_BYTES) break;
         wal_decode_record_header(r->data + at, &h);
@@ -96,23 +101,32 @@ static int end_of_log(struct wal_reader *r, struct kevo_err *err) {
     return KEVO_NOTFOUND;
 }
 
+/* Find the record after the last one: close behind it, or, when that had been synced
+ * first, in the next sector. What lies between is the trace of a crash, if anything. */
+static bool find_next(const struct wal_reader *r, uint64_t *at, struct wal_record_header *h) {
+    *at = r->at;
+    if (record_at(r, *at, h)) return true;
+    *at = wal_sector_end(r->at);
+    return *at > r->at && record_at(r, *at, h) && h->synced_before && follows(r, h);
+}
+
 int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo_err *err) {
     struct wal_record_header h;
-    if (!record_at(r, r->at, &h)) return end_of_log(r, err);
-    if (h.previous.batch != r->last.batch || h.previous.checksum != r->last.checksum ||
-        h.commit.batch <= r->last.batch)
+    uint64_t at;
+    if (!find_next(r, &at, &h)) return end_of_log(r, err);
+    if (!follows(r, &h))
         return kevo_fail(err, KEVO_CORRUPT,
                          "%s: the record at offset %llu (batch %llu) does not follow batch %llu",
-                         r->path, (unsigned long long)r->at, (unsigned long long)h.commit.batch,
+                         r->path, (unsigned long long)at, (unsigned long long)h.commit.batch,
                          (unsigned long long)r->last.batch);
     uint64_t bytes = WAL_RECORD_HEADER_BYTES + h.payload_bytes;
     bytes += -bytes % WAL_ALIGN;
     *record = (struct wal_record){
         .type = h.type,
         .commit = h.commit,
-        .payload = slice_of(r->data + r->at + WAL_RECORD_HEADER_BYTES, h.payload_bytes),
-        .offset = r->at,
-        .end = r->at + bytes,
+        .payload = slice_of(r->data + at + WAL_RECORD_HEADER_BYTES, h.payload_bytes),
+        .offset = at,
+        .end = at + bytes,
         .link = {h.commit.batch, h.checksum},
     };
     /* The padding of the last record may be missing where the file was cut. */

@@ -70,7 +70,8 @@ int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t 
         return rc;
     }
     w->salt = h.salt;
-    w->offset = w->synced = w->allocated = WAL_SEGMENT_HEADER_BYTES;
+    w->allocated = WAL_SEGMENT_HEADER_BYTES;
+    w->offset = w->synced = wal_sector_end(WAL_SEGMENT_HEADER_BYTES);
     w->last = last;
     *out = w;
     return 0;
@@ -147,7 +148,7 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err) {
         w->failed = true;
         return rc;
     }
-    w->synced = w->offset;
+    w->offset = w->synced = wal_sector_end(w->offset);
     buf_reset(&w->recent);
     return 0;
 }
@@ -159,6 +160,7 @@ bool wal_unsynced(const struct wal_writer *w, slice *bytes) {
 
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err) {
     if (w->failed) return refuse(w, err);
+    offset = wal_sector_end(offset);
     int rc = w->env->truncate(w->env, w->file, offset, err);
     if (rc == 0) rc = w->env->sync(w->env, w->file, err);
     if (rc) {

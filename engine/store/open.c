@@ -202,12 +202,14 @@ static unsigned dir_mode(unsigned file_mode) {
     return file_mode | (file_mode & 0444) >> 2; /* who may read may search */
 }
 
-static int create_dir(struct env *env, const char *dir, unsigned file_mode, struct kevo_err *err) {
+/* A power loss must not take away the directory with a store in it. One that was there
+ * before may be of a creation that failed, or somebody else's in a place that is not ours
+ * to look at. */
+static int sync_parent(struct env *env, const char *dir, bool made, struct kevo_err *err) {
     char parent[ENV_PATH_MAX];
-    int rc = env->make_dir(env, dir, dir_mode(file_mode), err);
-    if (rc) return rc;
     parent_of(parent, dir);
-    return env->sync_dir(env, parent, err);
+    int rc = env->sync_dir(env, parent, err);
+    return rc == KEVO_CANTOPEN && !made ? 0 : rc;
 }
 
 struct removal {
@@ -279,7 +281,9 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
         return kevo_fail(err, KEVO_CANTOPEN,
                          "%s: there is no kevo store%s; put back the one that belongs here", s->dir,
                          kind == DIR_MISSING ? ": no such directory" : "");
-    if (kind == DIR_MISSING) rc = create_dir(s->env, s->dir, o->file_mode, err);
+    bool made = kind == DIR_MISSING;
+    if (made) rc = s->env->make_dir(s->env, s->dir, dir_mode(o->file_mode), err);
+    if (rc == 0 && kind != DIR_STORE) rc = sync_parent(s->env, s->dir, made, err);
     if (rc) return rc;
     rc = lock_store(s->env, s->dir, kind != DIR_STORE, o->file_mode, &s->lock_file, err);
     /* With the lock held look again: another process may have been faster. */
@@ -320,24 +324,68 @@ static void note_record(kevo_store *s, const struct wal_record *record) {
     s->tail.last = record->link;
 }
 
-int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
-                 struct kevo_err *err) {
+void store_void(struct memtable *const *memtables, unsigned count, struct kevo_commit keep) {
+    for (unsigned i = 0; i < count; i++) {
+        if (memtables[i]->last_commit.batch <= keep.batch) continue;
+        memtable_void(memtables[i], (struct arena_mark){NULL, 0}, keep.batch);
+        memtables[i]->last_commit = keep;
+    }
+}
+
+/* Where a batch begins in its memtable, and what was newest before it. */
+struct batch_start {
+    struct arena_mark mark;
+    struct kevo_commit before;
+};
+
+static int replay_batch(kevo_store *s, const struct wal_reader *reader,
+                        const struct wal_record *record, struct memtable *m,
+                        struct batch_start *start, struct kevo_err *err) {
+    *start = (struct batch_start){memtable_mark(m), s->newest};
+    int rc = batch_insert(record->payload, m, record->commit.batch, reader->path, err);
+    if (rc) {
+        memtable_void(m, start->mark, record->commit.batch - 1);
+        return rc;
+    }
+    m->last_commit = record->commit;
+    return 0;
+}
+
+static int replay_void(kevo_store *s, const struct wal_reader *reader,
+                       const struct wal_record *record, struct memtable *const *memtables,
+                       unsigned count, const struct batch_start *start, struct kevo_err *err) {
+    struct kevo_commit keep;
+    if (!wal_decode_void(record->payload, &keep) || keep.batch > s->newest.batch ||
+        keep.batch < s->state.flushed.batch)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu makes no sense",
+                         reader->path, (unsigned long long)record->offset);
+    /* Mostly it is the batch just before. */
+    if (keep.batch == start->before.batch && s->newest.batch > keep.batch) {
+        memtable_void(memtables[count - 1], start->mark, keep.batch);
+        memtables[count - 1]->last_commit = keep;
+    } else {
+        store_void(memtables, count, keep);
+    }
+    s->newest = keep;
+    history_cut(&s->history, keep.batch);
+    return 0;
+}
+
+int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *const *memtables,
+                 unsigned count, struct kevo_err *err) {
+    struct memtable *m = memtables[count - 1];
     struct wal_record record;
+    struct batch_start start = {.before = {UINT64_MAX, 0}};
     int rc;
     s->tail.number = m->segment;
     s->tail.salt = reader->salt;
     s->tail.offset = reader->at;
     s->tail.last = reader->last;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
-        if (record.type == WAL_BATCH) {
-            struct arena_mark mark = memtable_mark(m);
-            rc = batch_insert(record.payload, m, record.commit.batch, reader->path, err);
-            if (rc) {
-                memtable_void(m, mark, record.commit.batch - 1);
-                return rc;
-            }
-            m->last_commit = record.commit;
-        }
+        rc = record.type == WAL_BATCH
+                 ? replay_batch(s, reader, &record, m, &start, err)
+                 : replay_void(s, reader, &record, memtables, count, &start, err);
+        if (rc) return rc;
         note_record(s, &record);
         s->tail.offset = reader->at;
     }
@@ -375,7 +423,7 @@ static int replay_log(kevo_store *s, struct recovery *r, struct kevo_err *err) {
         if (rc == 0) rc = add_memtable(s, r, number, err);
         /* All of its batches may have been cut. */
         if (rc == 0) r->memtables[r->count - 1]->last_commit = s->newest;
-        if (rc == 0) rc = store_replay(s, reader, r->memtables[r->count - 1], err);
+        if (rc == 0) rc = store_replay(s, reader, r->memtables, r->count, err);
         wal_reader_close(reader);
         if (rc) return rc;
     }
@@ -450,7 +498,7 @@ static int recover(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
 
     bool self = s->options.authority == KEVO_AUTHORITY_SELF;
-    s->resolved = self || s->recovered_batches == 0;
+    s->resolved = self || s->newest.batch == s->flushed.batch;
     s->committed = s->resolved ? s->newest : s->state.flushed;
     if (!s->resolved && s->state.committed.batch > s->committed.batch)
         s->committed = s->state.committed;

@@ -45,12 +45,17 @@ static int does_not_lead(const kevo_store *s, struct kevo_commit last, const cha
                      s->dir, (unsigned long long)last.batch, (unsigned long long)s->last_id, why);
 }
 
+/* How much of the tail the log still has. */
+static uint64_t overlap_of(const kevo_store *s, const struct kevo_tail *tail) {
+    return s->tail.offset > tail->offset ? s->tail.offset - tail->offset : 0;
+}
+
 /* Whether the file still has, from the tail's offset on to where recovery found the log's
  * end, what the tail has there. */
 static int compare_overlap(kevo_store *s, struct env_file *file, const struct kevo_tail *tail,
                            bool *same, struct kevo_err *err) {
     uint8_t chunk[4096];
-    uint64_t overlap = s->tail.offset - tail->offset;
+    uint64_t overlap = overlap_of(s, tail);
     *same = overlap <= tail->bytes.len;
     for (uint64_t at = 0; *same && at < overlap;) {
         size_t want = overlap - at < sizeof chunk ? (size_t)(overlap - at) : sizeof chunk, got;
@@ -70,7 +75,7 @@ static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
         .path = s->dir,
         .data = tail->bytes.data,
         .size = tail->bytes.len,
-        .at = s->tail.offset - tail->offset,
+        .at = overlap_of(s, tail), /* the tail begins a sector, so its sectors are the log's */
         .salt = s->tail.salt,
         .last = s->tail.last,
     };
@@ -95,8 +100,8 @@ static int write_back(kevo_store *s, struct kevo_commit last, const struct kevo_
     if (rc == 0 && (!same || !tail_leads_to(s, tail, last)))
         rc = does_not_lead(s, last, "what was kept of its log does not go on from there", err);
     if (rc == 0) {
-        uint64_t skip = s->tail.offset - tail->offset;
-        rc = s->env->write(s->env, file, s->tail.offset, tail->bytes.data + skip,
+        uint64_t skip = overlap_of(s, tail);
+        rc = s->env->write(s->env, file, tail->offset + skip, tail->bytes.data + skip,
                            tail->bytes.len - skip, err);
     }
     if (rc == 0) rc = s->env->sync(s->env, file, err);
@@ -114,9 +119,14 @@ static int replay_more(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     reader->at = s->tail.offset;
     reader->last = s->tail.last;
+    struct memtable *memtables[MAX_MEMTABLES + 1];
+    unsigned count = 0;
     pthread_mutex_lock(&s->mutex);
+    for (unsigned i = s->current->immutable_count; i-- > 0;)
+        memtables[count++] = s->current->immutable[i];
+    memtables[count++] = s->active;
     s->resolved = false;
-    rc = store_replay(s, reader, s->active, err);
+    rc = store_replay(s, reader, memtables, count, err);
     pthread_mutex_unlock(&s->mutex);
     wal_reader_close(reader);
     return rc;
@@ -128,8 +138,8 @@ static int restore(kevo_store *s, struct kevo_commit last, const struct kevo_tai
     if (!kevo_lacks(s, last)) return 0;
     if (s->wal) return does_not_lead(s, last, "it was written to since", err);
     if (tail->bytes.len == 0) return does_not_lead(s, last, "its log should reach there", err);
-    if (tail->segment != s->tail.number || tail->offset > s->tail.offset ||
-        tail->offset < WAL_SEGMENT_HEADER_BYTES)
+    if (tail->segment != s->tail.number || tail->offset > wal_sector_end(s->tail.offset) ||
+        tail->offset < WAL_SECTOR || tail->offset % WAL_SECTOR)
         return does_not_lead(s, last, "what was kept of its log does not join on", err);
     int rc = write_back(s, last, tail, err);
     if (rc == 0) rc = replay_more(s, err);

@@ -69,8 +69,9 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     pthread_mutex_unlock(&store->mutex);
 }
 
-/* Read one segment again: whole records up to its end, which is known for the last one. */
-static int verify_segment(kevo_store *s, uint64_t number, uint64_t end, struct kevo_err *err) {
+/* Read one segment again: whole records up to the one that it must end with, if known. */
+static int verify_segment(kevo_store *s, uint64_t number, const struct wal_link *last,
+                          struct kevo_err *err) {
     struct wal_reader *reader;
     struct wal_record record;
     bool unfinished;
@@ -83,7 +84,7 @@ static int verify_segment(kevo_store *s, uint64_t number, uint64_t end, struct k
         rc = wal_reader_next(reader, &record, err);
     while (rc == 0);
     if (rc == KEVO_NOTFOUND) rc = 0;
-    if (rc == 0 && end && reader->at < end)
+    if (rc == 0 && last && reader->last.checksum != last->checksum)
         rc = kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu is damaged", reader->path,
                        (unsigned long long)reader->at);
     wal_reader_close(reader);
@@ -95,10 +96,11 @@ static int verify_log(kevo_store *s, struct kevo_err *err) {
     int rc = 0;
     pthread_mutex_lock(&s->write_mutex);
     uint64_t last = s->wal ? s->wal->number : s->tail.number;
-    uint64_t end = s->wal ? s->wal->offset : s->tail.offset;
+    const struct wal_link *end = s->wal ? &s->wal->last : &s->tail.last;
+    if (s->wal && s->wal->failed) end = NULL; /* nobody knows */
     pthread_mutex_lock(&s->manifest_mutex);
     for (uint64_t number = s->state.wal_floor; rc == 0 && last && number <= last; number++)
-        rc = verify_segment(s, number, number == last ? end : 0, err);
+        rc = verify_segment(s, number, number == last ? end : NULL, err);
     pthread_mutex_unlock(&s->manifest_mutex);
     pthread_mutex_unlock(&s->write_mutex);
     return rc;

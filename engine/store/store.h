@@ -57,8 +57,6 @@ struct pin {
 /* A batch that is in the log and the active memtable but not known committed. */
 struct pending {
     struct kevo_commit commit; /* batch 0: there is none */
-    uint64_t offset;           /* of its record in the active segment */
-    struct wal_link before;    /* the record before it */
     struct arena_mark mark;    /* its first entry in the active memtable */
 };
 
@@ -109,6 +107,7 @@ struct kevo_store {
     struct kevo_commit newest;          /* newest batch in log or tables, committed or not */
     uint64_t last_id;                   /* largest batch id ever used */
     struct pending pending;
+    bool void_owed; /* the log has batches behind `committed` that never were */
     bool resolved;
     bool virgin;
     struct pin *pins; /* ascending by id */
@@ -147,10 +146,13 @@ static inline int store_check_process(const kevo_store *s, struct kevo_err *err)
 
 /* ---- open.c ---- */
 uint64_t store_next_file(void *store); /* a fresh table file number */
-/* Read the records of segment m->segment, from where the reader stands to the end of the
- * log, into m; s->tail, s->newest and s->last_id follow. */
-int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *m,
-                 struct kevo_err *err);
+/* Read the records of a segment, from where the reader stands to the end of the log, into
+ * the last of these memtables, whose segment it is; the others are those of the segments
+ * before it. s->tail, s->newest and s->last_id follow. */
+int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *const *memtables,
+                 unsigned count, struct kevo_err *err);
+/* The batches above `keep` never were: make their entries void. */
+void store_void(struct memtable *const *memtables, unsigned count, struct kevo_commit keep);
 
 /* ---- write.c ---- */
 /* Make the store ready for changes on disk: orphans swept, log open. Needs

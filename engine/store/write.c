@@ -46,7 +46,8 @@ static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     /* Tables being written by a flush are not in the version yet: none runs before
      * the first sweep. */
     pthread_mutex_lock(&s->manifest_mutex);
-    int rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
+    int rc = manifest_sync(s->manifest, err);
+    if (rc == 0) rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
     pthread_mutex_unlock(&s->manifest_mutex);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
@@ -88,12 +89,34 @@ static int sync_log(kevo_store *s, int sync, struct kevo_err *err) {
     return wal_sync(s->wal, err);
 }
 
+/* Tell the log that what it has behind the newest committed batch never was. The record
+ * takes an id, so that those it makes void are not given out again. */
+static int append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *err) {
+    uint8_t bytes[WAL_RECORD_HEADER_BYTES + WAL_VOID_BYTES];
+    struct buf record = {bytes, sizeof bytes, sizeof bytes}; /* needs no padding */
+    _Static_assert(sizeof bytes % WAL_ALIGN == 0, "it would be grown");
+    wal_encode_void(bytes + WAL_RECORD_HEADER_BYTES, keep);
+    pthread_mutex_lock(&s->mutex);
+    struct kevo_commit id = {++s->last_id, 0};
+    pthread_mutex_unlock(&s->mutex);
+    int rc = wal_append(s->wal, WAL_VOID, id, &record, err);
+    return rc ? rc : wal_sync(s->wal, err);
+}
+
+/* Before anything else is appended. */
+static int settle_void(kevo_store *s, struct kevo_err *err) {
+    if (!s->void_owed) return 0;
+    int rc = append_void(s, s->committed, err);
+    if (rc == 0) s->void_owed = false;
+    return rc;
+}
+
 int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
     struct memtable *active = s->active;
+    int rc = settle_void(s, err);
+    if (rc) return rc;
     struct pending p = {
         .commit = {s->last_id + 1, next_nonce(s)},
-        .offset = s->wal->offset,
-        .before = s->wal->last,
         .mark = memtable_mark(active),
     };
     size_t payload_bytes = s->record.len - WAL_RECORD_HEADER_BYTES;
@@ -103,7 +126,7 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct ke
     pthread_mutex_lock(&s->mutex);
     s->last_id = p.commit.batch;
     pthread_mutex_unlock(&s->mutex);
-    int rc = wal_append(s->wal, WAL_BATCH, p.commit, &s->record, err);
+    rc = wal_append(s->wal, WAL_BATCH, p.commit, &s->record, err);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     s->newest = p.commit;
@@ -118,26 +141,11 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct ke
                           p.commit.batch, s->wal->path, err);
     if (rc) {
         struct kevo_err ignored;
-        store_cut_pending(s, &ignored); /* a failure has set wal->failed */
+        store_cut_pending(s, &ignored); /* before the next append at the latest */
         return rc;
     }
     *commit = p.commit;
     return 0;
-}
-
-/* Take ids up to last_id + 1 out of use, so that not even a recovery gives one of
- * them out again. */
-static int append_void(kevo_store *s, struct kevo_err *err) {
-    buf_reset(&s->record);
-    if (!buf_reserve(&s->record, WAL_RECORD_HEADER_BYTES)) return kevo_nomem(err);
-    s->record.len = WAL_RECORD_HEADER_BYTES;
-    struct kevo_commit id = {s->last_id + 1, 0};
-    int rc = wal_append(s->wal, WAL_VOID, id, &s->record, err);
-    if (rc) return rc;
-    pthread_mutex_lock(&s->mutex);
-    s->last_id = id.batch;
-    pthread_mutex_unlock(&s->mutex);
-    return wal_sync(s->wal, err);
 }
 
 uint64_t store_pending(kevo_store *s) {
@@ -157,8 +165,8 @@ int store_cut_pending(kevo_store *s, struct kevo_err *err) {
     s->pending.commit.batch = 0;
     s->newest = s->committed;
     pthread_mutex_unlock(&s->mutex);
-    int rc = wal_cut(s->wal, p.offset, p.before, err);
-    return rc ? rc : append_void(s, err);
+    s->void_owed = true;
+    return settle_void(s, err);
 }
 
 /* Remember when what was committed, a few times per retain_ms. Needs mutex. */
@@ -217,7 +225,8 @@ static int wait_for_room(kevo_store *s, struct kevo_err *err) {
 
 /* The next log segment, its predecessor sealed: all of it is durable first. */
 static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err *err) {
-    int rc = wal_sync(s->wal, err);
+    int rc = settle_void(s, err);
+    if (rc == 0) rc = wal_sync(s->wal, err);
     if (rc) return rc;
     count(&s->counters.wal_syncs, 1);
     rc = wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
@@ -314,139 +323,75 @@ static bool same_commit(struct kevo_commit a, struct kevo_commit b) {
     return a.batch == b.batch && a.nonce == b.nonce;
 }
 
-/* Where the record after batch `last` lies, found by reading the log again. */
-struct cut_place {
-    uint64_t segment, salt, offset;
-    struct wal_link before;
-    bool found, tail_has_batches;
-};
-
-static int scan_segment(struct wal_reader *reader, uint64_t number, struct kevo_commit last,
-                        struct cut_place *place, struct kevo_err *err) {
+/* Whether `commit` is among the records of a segment, and not made void by a later one. */
+static int scan_segment(struct wal_reader *reader, struct kevo_commit commit, bool *found,
+                        struct kevo_err *err) {
     struct wal_record record;
+    struct kevo_commit keep;
     int rc;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
-        if (place->found) {
-            place->tail_has_batches |= record.type == WAL_BATCH;
-        } else if (record.type == WAL_BATCH && same_commit(record.commit, last)) {
-            *place = (struct cut_place){number, reader->salt, record.end, record.link, true, false};
-        }
+        if (record.type == WAL_BATCH)
+            *found |= same_commit(record.commit, commit);
+        else if (wal_decode_void(record.payload, &keep) && keep.batch < commit.batch)
+            *found = false;
     }
     return rc == KEVO_NOTFOUND ? 0 : rc;
 }
 
-static int find_cut_place(kevo_store *s, struct kevo_commit last, struct cut_place *place,
-                          struct kevo_err *err) {
-    *place = (struct cut_place){.found = false};
-    for (uint64_t number = s->state.wal_floor; number <= s->tail.number; number++) {
-        struct wal_reader *reader;
-        bool unfinished;
-        int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
-        if (rc == KEVO_NOTFOUND && place->found) { /* an earlier attempt got so far */
-            place->tail_has_batches = true;
-            break;
-        }
-        if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
-        if (rc) return rc;
-        if (number == s->state.wal_floor && same_commit(last, s->state.flushed))
-            *place = (struct cut_place){number,         reader->salt, WAL_SEGMENT_HEADER_BYTES,
-                                        reader->before, true,         false};
-        rc = scan_segment(reader, number, last, place, err);
-        wal_reader_close(reader);
-        if (rc) return rc;
-    }
-    if (place->found) return 0;
-    if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
-    if (last.batch < s->state.flushed.batch)
-        return diverged(s, last, "but newer ones have left the store's log already", err);
-    return diverged(s, last, "which is another one in the store", err);
-}
-
-static int drop_segment(kevo_store *s, uint64_t number, struct kevo_err *err) {
-    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
-    struct env_stat st;
-    wal_segment_name(name, number);
-    int rc = env_join(path, s->dir, name, err);
-    if (rc == 0) rc = s->env->stat(s->env, path, &st, err);
-    if (rc == 0) rc = s->env->unlink(s->env, path, err);
-    return rc < 0 ? rc : s->env->sync_dir(s->env, s->dir, err);
-}
-
-int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, struct kevo_err *err) {
-    struct cut_place place = {.found = false};
+/* Needs write_mutex. */
+static int find_in_log(kevo_store *s, struct kevo_commit commit, bool *found,
+                       struct kevo_err *err) {
     int rc = 0;
-    pthread_mutex_lock(&s->write_mutex);
+    *found = false;
     pthread_mutex_lock(&s->manifest_mutex);
     uint64_t first = s->state.wal_floor;
     pthread_mutex_unlock(&s->manifest_mutex);
     uint64_t last = s->wal ? s->wal->number : s->tail.number;
-    for (uint64_t number = first; rc == 0 && !place.found && number <= last; number++) {
+    for (uint64_t number = first; rc == 0 && number <= last; number++) {
         struct wal_reader *reader;
         bool unfinished;
         rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
-        if (rc == 0) rc = scan_segment(reader, number, commit, &place, err);
+        if (rc == 0) rc = scan_segment(reader, commit, found, err);
         wal_reader_close(reader);
         if (rc == KEVO_NOTFOUND) rc = 0; /* flushed meanwhile */
     }
+    return rc;
+}
+
+int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, struct kevo_err *err) {
+    pthread_mutex_lock(&s->write_mutex);
+    int rc = find_in_log(s, commit, found, err);
     pthread_mutex_unlock(&s->write_mutex);
-    *found = place.found;
     return rc;
 }
 
-/* Remove the segments behind the place, the last one first, so that a crash leaves a
- * log without gaps. */
-static int drop_segments_after(kevo_store *s, uint64_t segment, struct kevo_err *err) {
-    int rc = 0;
-    for (uint64_t number = s->tail.number; rc == 0 && number > segment; number--)
-        rc = drop_segment(s, number, err);
-    return rc;
+/* After recovery the log is longer than `last`: whether it has that batch at all. */
+static int check_has(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
+    bool found;
+    if (same_commit(last, s->flushed_at_open)) return 0;
+    int rc = find_in_log(s, last, &found, err);
+    if (rc || found) return rc;
+    if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
+    if (last.batch < s->flushed_at_open.batch)
+        return diverged(s, last, "but newer ones have left the store's log already", err);
+    return diverged(s, last, "which is another one in the store", err);
 }
 
-/* The memtables of segments that are gone leave; the one of `segment` is active. */
-static int drop_memtables_after(kevo_store *s, uint64_t segment, struct kevo_err *err) {
-    if (s->active->segment <= segment) return 0;
-    struct superversion *sv = superversion_alloc();
-    if (!sv) return kevo_nomem(err);
-    pthread_mutex_lock(&s->mutex);
-    struct superversion *old = s->current;
-    unsigned i = 0;
-    while (old->immutable[i]->segment > segment)
-        i++;
-    s->active = old->immutable[i];
-    superversion_init(sv, s->active, old->immutable + i + 1, old->immutable_count - i - 1,
-                      old->version);
-    superversion_install(s, sv);
-    pthread_mutex_unlock(&s->mutex);
-    superversion_release(old);
-    return 0;
-}
-
-/* Cut all that recovery found above `last`. May be repeated after a failure. */
-static int cut_tail(kevo_store *s, struct kevo_commit last, const struct cut_place *place,
-                    struct kevo_err *err) {
-    int rc = s->wal ? wal_sync(s->wal, err) : 0; /* refuses after a failure */
-    if (rc) return rc;
-    wal_close(s->wal);
-    s->wal = NULL;
-    rc = drop_segments_after(s, place->segment, err);
-    if (rc == 0) rc = drop_memtables_after(s, place->segment, err);
-    if (rc) return rc;
-    memtable_void(s->active, (struct arena_mark){NULL, 0}, last.batch);
-    s->tail.number = place->segment;
-    s->tail.salt = place->salt;
-    s->tail.offset = place->offset;
-    s->tail.last = place->before;
-    rc = store_start_writing(s, err);
-    return rc ? rc : append_void(s, err);
+static void void_recovered(kevo_store *s, struct kevo_commit keep) {
+    struct superversion *sv = superversion_acquire(s);
+    store_void(sv->immutable, sv->immutable_count, keep);
+    store_void(&sv->active, 1, keep);
+    superversion_release(sv);
 }
 
 /* The first resolve after recovery. */
 static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
-    struct cut_place place = {.tail_has_batches = false};
-    int rc = same_commit(last, s->newest) ? 0 : find_cut_place(s, last, &place, err);
-    if (rc == 0)
-        rc = place.tail_has_batches ? cut_tail(s, last, &place, err) : store_start_writing(s, err);
+    bool longer = !same_commit(last, s->newest);
+    int rc = longer ? check_has(s, last, err) : 0;
+    if (rc == 0) rc = store_start_writing(s, err);
+    if (rc == 0 && longer) rc = append_void(s, last, err);
     if (rc) return rc;
+    if (longer) void_recovered(s, last);
     pthread_mutex_lock(&s->mutex);
     history_cut(&s->history, last.batch);
     s->committed = s->newest = last;
@@ -467,7 +412,8 @@ static int resolve_pending(kevo_store *s, struct kevo_commit last, struct kevo_e
         store_publish(s, pending);
         return 0;
     }
-    if (same_commit(last, committed)) return pending.batch ? store_cut_pending(s, err) : 0;
+    if (same_commit(last, committed))
+        return pending.batch ? store_cut_pending(s, err) : settle_void(s, err);
     if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
     return diverged(s, last, "which is not what the store committed last", err);
 }
