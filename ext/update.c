@@ -107,15 +107,21 @@ static int keep_value(struct change *c, unsigned column) {
                : SQLITE_OK;
 }
 
-static int collect_values(struct change *c, sqlite3_value **argv) {
+static bool is_kept(const struct change *c, unsigned column, sqlite3_value *v) {
+    return c->has_old && c->t->schema->row_index[column] >= 0 && sqlite3_value_nochange(v);
+}
+
+/* The rowid comes first: SQLite refuses a wrong one before all else. */
+static int collect_values(struct change *c, sqlite3_value **argv, unsigned *mismatched) {
     struct vtab *t = c->t;
-    int rc = SQLITE_OK;
+    int alias = schema_rowid_alias(t->schema), rc = SQLITE_OK;
+    if (alias != SCHEMA_NO_COLUMN) rc = accept_value(t, (unsigned)alias, argv[2 + alias]);
+    *mismatched = (unsigned)alias;
     for (unsigned i = 0; rc == SQLITE_OK && i < t->schema->column_count; i++) {
         sqlite3_value *v = argv[2 + i];
-        if (c->has_old && t->schema->row_index[i] >= 0 && sqlite3_value_nochange(v))
-            rc = keep_value(c, i);
-        else
-            rc = accept_value(t, i, v);
+        if ((int)i == alias) continue;
+        rc = is_kept(c, i, v) ? keep_value(c, i) : accept_value(t, i, v);
+        if (rc == SQLITE_MISMATCH) *mismatched = i;
     }
     return rc;
 }
@@ -140,10 +146,13 @@ static int find_old_key(struct vtab *t, sqlite3_value *old) {
         if (!slice_has_prefix(key, mine)) return mismatch(t, "kevo: not a key of this table");
         return buf_set(&t->old_key, key) ? SQLITE_OK : SQLITE_NOMEM;
     }
-    if (value_of(old, &t->values[s->key[0].column], &err) ||
-        keycode_encode(s, t->table_id, t->values, &t->old_key, &err))
-        return vtab_report(t, &err);
-    return SQLITE_OK;
+    struct value *v = &t->values[s->key[0].column];
+    if (value_of(old, v, &err)) return vtab_report(t, &err);
+    /* SQLite makes integers of reals in the lists of keys that it keeps. */
+    if (s->key[0].type == COLUMN_REAL && v->type == VALUE_INTEGER)
+        *v = value_real((double)v->integer);
+    return keycode_encode(s, t->table_id, t->values, &t->old_key, &err) ? vtab_report(t, &err)
+                                                                        : SQLITE_OK;
 }
 
 static bool max_rowid_is_known(const struct vtab *t) {
@@ -270,21 +279,53 @@ static int write_row(struct change *c, bool key_changed) {
     return SQLITE_OK;
 }
 
+/* The new key must not be there already, unless the new row may replace it: then nobody
+ * needs to look. */
+static int check_unique(struct change *c, bool key_changed) {
+    struct vtab *t = c->t;
+    bool exists = false;
+    int rc = SQLITE_OK;
+    if (key_changed && sqlite3_vtab_on_conflict(t->connection->db) != SQLITE_REPLACE)
+        rc = row_exists(t, buf_slice(&t->key), &exists);
+    return rc == SQLITE_OK && exists ? unique_failed(t) : rc;
+}
+
+static bool is_key_changed(const struct change *c) {
+    const struct vtab *t = c->t;
+    return !c->has_old || !slice_eq(buf_slice(&t->key), buf_slice(&t->old_key));
+}
+
+/* A column has a value of the wrong type. SQLite looks at the type of the rowid first,
+ * then for NULLs in the whole row, then for another row with that rowid, and at the other
+ * types last. It matters under OR IGNORE. */
+static int explain_mismatch(struct change *c, unsigned column, sqlite3_value **argv) {
+    struct vtab *t = c->t;
+    const struct schema *s = t->schema;
+    int rc = SQLITE_OK;
+    if ((int)column == schema_rowid_alias(s)) return SQLITE_MISMATCH;
+    for (unsigned i = column + 1; rc == SQLITE_OK && i < s->column_count; i++) {
+        sqlite3_value *v = argv[2 + i];
+        bool null = !is_kept(c, i, v) && sqlite3_value_type(v) == SQLITE_NULL;
+        if (null && s->columns[i].not_null) rc = accept_value(t, i, v);
+    }
+    if (rc == SQLITE_OK && s->kind == SCHEMA_ROWID) {
+        rc = make_new_key(c, argv);
+        if (rc == SQLITE_OK) rc = check_unique(c, is_key_changed(c));
+    }
+    return rc == SQLITE_OK ? accept_value(t, column, argv[2 + column]) : rc;
+}
+
 /* INSERT and UPDATE. */
 static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowid) {
     struct vtab *t = c->t;
-    int rc = collect_values(c, argv);
+    unsigned mismatched;
+    int rc = collect_values(c, argv, &mismatched);
+    if (rc == SQLITE_MISMATCH) return explain_mismatch(c, mismatched, argv);
     if (rc == SQLITE_OK) rc = make_new_key(c, argv);
     if (rc != SQLITE_OK) return rc;
-    bool key_changed = !c->has_old || !slice_eq(buf_slice(&t->key), buf_slice(&t->old_key));
-    /* A new row that may replace whatever is there need not look. */
-    if (key_changed && sqlite3_vtab_on_conflict(t->connection->db) != SQLITE_REPLACE) {
-        bool exists;
-        rc = row_exists(t, buf_slice(&t->key), &exists);
-        if (rc == SQLITE_OK && exists) rc = unique_failed(t);
-        if (rc != SQLITE_OK) return rc;
-    }
-    rc = write_row(c, key_changed);
+    bool key_changed = is_key_changed(c);
+    rc = check_unique(c, key_changed);
+    if (rc == SQLITE_OK) rc = write_row(c, key_changed);
     if (rc != SQLITE_OK || c->has_old) return rc;
     /* What is left here becomes last_insert_rowid(), without a rowid as well. */
     *rowid =

@@ -207,6 +207,8 @@ static bool all_exact(const struct schema *s, const struct plan_query *q) {
         if (c->op == PLAN_LIMIT || c->op == PLAN_OFFSET) continue;
         if (c->argv_index == 0 || c->in_list) return false;
         if (!is_exact(s, (unsigned)key_position(s, c->column), c)) return false;
+        /* (a, b) > (?, ?) is offered as a >= ?, and nothing tells. */
+        if ((c->op == PLAN_GE || c->op == PLAN_LE) && !c->rhs_known) return false;
     }
     return true;
 }

@@ -103,6 +103,8 @@ static const struct {
     {KV, "limit,offset!", "", 0, "kevo: full scan", "00", false, false, false},
     {KV, "limit,offset", "+0", 2, "kevo: full scan", "00", true, false, false},
     {INTS, "0=,1>,limit,offset", "+1", 0, "kevo: key=(a) range(b)", "1234O", true, false, false},
+    {INTS, "0=,1>=,limit,offset", "+1", 0, "kevo: key=(a) range(b)", "1200", true, false, false},
+    {INTS, "0=,1<==,limit", "+1", 0, "kevo: key=(a) range(b)", "123", true, false, false},
 };
 
 static enum plan_op parse_op(const char **p) {

@@ -1,0 +1,739 @@
+#include "tests/fuzz/statements.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- values ------------------------------------------------------------------------- */
+
+static const sqlite3_int64 integers[] = {0,
+                                         1,
+                                         2,
+                                         3,
+                                         4,
+                                         5,
+                                         6,
+                                         7,
+                                         10,
+                                         12,
+                                         -1,
+                                         -2,
+                                         -5,
+                                         9007199254740992,
+                                         9007199254740993,
+                                         -9007199254740993,
+                                         99,
+                                         100,
+                                         255,
+                                         256,
+                                         65536,
+                                         INT64_MAX - 9999,
+                                         INT64_MIN};
+static const double reals[] = {0.0,
+                               -0.0,
+                               0.5,
+                               1.0,
+                               2.0,
+                               2.5,
+                               3.0,
+                               5.0,
+                               -1.0,
+                               -2.5,
+                               4.999999999999999,
+                               1e15,
+                               1e300,
+                               -1e300,
+                               9007199254740992.0,
+                               9007199254740994.0,
+                               9223372036854775808.0,
+                               1e-300};
+static const char *const texts[] = {
+    "",
+    "a",
+    "ab",
+    "abc",
+    "abd",
+    "b",
+    "B",
+    "A",
+    "Ab",
+    "c",
+    "z",
+    "0",
+    "1",
+    "2",
+    "5",
+    "05",
+    "5.0",
+    " 5",
+    "5 ",
+    "+5",
+    "5e0",
+    "0.5e1",
+    "-1",
+    "10",
+    "100",
+    "1e1",
+    "2.5",
+    "-0",
+    "0x5",
+    "a*",
+    "a%",
+    "a_b",
+    "\xc3\xa9",
+    "\xe2\x82\xac",
+    "\xf0\x9f\x98\x80",
+    "9007199254740993",
+    "9223372036854775808",
+    "4.99999999999999999999",
+    "Infinity",
+    "a key with a rather long text in it, longer than the head of any node"};
+static const struct {
+    const char *bytes;
+    int len;
+} blobs[] = {{"", 0},     {"\0", 1}, {"\0\0", 2},     {"a", 1},      {"a\0", 2}, {"a\0b", 3},
+             {"\xff", 1}, {"5", 1},  {"\xff\xff", 2}, {"\0\xff", 2}, {"ab", 2},  {"\x01\x00", 2}};
+#define COUNT(array) (sizeof array / sizeof array[0])
+
+static unsigned below(struct rng *r, unsigned n) {
+    return (unsigned)rng_below(r, n);
+}
+
+static bool chance(struct rng *r, unsigned percent) {
+    return below(r, 100) < percent;
+}
+
+static struct fuzz_bind random_value(struct rng *r, char type) {
+    struct fuzz_bind v = {.type = type};
+    unsigned i;
+    switch (type) {
+    case 'i':
+        i = below(r, COUNT(integers));
+        v.integer = chance(r, 70) ? (sqlite3_int64)below(r, 14) - 2 : integers[i];
+        break;
+    case 'r': v.real = reals[below(r, COUNT(reals))]; break;
+    case 't':
+        v.bytes = texts[below(r, COUNT(texts))];
+        v.len = (int)strlen(v.bytes);
+        break;
+    case 'b':
+        i = below(r, COUNT(blobs));
+        v.bytes = blobs[i].bytes;
+        v.len = blobs[i].len;
+        break;
+    default: v.type = 'n';
+    }
+    return v;
+}
+
+/* Of the column's type mostly, else of any. */
+static struct fuzz_bind column_value(const struct fuzz_table *t, unsigned column, struct rng *r) {
+    char type = "iirttb"[below(r, 6)];
+    if (chance(r, 4)) return random_value(r, 'n');
+    if (chance(r, 12)) return random_value(r, type);
+    switch (t->types[column][0]) {
+    case 'I': type = 'i'; break;
+    case 'R': type = chance(r, 70) ? 'r' : 'i'; break;
+    case 'T': type = 't'; break;
+    case 'B': type = 'b'; break;
+    default: break;
+    }
+    return random_value(r, type);
+}
+
+/* ---- putting statements together -------------------------------------------------------- */
+
+struct builder {
+    struct fuzz_statement *s;
+    const struct fuzz_table *t;
+    struct rng *r;
+    sqlite3_str *sql;
+    bool loose; /* several texts may be equal to one number, but SQLite sorts as if not */
+};
+
+static void put(struct builder *b, const char *text) {
+    sqlite3_str_appendall(b->sql, text);
+}
+
+static void put_literal(sqlite3_str *out, const struct fuzz_bind *v) {
+    switch (v->type) {
+    case 'i':
+        if (v->integer == INT64_MIN)
+            sqlite3_str_appendall(out, "(-9223372036854775807 - 1)");
+        else
+            sqlite3_str_appendf(out, "%lld", v->integer);
+        break;
+    case 'r': sqlite3_str_appendf(out, "%!.17g", v->real); break;
+    case 't':
+    case 'u': sqlite3_str_appendf(out, "%Q", v->bytes); break;
+    case 'b':
+        sqlite3_str_appendall(out, "x'");
+        for (int i = 0; i < v->len; i++)
+            sqlite3_str_appendf(out, "%02x", (unsigned char)v->bytes[i]);
+        sqlite3_str_appendall(out, "'");
+        break;
+    default: sqlite3_str_appendall(out, "NULL");
+    }
+}
+
+static void put_value(struct builder *b, struct fuzz_bind v) {
+    if (b->s->bind_count == FUZZ_BINDS || chance(b->r, 50)) {
+        put_literal(b->sql, &v);
+        return;
+    }
+    if (v.type == 't' && chance(b->r, 20)) v.type = 'u';
+    b->s->binds[b->s->bind_count++] = v;
+    put(b, "?");
+}
+
+static const char *random_column(struct builder *b) {
+    return b->t->names[below(b->r, b->t->column_count)];
+}
+
+static const char *random_side_column(struct builder *b) {
+    static const char *const side[] = {"n", "s", "x", "id"};
+    return side[below(b->r, COUNT(side))];
+}
+
+/* What a column is compared with. */
+static void put_operand(struct builder *b, unsigned column) {
+    static const char *const casts[] = {"INTEGER", "REAL", "TEXT", "BLOB", "NUMERIC"};
+    struct fuzz_bind v = column_value(b->t, column, b->r);
+    /* What has a numeric affinity makes SQLite take different values of an ANY column for
+     * the same: with IS it gives DISTINCT and max() wrong. */
+    switch (below(b->r, b->t->types[column][0] == 'A' ? 1 : 14)) {
+    case 0: put_value(b, v); break;
+    case 4:
+        b->loose |= b->t->types[column][0] == 'T';
+        put(b, "CAST(");
+        put_value(b, v);
+        sqlite3_str_appendf(b->sql, " AS %s)", casts[below(b->r, COUNT(casts))]);
+        break;
+    case 1:
+        put(b, "+");
+        put_value(b, v);
+        break;
+    case 2:
+        b->loose |= b->t->types[column][0] == 'T';
+        sqlite3_str_appendf(b->sql, "(SELECT %s FROM side WHERE id = %u)", random_side_column(b),
+                            below(b->r, 10));
+        break;
+    case 3:
+        put(b, "(");
+        put_value(b, v);
+        put(b, " || '')");
+        break;
+    default: put_value(b, v);
+    }
+}
+
+static unsigned interesting_column(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    if (t->key_count && chance(b->r, 75)) return t->key[below(b->r, t->key_count)];
+    return below(b->r, t->column_count);
+}
+
+static void put_list(struct builder *b, unsigned column) {
+    unsigned n = below(b->r, 5);
+    put(b, " IN (");
+    for (unsigned i = 0; i < n; i++) {
+        if (i) put(b, ", ");
+        put_value(b, column_value(b->t, column, b->r));
+    }
+    put(b, ")");
+}
+
+static void put_pattern(struct builder *b, bool glob) {
+    static const char *const globs[] = {"a*",   "a?", "*",         "5*", "[ab]*",
+                                        "ab*c", "",   "\xc3\xa9*", "A*"};
+    static const char *const likes[] = {"a%", "a_", "%", "5%", "A%", "ab%", "", "%b", "a\\%"};
+    struct fuzz_bind v = {.type = 't'};
+    v.bytes = glob ? globs[below(b->r, COUNT(globs))] : likes[below(b->r, COUNT(likes))];
+    v.len = (int)strlen(v.bytes);
+    put(b, glob ? " GLOB " : " LIKE ");
+    put_value(b, v);
+}
+
+static void put_condition_on(struct builder *b, const char *prefix, unsigned column) {
+    static const char *const ops[] = {"=", "=", "==", "<", "<=", ">", ">=", "!=", "IS", "IS NOT"};
+    sqlite3_str_appendf(b->sql, "%s%s", prefix, b->t->names[column]);
+    switch (below(b->r, 12)) {
+    case 0:
+        put(b, " BETWEEN ");
+        put_operand(b, column);
+        put(b, " AND ");
+        put_operand(b, column);
+        break;
+    case 1:
+    case 2: put_list(b, column); break;
+    case 3:
+        sqlite3_str_appendf(b->sql, " IN (SELECT %s FROM side WHERE id < %u)",
+                            random_side_column(b), below(b->r, 10));
+        break;
+    case 4: put_pattern(b, chance(b->r, 60)); break;
+    case 5: put(b, chance(b->r, 50) ? " IS NULL" : " IS NOT NULL"); break;
+    default:
+        sqlite3_str_appendf(b->sql, " %s ", ops[below(b->r, COUNT(ops))]);
+        put_operand(b, column);
+    }
+}
+
+static void put_rowid_condition(struct builder *b, const char *prefix) {
+    static const char *const ops[] = {"=", "<", "<=", ">", ">=", "!=", "IS"};
+    sqlite3_str_appendf(b->sql, "%srowid %s ", prefix, ops[below(b->r, COUNT(ops))]);
+    put_value(b, random_value(b->r, "iiirtb"[below(b->r, 6)]));
+}
+
+/* Conditions on a leading part of the key, as queries usually have them. */
+static void put_key_condition(struct builder *b, const char *prefix) {
+    unsigned n = 1 + below(b->r, b->t->key_count);
+    for (unsigned i = 0; i < n; i++) {
+        if (i) put(b, " AND ");
+        if (i + 1 == n) {
+            put_condition_on(b, prefix, b->t->key[i]);
+        } else {
+            sqlite3_str_appendf(b->sql, "%s%s = ", prefix, b->t->names[b->t->key[i]]);
+            put_operand(b, b->t->key[i]);
+        }
+    }
+}
+
+static void put_row_value_condition(struct builder *b, const char *prefix) {
+    static const char *const ops[] = {"=", "<", "<=", ">", ">="};
+    unsigned n = b->t->key_count;
+    put(b, "(");
+    for (unsigned i = 0; i < n; i++)
+        sqlite3_str_appendf(b->sql, "%s%s%s", i ? ", " : "", prefix, b->t->names[b->t->key[i]]);
+    sqlite3_str_appendf(b->sql, ") %s (", ops[below(b->r, COUNT(ops))]);
+    for (unsigned i = 0; i < n; i++) {
+        if (i) put(b, ", ");
+        put_value(b, column_value(b->t, b->t->key[i], b->r));
+    }
+    put(b, ")");
+}
+
+static void put_condition(struct builder *b, const char *prefix, unsigned depth) {
+    unsigned kind = below(b->r, 20);
+    if (depth < 2 && kind < 3) {
+        put(b, "(");
+        put_condition(b, prefix, depth + 1);
+        put(b, kind == 0 ? " OR " : " AND ");
+        put_condition(b, prefix, depth + 1);
+        put(b, ")");
+    } else if (depth < 2 && kind == 3) {
+        put(b, "NOT (");
+        put_condition(b, prefix, depth + 1);
+        put(b, ")");
+    } else if (kind == 4 && b->t->rowid) {
+        put_rowid_condition(b, prefix);
+    } else if (kind < 11 && b->t->key_count) {
+        put_key_condition(b, prefix);
+    } else if (kind == 11 && b->t->key_count > 1) {
+        put_row_value_condition(b, prefix);
+    } else {
+        put_condition_on(b, prefix, interesting_column(b));
+    }
+}
+
+static void put_where(struct builder *b) {
+    if (chance(b->r, 15)) return;
+    put(b, " WHERE ");
+    put_condition(b, "", 0);
+}
+
+/* ---- queries ----------------------------------------------------------------------------------- */
+
+/* An order in which no two rows are the same: all columns of the key come in it. */
+static void put_order(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    bool reverse = chance(b->r, 50), follow = chance(b->r, 70);
+    put(b, " ORDER BY ");
+    if (!follow) sqlite3_str_appendf(b->sql, "%s%s, ", random_column(b), reverse ? " DESC" : "");
+    if (t->rowid) sqlite3_str_appendf(b->sql, "rowid%s", reverse ? " DESC" : "");
+    for (unsigned i = 0; !t->rowid && i < t->key_count; i++) {
+        bool desc = follow ? t->desc[i] != reverse : chance(b->r, 50);
+        sqlite3_str_appendf(b->sql, "%s%s%s", i ? ", " : "", t->names[t->key[i]],
+                            desc ? " DESC" : "");
+    }
+    b->s->flags |= FUZZ_ORDERED;
+}
+
+static void make_select(struct builder *b) {
+    bool count = chance(b->r, 35);
+    sqlite3_str_appendf(b->sql, "SELECT %s FROM t", count ? "count(*)" : "*");
+    put_where(b);
+    if (count || b->loose || chance(b->r, 30)) return;
+    put_order(b);
+    if (chance(b->r, 50)) return;
+    sqlite3_str_appendf(b->sql, " LIMIT %d", (int)below(b->r, 8) - 1);
+    if (chance(b->r, 50)) sqlite3_str_appendf(b->sql, " OFFSET %u", below(b->r, 4));
+}
+
+static void make_aggregate(struct builder *b) {
+    unsigned column = below(b->r, b->t->column_count), shape = below(b->r, 6);
+    const char *x = b->t->names[column], *y = random_column(b);
+    /* SQLite takes the first row for the largest when an IS says that all are equal. */
+    bool is_any = b->t->types[column][0] == 'A';
+    switch (shape) {
+    case 0:
+        sqlite3_str_appendf(b->sql, "SELECT min(%s), max(%s), count(%s) FROM t", x, x, y);
+        break;
+    case 1: sqlite3_str_appendf(b->sql, "SELECT max(%s) FROM t", x); break;
+    case 2: sqlite3_str_appendf(b->sql, "SELECT min(%s) FROM t", x); break;
+    case 3: sqlite3_str_appendf(b->sql, "SELECT DISTINCT %s, %s FROM t", x, y); break;
+    case 4: sqlite3_str_appendf(b->sql, "SELECT DISTINCT %s FROM t", x); break;
+    default: sqlite3_str_appendf(b->sql, "SELECT %s, count(*), max(%s) FROM t", x, y);
+    }
+    if (!is_any || (shape != 1 && shape != 2)) put_where(b);
+    if (shape == 5) sqlite3_str_appendf(b->sql, " GROUP BY %s", x);
+}
+
+static void make_join(struct builder *b) {
+    static const char *const ops[] = {"=", "=", "=", "=", "<", ">=", "IS"};
+    const char *column = b->t->names[interesting_column(b)], *op = ops[below(b->r, COUNT(ops))];
+    const char *join = chance(b->r, 25) ? "LEFT JOIN" : "JOIN";
+    const char *prefix = "t.";
+    switch (below(b->r, 5)) {
+    case 0:
+        prefix = "u.";
+        sqlite3_str_appendf(b->sql, "SELECT * FROM t AS u %s t AS v ON u.%s %s v.%s", join, column,
+                            op, random_column(b));
+        break;
+    case 1:
+    case 2:
+        sqlite3_str_appendf(b->sql, "SELECT * FROM t %s side ON t.%s %s side.%s", join, column, op,
+                            random_side_column(b));
+        break;
+    default:
+        sqlite3_str_appendf(b->sql, "SELECT * FROM side %s t ON t.%s %s side.%s", join, column, op,
+                            random_side_column(b));
+    }
+    if (chance(b->r, 50)) return;
+    put(b, " WHERE ");
+    put_condition(b, prefix, 1);
+}
+
+/* ---- changes ---------------------------------------------------------------------------------------- */
+
+static const char *random_conflict(struct builder *b) {
+    static const char *const clauses[] = {
+        "",           "",         "",          " OR REPLACE", " OR REPLACE",
+        " OR IGNORE", " OR FAIL", " OR ABORT", " OR ROLLBACK"};
+    return clauses[below(b->r, COUNT(clauses))];
+}
+
+static void put_rows(struct builder *b, const unsigned *columns, unsigned n) {
+    unsigned rows = chance(b->r, 60) ? 1 : 2 + below(b->r, 3);
+    put(b, " VALUES");
+    for (unsigned row = 0; row < rows; row++) {
+        put(b, row ? ", (" : "(");
+        for (unsigned i = 0; i < n; i++) {
+            if (i) put(b, ", ");
+            put_value(b, column_value(b->t, columns[i], b->r));
+        }
+        put(b, ")");
+    }
+}
+
+/* Something of `side` that fits the column. */
+static const char *side_expression(struct builder *b, unsigned column) {
+    switch (b->t->types[column][0]) {
+    case 'I': return chance(b->r, 50) ? "id" : "n";
+    case 'R': return "n * 0.5";
+    case 'T': return "s";
+    case 'B': return "CAST(s AS BLOB)";
+    default: return "x";
+    }
+}
+
+static void put_query(struct builder *b, const unsigned *columns, unsigned n) {
+    for (unsigned i = 0; i < n; i++)
+        sqlite3_str_appendf(b->sql, "%s%s", i ? ", " : " SELECT ", side_expression(b, columns[i]));
+    unsigned from = below(b->r, 8), to = 2 + below(b->r, 8);
+    sqlite3_str_appendf(b->sql, " FROM side WHERE id BETWEEN %u AND %u ORDER BY id", from, to);
+}
+
+static void make_insert(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    unsigned columns[FUZZ_COLUMNS], n = 0;
+    const char *conflict = random_conflict(b);
+    bool all = chance(b->r, 60);
+    sqlite3_str_appendf(b->sql, "INSERT%s INTO t", conflict);
+    for (unsigned i = 0; i < t->column_count; i++)
+        if (all || chance(b->r, 75)) columns[n++] = i;
+    if (n == 0) columns[n++] = 0;
+    if (!all || n < t->column_count || chance(b->r, 30)) {
+        for (unsigned i = 0; i < n; i++)
+            sqlite3_str_appendf(b->sql, "%s%s", i ? ", " : "(", t->names[columns[i]]);
+        put(b, ")");
+    }
+    if (chance(b->r, 20))
+        put_query(b, columns, n);
+    else
+        put_rows(b, columns, n);
+    /* On virtual tables RETURNING shows ignored rows too, and not the rowids given. */
+    bool returns = !strstr(conflict, "IGNORE") && !(t->rowid && t->key_count);
+    if (returns && chance(b->r, 12)) put(b, " RETURNING *");
+}
+
+static bool is_key(const struct fuzz_table *t, unsigned column) {
+    for (unsigned i = 0; i < t->key_count; i++)
+        if (t->key[i] == column) return true;
+    return false;
+}
+
+static void put_assignment(struct builder *b, unsigned column) {
+    const char *name = b->t->names[column];
+    unsigned kind = below(b->r, 10);
+    sqlite3_str_appendf(b->sql, "%s = ", name);
+    if (kind == 0 && b->t->types[column][0] == 'I')
+        sqlite3_str_appendf(b->sql, "%s + %d", name, (int)below(b->r, 5) - 2);
+    else if (kind == 0 && b->t->types[column][0] == 'T')
+        sqlite3_str_appendf(b->sql, "%s || 'a'", name);
+    else if (kind == 1)
+        put(b, random_column(b));
+    else
+        put_value(b, column_value(b->t, column, b->r));
+}
+
+/* One row at most: when keys move, what happens depends on the order of the rows. */
+static void put_whole_key(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    put(b, " WHERE ");
+    if (t->key_count == 0) sqlite3_str_appendf(b->sql, "rowid = %u", below(b->r, 8));
+    for (unsigned i = 0; i < t->key_count; i++) {
+        sqlite3_str_appendf(b->sql, "%s%s IS ", i ? " AND " : "", t->names[t->key[i]]);
+        put_value(b, column_value(t, t->key[i], b->r));
+    }
+}
+
+static void make_update(struct builder *b) {
+    bool moves = false;
+    sqlite3_str_appendf(b->sql, "UPDATE%s t SET ", random_conflict(b));
+    unsigned n = 1 + below(b->r, 2), last = FUZZ_COLUMNS;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned column = below(b->r, b->t->column_count);
+        if (is_key(b->t, column) && chance(b->r, 50)) column = below(b->r, b->t->column_count);
+        if (column == last) break;
+        if (i) put(b, ", ");
+        put_assignment(b, column);
+        moves |= is_key(b->t, column);
+        last = column;
+    }
+    if (moves)
+        put_whole_key(b);
+    else
+        put_where(b);
+}
+
+static void make_update_from(struct builder *b) {
+    unsigned column = interesting_column(b), target = below(b->r, b->t->column_count);
+    if (is_key(b->t, target) || b->t->types[column][0] != 'I') {
+        make_update(b);
+        return;
+    }
+    sqlite3_str_appendf(b->sql, "UPDATE t SET %s = %s FROM side WHERE side.id = t.%s",
+                        b->t->names[target], side_expression(b, target), b->t->names[column]);
+}
+
+static void make_delete(struct builder *b) {
+    put(b, "DELETE FROM t");
+    if (chance(b->r, 3)) return;
+    put(b, " WHERE ");
+    put_condition(b, "", 0);
+    if (chance(b->r, 50)) return;
+    put(b, " AND ");
+    put_condition(b, "", 1);
+}
+
+static void make_side(struct builder *b) {
+    unsigned id = below(b->r, 10);
+    if (chance(b->r, 30)) {
+        sqlite3_str_appendf(b->sql, "DELETE FROM side WHERE id = %u", id);
+        return;
+    }
+    sqlite3_str_appendf(b->sql, "REPLACE INTO side VALUES(%u, ", id);
+    put_value(b, random_value(b->r, 'i'));
+    put(b, ", ");
+    put_value(b, random_value(b->r, 't'));
+    put(b, ", ");
+    put_value(b, random_value(b->r, "nirtb"[below(b->r, 5)]));
+    put(b, ")");
+}
+
+/* ---- transactions and upkeep ------------------------------------------------------------------------------ */
+
+static void make_transaction(struct builder *b) {
+    static const char *const whole[] = {"BEGIN",  "BEGIN",  "BEGIN IMMEDIATE",
+                                        "COMMIT", "COMMIT", "ROLLBACK"};
+    static const char *const parts[] = {"SAVEPOINT", "SAVEPOINT", "RELEASE", "ROLLBACK TO"};
+    if (chance(b->r, 50))
+        put(b, whole[below(b->r, COUNT(whole))]);
+    else
+        sqlite3_str_appendf(b->sql, "%s s%u", parts[below(b->r, COUNT(parts))], below(b->r, 3));
+}
+
+static void make_upkeep(struct builder *b) {
+    unsigned kind = below(b->r, 10);
+    b->s->flags = kind < 4 ? FUZZ_REOPEN : FUZZ_KEVO_ONLY;
+    put(b, kind < 4   ? "-- close and open again"
+           : kind < 7 ? "SELECT kevo_flush('t')"
+           : kind < 9 ? "SELECT kevo_compact('t')"
+                      : "SELECT kevo_check('t')");
+}
+
+void fuzz_statement_make(struct fuzz_statement *s, const struct fuzz_table *t, struct rng *r) {
+    static const struct {
+        unsigned percent;
+        void (*make)(struct builder *);
+    } kinds[] = {{25, make_insert}, {10, make_update}, {2, make_update_from},
+                 {6, make_delete},  {22, make_select}, {7, make_aggregate},
+                 {8, make_join},    {4, make_side},    {14, make_transaction},
+                 {2, make_upkeep}};
+    memset(s, 0, sizeof *s);
+    struct builder b = {s, t, r, sqlite3_str_new(NULL), false};
+    unsigned dice = below(r, 100), i = 0;
+    while (dice >= kinds[i].percent)
+        dice -= kinds[i++].percent;
+    kinds[i].make(&b);
+    s->sql = sqlite3_str_finish(b.sql);
+}
+
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *names; /* of the columns, a letter each */
+    const char *types;
+    const char *key; /* letters, upper case: DESC */
+} usual[] = {
+    {"kv", "TA", "k"}, /* but for the names, what USING kevo alone makes */
+    {"ab", "IA", "a"}, /* the rowid */
+    {"ab", "iT", "a"}, /* INT: a key, but not the rowid */
+    {"abc", "TIA", "aB"},   {"ab", "TA", ""},    {"abc", "RAI", "a"},
+    {"abcd", "BTRA", "Ba"}, {"abc", "ITA", "A"},
+};
+
+static const char *type_name(char letter) {
+    switch (letter) {
+    case 'I': return "INTEGER";
+    case 'i': return "INT";
+    case 'R': return "REAL";
+    case 'T': return "TEXT";
+    case 'B': return "BLOB";
+    default: return "ANY";
+    }
+}
+
+static void make_usual(struct fuzz_table *t, unsigned number) {
+    for (const char *p = usual[number].names; *p; p++) {
+        unsigned i = t->column_count++;
+        snprintf(t->names[i], sizeof t->names[i], "%s",
+                 *p == 'k'   ? "key"
+                 : *p == 'v' ? "value"
+                             : (char[]){*p, 0});
+        t->types[i] = type_name(usual[number].types[i]);
+    }
+    for (const char *k = usual[number].key; *k; k++) {
+        bool desc = *k >= 'A' && *k <= 'Z';
+        for (unsigned i = 0; i < t->column_count; i++) {
+            if (t->names[i][0] != (desc ? *k + 32 : *k)) continue;
+            t->desc[t->key_count] = desc;
+            t->key[t->key_count++] = i;
+        }
+    }
+}
+
+static void make_random(struct fuzz_table *t, struct rng *r) {
+    t->column_count = 1 + below(r, FUZZ_COLUMNS);
+    for (unsigned i = 0; i < t->column_count; i++) {
+        t->names[i][0] = (char)('a' + i);
+        t->types[i] = type_name("IiRTTBA"[below(r, 7)]);
+        t->not_null[i] = chance(r, 20);
+    }
+    for (unsigned i = below(r, 4); i > 0; i--) {
+        unsigned column = below(r, t->column_count);
+        if (is_key(t, column) || t->types[column][0] == 'A') continue;
+        t->desc[t->key_count] = chance(r, 40);
+        t->key[t->key_count++] = column;
+    }
+}
+
+static void put_definition(const struct fuzz_table *t, sqlite3_str *out) {
+    bool alias = t->rowid && t->key_count;
+    for (unsigned i = 0; i < t->column_count; i++)
+        sqlite3_str_appendf(out, "%s%s %s%s%s", i ? ", " : "(", t->names[i], t->types[i],
+                            alias && t->key[0] == i ? " PRIMARY KEY" : "",
+                            t->not_null[i] ? " NOT NULL" : "");
+    if (alias || t->key_count == 0) return;
+    sqlite3_str_appendall(out, ", PRIMARY KEY (");
+    for (unsigned i = 0; i < t->key_count; i++)
+        sqlite3_str_appendf(out, "%s%s%s", i ? ", " : "", t->names[t->key[i]],
+                            t->desc[i] ? " DESC" : "");
+    sqlite3_str_appendall(out, ")");
+}
+
+void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r) {
+    memset(t, 0, sizeof *t);
+    if (number < COUNT(usual))
+        make_usual(t, number);
+    else
+        make_random(t, r);
+    t->plain = number == 0;
+    t->rowid = t->key_count == 0 ||
+               (t->key_count == 1 && !t->desc[0] && strcmp(t->types[t->key[0]], "INTEGER") == 0);
+    /* NOT NULL on the alias would refuse the NULL that asks for a new one. */
+    if (t->rowid && t->key_count) t->not_null[t->key[0]] = false;
+
+    sqlite3_str *kevo = sqlite3_str_new(NULL), *ordinary = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(kevo, "CREATE VIRTUAL TABLE t USING kevo");
+    if (!t->plain) {
+        put_definition(t, kevo);
+        sqlite3_str_appendall(kevo, ", memtable_size=64 KB)");
+    }
+    sqlite3_str_appendall(ordinary, "CREATE TABLE t");
+    put_definition(t, ordinary);
+    sqlite3_str_appendf(ordinary, ") STRICT%s", t->rowid ? "" : ", WITHOUT ROWID");
+    t->kevo = sqlite3_str_finish(kevo);
+    t->ordinary = sqlite3_str_finish(ordinary);
+}
+
+void fuzz_table_release(struct fuzz_table *t) {
+    sqlite3_free(t->kevo);
+    sqlite3_free(t->ordinary);
+}
+
+/* ---- values into statements ------------------------------------------------------------------------------------------ */
+
+static void bind_utf16(sqlite3_stmt *stmt, int i, const struct fuzz_bind *v) {
+    sqlite3_stmt *convert = NULL;
+    sqlite3_prepare_v2(sqlite3_db_handle(stmt), "SELECT ?1", -1, &convert, NULL);
+    sqlite3_bind_text(convert, 1, v->bytes, v->len, SQLITE_STATIC);
+    sqlite3_step(convert);
+    const void *text = sqlite3_column_text16(convert, 0);
+    sqlite3_bind_text16(stmt, i, text, sqlite3_column_bytes16(convert, 0), SQLITE_TRANSIENT);
+    sqlite3_finalize(convert);
+}
+
+void fuzz_bind_all(const struct fuzz_statement *s, sqlite3_stmt *stmt) {
+    for (unsigned n = 0; n < s->bind_count; n++) {
+        const struct fuzz_bind *v = &s->binds[n];
+        int i = (int)n + 1;
+        switch (v->type) {
+        case 'i': sqlite3_bind_int64(stmt, i, v->integer); break;
+        case 'r': sqlite3_bind_double(stmt, i, v->real); break;
+        case 't': sqlite3_bind_text(stmt, i, v->bytes, v->len, SQLITE_STATIC); break;
+        case 'u': bind_utf16(stmt, i, v); break;
+        case 'b': sqlite3_bind_blob(stmt, i, v->bytes, v->len, SQLITE_STATIC); break;
+        default: sqlite3_bind_null(stmt, i);
+        }
+    }
+}
+
+char *fuzz_statement_text(const struct fuzz_statement *s) {
+    sqlite3_str *out = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(out, s->sql);
+    for (unsigned i = 0; i < s->bind_count; i++) {
+        sqlite3_str_appendall(out, i ? ", " : " -- ");
+        put_literal(out, &s->binds[i]);
+    }
+    return sqlite3_str_finish(out);
+}
