@@ -1,0 +1,339 @@
+#include "tests/lib/crash_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/lib/array_iter.h"
+#include "tests/lib/kv.h"
+
+/* Power lost at every change of the disk, in each way; then again at every change while the
+ * store recovers. With sync=full all that was acknowledged is there, otherwise all up to some
+ * batch that is not older than the last flush; nothing is there in part, and an authority
+ * finds the batch that it committed last. */
+
+enum { KEYS = 8, MAX_PAST = 400 };
+
+/* A state is a number for each key, 0: none. States have numbers too: the history. */
+struct past {
+    struct kevo_commit commit;
+    uint64_t now[KEYS];
+};
+
+struct world {
+    struct env *disk;
+    struct kevo_options options;
+    kevo_store *store;
+    struct rng rng;
+    struct past past[MAX_PAST]; /* [0]: the empty store */
+    unsigned count;             /* states that were reached or may have been */
+    unsigned acknowledged;      /* index of the last one that surely was */
+    unsigned durable;           /* index of one that cannot be lost */
+    bool unsure;                /* a commit was under way when the power went */
+    uint64_t number;
+};
+
+static slice key_of(unsigned key) {
+    static const char names[KEYS][4] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    return kv_slice(names[key]);
+}
+
+static slice value_of(uint64_t number) {
+    static char text[1500];
+    memset(text, 'v', sizeof text);
+    int len = snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    text[len] = ' ';
+    return slice_of(text, 20 + number * 101 % (number % 13 == 0 ? 1400 : 300));
+}
+
+static void setup(struct world *w, int authority, int sync, uint64_t seed) {
+    *w = (struct world){.disk = crash_env_new(), .rng = rng_of(seed), .count = 1};
+    w->options = kv_options(w->disk);
+    w->options.authority = authority;
+    w->options.sync = sync;
+    w->options.wal_sync_bytes = 2000;
+    w->options.memtable_bytes = 4096;
+    w->options.memtable_count = 3;
+    w->options.l0_trigger = 2;
+    w->options.l0_slow = w->options.l0_stop = 4;
+    w->options.level1_bytes = 4096;
+    w->options.table_bytes = 4096;
+}
+
+/* ---- what is there ------------------------------------------------------------------- */
+
+static int read_state(kevo_store *s, uint64_t found[KEYS]) {
+    kevo_iter *it;
+    memset(found, 0, KEYS * sizeof *found);
+    must(kevo_iter_new(s, NULL, &it, &test_err));
+    int rc = kevo_iter_first(it, &test_err);
+    for (unsigned k = 0; rc == 0 && k < KEYS && kevo_iter_valid(it); k++) {
+        if (!slice_eq(kevo_iter_key(it), key_of(k))) continue;
+        slice v = kevo_iter_value(it);
+        char text[20] = "";
+        if (v.len >= 20) memcpy(text, v.data, 19);
+        found[k] = strtoull(text, NULL, 10);
+        if (!slice_eq(v, value_of(found[k]))) ck_abort_msg("key %u has a damaged value", k);
+        rc = kevo_iter_next(it, &test_err);
+    }
+    if (rc == 0 && kevo_iter_valid(it)) ck_abort_msg("there is a key too many");
+    kevo_iter_free(it);
+    return rc;
+}
+
+/* The id of a commit that was under way is not known. */
+static bool is_state(const struct world *w, unsigned i, const uint64_t found[KEYS],
+                     struct kevo_commit now) {
+    const struct past *p = &w->past[i];
+    return memcmp(p->now, found, sizeof p->now) == 0 &&
+           (i == w->count || (now.batch == p->commit.batch && now.nonce == p->commit.nonce));
+}
+
+/* ---- the workload ----------------------------------------------------------------------- */
+
+/* The state after a few random changes, which are made through `put` and `remove`. */
+static struct past *next_state(struct world *w) {
+    if (w->count == MAX_PAST) ck_abort_msg("more history than there is room for");
+    struct past *p = &w->past[w->count];
+    *p = w->past[w->acknowledged];
+    return p;
+}
+
+static int change(struct world *w, struct past *next, kevo_batch *b, kevo_txn *t) {
+    unsigned k = (unsigned)rng_below(&w->rng, KEYS);
+    bool removes = rng_below(&w->rng, 3) == 0;
+    next->now[k] = removes ? 0 : ++w->number;
+    slice v = value_of(w->number);
+    if (b)
+        return removes ? kevo_batch_delete(b, key_of(k), &test_err)
+                       : kevo_batch_put(b, key_of(k), v, &test_err);
+    return removes ? kevo_txn_delete(t, key_of(k), &test_err)
+                   : kevo_txn_put(t, key_of(k), v, &test_err);
+}
+
+static int write_self(struct world *w) {
+    struct past *next = next_state(w);
+    kevo_batch *b;
+    must(kevo_batch_new(&b, &test_err));
+    for (unsigned n = 1 + (unsigned)rng_below(&w->rng, 5); n > 0; n--)
+        must(change(w, next, b, NULL));
+    int rc = kevo_apply_batch(w->store, b, NULL, &test_err);
+    kevo_batch_free(b);
+    next->commit = kevo_last_commit(w->store);
+    w->unsure = rc != 0; /* it may have happened */
+    if (rc == 0) w->acknowledged = w->count++;
+    if (w->options.sync == KEVO_SYNC_FULL) w->durable = w->acknowledged;
+    return rc;
+}
+
+/* The authority writes its marker to a disk of its own, which loses nothing. */
+static int write_external(struct world *w) {
+    struct past *next = next_state(w);
+    kevo_txn *t;
+    int rc = kevo_resolve(w->store, w->past[w->acknowledged].commit, &test_err);
+    if (rc == 0 && kevo_wants_rotate(w->store)) rc = kevo_rotate(w->store, &test_err);
+    if (rc) return rc;
+    must(kevo_txn_new(w->store, &t, &test_err));
+    for (unsigned n = 1 + (unsigned)rng_below(&w->rng, 5); rc == 0 && n > 0; n--)
+        must(change(w, next, NULL, t));
+    if (rng_below(&w->rng, 8) == 0)
+        rc = kevo_txn_prepare(t, KEVO_SYNC_FULL, &next->commit, &test_err);
+    if (rc == 0) must(change(w, next, NULL, t));
+    if (rc == 0) rc = kevo_txn_prepare(t, KEVO_SYNC_FULL, &next->commit, &test_err);
+    bool commits = rc == 0 && rng_below(&w->rng, 4);
+    if (commits) w->acknowledged = w->count++;
+    if (commits && rng_below(&w->rng, 2))
+        kevo_txn_commit(t);
+    else
+        kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+    return rc;
+}
+
+static int do_something(struct world *w) {
+    uint64_t what = rng_below(&w->rng, 24);
+    if (what <= 2) {
+        int rc = 0;
+        if (w->options.authority == KEVO_AUTHORITY_EXTERNAL) {
+            rc = kevo_resolve(w->store, w->past[w->acknowledged].commit, &test_err);
+            if (rc == 0) rc = kevo_rotate(w->store, &test_err);
+        }
+        if (rc == 0)
+            rc = what ? kevo_flush(w->store, &test_err)
+                      : kevo_compact(w->store, NULL, NULL, &test_err);
+        if (rc == 0) w->durable = w->acknowledged;
+        return rc;
+    }
+    if (what == 3) {
+        kevo_close(w->store);
+        w->store = NULL;
+        return kevo_open(KV_DIR, &w->options, &w->store, &test_err);
+    }
+    return w->options.authority == KEVO_AUTHORITY_SELF ? write_self(w) : write_external(w);
+}
+
+/* Until the power goes. */
+static void work(struct world *w, unsigned operations) {
+    int rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
+    for (unsigned n = 0; rc == 0 && n < operations; n++)
+        rc = do_something(w);
+    if (rc && !crash_env_stopped(w->disk))
+        ck_abort_msg("an error, though the power is on: %s", test_err.msg);
+    kevo_close(w->store);
+    w->store = NULL;
+}
+
+/* ---- after the power is back --------------------------------------------------------------- */
+
+/* Open, decide, write, flush. Power may go here as well. Returns the state's index. */
+static int recover(struct world *w, const char *when, unsigned *index) {
+    uint64_t found[KEYS];
+    bool self = w->options.authority == KEVO_AUTHORITY_SELF;
+    const struct past *last = &w->past[w->acknowledged];
+    int rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
+    if (rc) return rc;
+    if (!self && (rc = kevo_resolve(w->store, last->commit, &test_err))) return rc;
+    if ((rc = read_state(w->store, found))) return rc;
+    unsigned newest = self && w->unsure ? w->count : w->acknowledged;
+    struct kevo_commit now = kevo_last_commit(w->store);
+    for (*index = newest; !is_state(w, *index, found, now); --*index)
+        if (*index == (self ? w->durable : newest)) ck_abort_msg("%s: a wrong state", when);
+    return 0;
+}
+
+/* The store goes on: writes, flushes, verifies, and is right after another reopen. */
+static int go_on(struct world *w, unsigned index, const char *when) {
+    uint64_t found[KEYS];
+    struct world next = {.disk = w->disk,
+                         .options = w->options,
+                         .store = w->store,
+                         .rng = w->rng,
+                         .past = {w->past[index]},
+                         .count = 1,
+                         .number = w->number + 1000};
+    int rc =
+        next.options.authority == KEVO_AUTHORITY_SELF ? write_self(&next) : write_external(&next);
+    if (rc == 0) rc = kevo_verify(w->store, &test_err);
+    if (rc == 0) rc = kevo_compact(w->store, NULL, NULL, &test_err);
+    if (rc) return rc;
+    kevo_close(w->store);
+    w->store = NULL;
+    rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
+    if (rc == 0 && next.options.authority == KEVO_AUTHORITY_EXTERNAL)
+        rc = kevo_resolve(w->store, next.past[next.acknowledged].commit, &test_err);
+    if (rc == 0) rc = read_state(w->store, found);
+    if (rc) return rc;
+    if (!is_state(&next, next.acknowledged, found, kevo_last_commit(w->store)))
+        ck_abort_msg("%s: wrong after going on", when);
+    return 0;
+}
+
+static void use_disk(struct world *w, struct env *disk) {
+    w->disk = w->options.env = disk;
+}
+
+static void check_image(const struct world *crashed, struct env *image, const char *when) {
+    struct world w = *crashed;
+    unsigned index;
+    use_disk(&w, image);
+    int rc = recover(&w, when, &index);
+    if (rc == 0) rc = go_on(&w, index, when);
+    if (rc) ck_abort_msg("%s: %s", when, test_err.msg);
+    kevo_close(w.store);
+}
+
+/* Lose power again at every `stride`-th change of the recovery, and look at what that leaves. */
+static void crash_again(const struct world *crashed, enum crash_mode mode, uint64_t seed,
+                        uint64_t stride, const char *when) {
+    for (uint64_t n = 0;; n += stride) {
+        char again[200];
+        struct world w = *crashed;
+        unsigned index = 0;
+        struct env *image = crash_env_image(crashed->disk, mode, seed);
+        use_disk(&w, image);
+        crash_env_stop_after(image, n);
+        int rc = recover(&w, when, &index);
+        if (rc == 0) {
+            /* Going on is recovery too, as far as it does not change what is committed. */
+            rc = kevo_step(w.store, &test_err);
+            if (rc == 0) rc = kevo_compact(w.store, NULL, NULL, &test_err);
+            if (rc == KEVO_NOTFOUND) rc = kevo_compact(w.store, NULL, NULL, &test_err);
+        }
+        if (rc && !crash_env_stopped(image)) ck_abort_msg("%s: %s", when, test_err.msg);
+        kevo_close(w.store);
+        w.store = NULL;
+        bool stopped = crash_env_stopped(image);
+        snprintf(again, sizeof again, "%s, and again at change %llu", when, (unsigned long long)n);
+        struct env *second = crash_env_image(image, mode, seed + n);
+        check_image(&w, second, again);
+        crash_env_free(second);
+        crash_env_free(image);
+        if (!stopped) break;
+    }
+}
+
+/* ---- the loops -------------------------------------------------------------------------------- */
+
+static const char *const modes[] = {"dropped", "kept", "random", "garbage"};
+
+/* `stride` between the changes at which the power goes; every `again`-th image is used to
+ * lose it during recovery too. */
+static void crash_everywhere(int authority, int sync, uint64_t seed, unsigned operations,
+                             uint64_t stride, unsigned again) {
+    static struct world world;
+    unsigned images = 0;
+    for (uint64_t n = rng_below(&(struct rng){seed}, stride);; n += stride) {
+        struct world *w = &world;
+        setup(w, authority, sync, seed);
+        crash_env_stop_after(w->disk, n);
+        work(w, operations);
+        bool stopped = crash_env_stopped(w->disk);
+        for (enum crash_mode mode = 0; mode < CRASH_MODES; mode++) {
+            char when[100];
+            snprintf(when, sizeof when, "seed %llu, power lost at change %llu, %s",
+                     (unsigned long long)seed, (unsigned long long)n, modes[mode]);
+            struct env *image = crash_env_image(w->disk, mode, seed + n);
+            check_image(w, image, when);
+            crash_env_free(image);
+            if (++images % again == 0) crash_again(w, mode, seed + n, again > 5 ? 5 : 1, when);
+        }
+        crash_env_free(w->disk);
+        ck_assert_uint_eq(fault_alloc_live(), 0);
+        if (!stopped) break;
+    }
+}
+
+static const struct {
+    int authority, sync;
+} kinds[] = {
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_NORMAL},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_OFF},
+    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_FULL},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+START_TEST(power_lost_anywhere) {
+    uint64_t seeds = harness_count("KEVO_SEEDS", 1);
+    uint64_t stride = harness_count("KEVO_STRIDE", 9);
+    unsigned operations = (unsigned)harness_count("KEVO_OPS", 120);
+    for (uint64_t i = 0; i < seeds; i++)
+        crash_everywhere(kinds[_i].authority, kinds[_i].sync, harness_seed() + i, operations,
+                         stride, 40);
+}
+END_TEST
+
+/* A short workload, completely. */
+START_TEST(power_lost_at_every_change) {
+    crash_everywhere(kinds[_i].authority, kinds[_i].sync, harness_seed() + 77, 25, 1, 25);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("store_crash");
+    TCase *tc = tcase_create("crash");
+    tcase_set_timeout(tc, 600);
+    tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
+    tcase_add_loop_test(tc, power_lost_at_every_change, 0, KINDS);
+    suite_add_tcase(suite, tc);
+    return harness_run(suite);
+}
