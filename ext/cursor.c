@@ -47,6 +47,7 @@ static char **message_of(struct cursor *c) {
 int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
     struct vtab *t = vtab_of(table);
     struct cursor *c = t->spare;
+    t->joining = false;
     if (c) {
         t->spare = NULL;
     } else {

@@ -317,6 +317,7 @@ static int vtab_begin(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
     int rc = session_begin(t->session, message_of(t));
     if (rc == SQLITE_OK) join_transaction(t);
+    t->joining = true;
     return rc;
 }
 
@@ -343,7 +344,10 @@ static int vtab_rollback(sqlite3_vtab *table) {
 }
 
 static int vtab_savepoint(sqlite3_vtab *table, int number) {
-    return session_savepoint(vtab_of(table)->session, number);
+    struct vtab *t = vtab_of(table);
+    bool late = t->joining;
+    t->joining = false;
+    return session_savepoint(t->session, number, late);
 }
 
 static int vtab_release(sqlite3_vtab *table, int number) {

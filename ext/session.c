@@ -530,19 +530,19 @@ void session_abandon(struct session *s) {
 
 /* ---- savepoints ----------------------------------------------------------------------------- */
 
-/* Savepoints may be announced before the first write, and to several tables. */
-int session_savepoint(struct session *s, int number) {
+/* Savepoints may be announced before the first write, and to several tables. A table that
+ * joins is told of the innermost one that is open: if it is not known here then it was
+ * opened before any table of the session joined, and all that was written is inside it. */
+int session_savepoint(struct session *s, int number, bool late) {
     session_release(s, number + 1);
-    /* Told again on behalf of a table that joins late: what another table of the session
-     * has written since belongs to the savepoint. */
     if (s->savepoint_count && s->savepoints[s->savepoint_count - 1].number == number)
         return SQLITE_OK;
     if (!mem_grow((void **)&s->savepoints, &s->savepoint_cap, s->savepoint_count + 1,
                   sizeof *s->savepoints))
         return SQLITE_NOMEM;
-    struct kevo_mark beginning = {0, NULL, 0};
-    s->savepoints[s->savepoint_count++] = (struct session_savepoint){
-        number, s->state == SESSION_NONE ? beginning : kevo_txn_mark(s->txn)};
+    struct kevo_mark mark = {0, NULL, 0};
+    if (s->state != SESSION_NONE && !late) mark = kevo_txn_mark(s->txn);
+    s->savepoints[s->savepoint_count++] = (struct session_savepoint){number, mark};
     return SQLITE_OK;
 }
 

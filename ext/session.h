@@ -117,7 +117,8 @@ void session_rollback(struct session *s);
 /* Instead of session_sync(), when SQLite's transaction took back the creation of the store
  * and so of all its tables. */
 void session_abandon(struct session *s);
-int session_savepoint(struct session *s, int number);
+/* `late`: the savepoint has been open for a while, and a table that joins is told. */
+int session_savepoint(struct session *s, int number, bool late);
 void session_release(struct session *s, int number);
 void session_rollback_to(struct session *s, int number);
 

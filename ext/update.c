@@ -343,6 +343,7 @@ static int delete_row(struct change *c) {
 
 int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {
     struct change c = {.t = vtab_of(table)};
+    c.t->joining = false;
     /* A table made in this transaction is written to without xBegin. */
     int rc = session_begin(c.t->session, message_of(c.t));
     if (rc != SQLITE_OK) return rc;

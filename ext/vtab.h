@@ -20,6 +20,7 @@ struct vtab {
     uint32_t table_id;
     bool member;  /* takes part in the session's transaction */
     bool created; /* in a transaction that is not committed */
+    bool joining; /* nothing was called since xBegin */
 
     struct cursor *spare; /* a closed cursor, for the next one to take over its memory */
 

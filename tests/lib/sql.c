@@ -4,6 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+bool sql_outside_check;
+
+#define give_up(...)                                                                               \
+    do {                                                                                           \
+        if (!sql_outside_check) ck_abort_msg(__VA_ARGS__);                                         \
+        fprintf(stderr, __VA_ARGS__);                                                              \
+        _exit(1);                                                                                  \
+    } while (0)
 
 /* ---- connections ----------------------------------------------------------------- */
 
@@ -13,17 +23,17 @@ sqlite3 *sql_open_plain(const char *path) {
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI |
                             SQLITE_OPEN_EXRESCODE,
                         NULL) != SQLITE_OK)
-        ck_abort_msg("%s: %s", path, sqlite3_errmsg(db));
+        give_up("%s: %s", path, sqlite3_errmsg(db));
     return db;
 }
 
 int sql_load(sqlite3 *db) {
     const char *module = getenv("KEVO_MODULE");
     char *message = NULL;
-    if (!module) ck_abort_msg("KEVO_MODULE names no extension");
+    if (!module) give_up("KEVO_MODULE names no extension");
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL);
     int rc = sqlite3_load_extension(db, module, NULL, &message);
-    if (rc != SQLITE_OK) ck_abort_msg("%s: %s", module, message);
+    if (rc != SQLITE_OK) give_up("%s: %s", module, message);
     return rc;
 }
 
@@ -35,7 +45,7 @@ sqlite3 *sql_open(const char *path) {
 
 void sql_close(sqlite3 *db) {
     int rc = sqlite3_close(db);
-    if (rc != SQLITE_OK) ck_abort_msg("close: %s", sqlite3_errmsg(db));
+    if (rc != SQLITE_OK) give_up("close: %s", sqlite3_errmsg(db));
 }
 
 const char *sql_file(const char *name) {
@@ -69,7 +79,7 @@ void sql_exec(sqlite3 *db, const char *format, ...) {
     va_end(args);
     char *again = sqlite3_mprintf("%s", sql);
     int rc = try_sql(db, sql);
-    if (rc != SQLITE_OK) ck_abort_msg("%s\n  gave %d, %s", again, rc, sqlite3_errmsg(db));
+    if (rc != SQLITE_OK) give_up("%s\n  gave %d, %s", again, rc, sqlite3_errmsg(db));
     sqlite3_free(again);
 }
 
@@ -80,7 +90,7 @@ sqlite3_stmt *sql_prepare(sqlite3 *db, const char *format, ...) {
     char *sql = sqlite3_vmprintf(format, args);
     va_end(args);
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
-        ck_abort_msg("%s\n  gave %s", sql, sqlite3_errmsg(db));
+        give_up("%s\n  gave %s", sql, sqlite3_errmsg(db));
     sqlite3_free(sql);
     return stmt;
 }
@@ -155,7 +165,7 @@ sqlite3_int64 sql_int(sqlite3 *db, const char *format, ...) {
     va_end(args);
     if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK ||
         sqlite3_step(stmt) != SQLITE_ROW)
-        ck_abort_msg("%s\n  gave %s", sql, sqlite3_errmsg(db));
+        give_up("%s\n  gave %s", sql, sqlite3_errmsg(db));
     sqlite3_int64 value = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     sqlite3_free(sql);

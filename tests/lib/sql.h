@@ -9,6 +9,9 @@
 
 #include "tests/lib/harness.h"
 
+/* Set in a process that is not Check's: failures are printed, and end it. */
+extern bool sql_outside_check;
+
 /* A connection to the file, made if missing, with the extension. */
 sqlite3 *sql_open(const char *path);
 /* Without it. */

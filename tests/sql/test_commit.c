@@ -300,6 +300,20 @@ START_TEST(savepoints_of_two_tables) {
 }
 END_TEST
 
+/* The first table joins in a statement with a savepoint of its own, and is told of that one
+ * alone; the second one is told of the one below, long after the first has written. */
+START_TEST(savepoint_told_late) {
+    sql_exec(db, "INSERT INTO kv VALUES('a', 1), ('b', 2); INSERT INTO two VALUES(1, 1)");
+    sql_exec(db, "BEGIN; SAVEPOINT s");
+    sql_exec(db, "UPDATE kv SET value = value + 10");
+    sql_exec(db, "DELETE FROM two WHERE a = 5; INSERT INTO two VALUES(2, 2)");
+    sql_exec(db, "ROLLBACK TO s");
+    expect_rows(db, "k|a|1;k|b|2;t|1|1", ALL);
+    sql_exec(db, "UPDATE kv SET value = value + 10; RELEASE s; COMMIT");
+    expect_everywhere("k|a|11;k|b|12;t|1|1");
+}
+END_TEST
+
 START_TEST(failed_statement_undoes_itself) {
     sql_exec(db, "INSERT INTO two VALUES(1, 1), (2, 2), (3, 3)");
     sql_exec(db, "BEGIN; UPDATE two SET b = b + 10");
@@ -388,6 +402,7 @@ int main(void) {
     add_both(wal, delete, savepoints_released_out_of_order);
     add_both(wal, delete, savepoints_of_one_name);
     add_both(wal, delete, savepoints_of_two_tables);
+    add_both(wal, delete, savepoint_told_late);
     add_both(wal, delete, failed_statement_undoes_itself);
     add_both(wal, delete, counts);
     add_both(wal, delete, last_rowid);
