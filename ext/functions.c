@@ -65,6 +65,17 @@ static bool interrupted(void *arg) {
     return rc == SQLITE_INTERRUPT;
 }
 
+/* Who compacts wants the space of what was replaced, the last second's too, which the store
+ * keeps for readers that come late: let that time pass. */
+static int wait_out_retention(const struct session *s, sqlite3_stmt *probe) {
+    enum { STEP_MS = 20 };
+    for (uint64_t waited = 0; waited <= s->options.retain_ms; waited += STEP_MS) {
+        if (interrupted(probe)) return SQLITE_INTERRUPT;
+        sqlite3_sleep(STEP_MS);
+    }
+    return SQLITE_OK;
+}
+
 static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     char *message = NULL;
     struct kevo_err err;
@@ -74,6 +85,7 @@ static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     if (!t) return;
     int rc = session_flush(t->session, &message);
     if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(t->connection->db, "SELECT 1", -1, &probe, NULL);
+    if (rc == SQLITE_OK) rc = wait_out_retention(t->session, probe);
     if (rc == SQLITE_OK && kevo_compact(t->session->store, interrupted, probe, &err))
         rc = report(&message, &err);
     sqlite3_finalize(probe);

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Run each script of shell/ in the stock sqlite3 shell, on a new database with the
+# extension loaded, and compare all it says with the .out file beside it.
+#
+#     tests/sql/run_shell.sh path/to/kevo.so            compare
+#     tests/sql/run_shell.sh path/to/kevo.so --accept   write the .out files anew
+set -u
+module=$(realpath "$1") accept=${2-}
+cd "$(dirname "$0")/shell" || exit
+work=$(mktemp -d) || exit
+trap 'rm -rf "$work"' EXIT
+
+passed=0 failed=0
+for script in *.sql; do
+    name=${script%.sql}
+    mkdir "$work/$name"
+    sqlite3 -cmd ".load $module" "$work/$name/app.db" <"$script" >"$work/$name/out" 2>&1
+    # The numbers that the planner packs a plan into mean nothing to a reader.
+    sed -i -e 's/INDEX [0-9]*:/INDEX n:/' -e "s|$work|DIR|g" "$work/$name/out"
+    if [ "$accept" ]; then
+        cp "$work/$name/out" "$name.out"
+    elif diff -u "$name.out" "$work/$name/out"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]
