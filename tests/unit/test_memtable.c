@@ -1,0 +1,426 @@
+#include "engine/mem/memtable.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/coding.h"
+#include "tests/lib/array_iter.h"
+
+static struct memtable *memtable;
+
+static void setup(void) {
+    memtable = memtable_new(7, 64);
+    ck_assert_ptr_nonnull(memtable);
+}
+
+static void setup_with_filter(void) {
+    setup();
+    memtable_add_filter(memtable, 1 << 20);
+    ck_assert_ptr_nonnull(memtable->filter);
+}
+
+static void teardown(void) {
+    memtable_unref(memtable);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static void add(const char *key, uint64_t seq, const char *value) {
+    slice v = value ? slice_of_str(value) : slice_of(NULL, 0);
+    must(memtable_add(memtable, slice_of_str(key), seq, value ? ENTRY_PUT : ENTRY_DELETE, v,
+                      &test_err));
+}
+
+/* The version seen at `seq`: "value@seq", "deleted@seq", or "none". */
+static const char *get(const char *key, uint64_t seq) {
+    static char text[64];
+    uint8_t type;
+    uint64_t found;
+    slice value;
+    int rc = memtable_get(memtable, slice_of_str(key), seq, &type, &found, &value);
+    if (rc == KEVO_NOTFOUND) return "none";
+    ck_assert_int_eq(rc, 0);
+    snprintf(text, sizeof text, "%.*s@%llu", type == ENTRY_PUT ? (int)value.len : 7,
+             type == ENTRY_PUT ? (const char *)value.data : "deleted", (unsigned long long)found);
+    return text;
+}
+
+static const char *walk(void) {
+    static char text[512];
+    struct iter *it;
+    size_t len = 0;
+    text[0] = 0;
+    must(memtable_iter_new(memtable, &it, &test_err));
+    must(it->ops->seek_first(it, &test_err));
+    while (it->valid) {
+        len += (size_t)snprintf(text + len, sizeof text - len, "%.*s%llu ", (int)it->key.len,
+                                (const char *)it->key.data, (unsigned long long)it->seq);
+        must(it->ops->next(it, &test_err));
+    }
+    iter_close(it);
+    return text;
+}
+
+/* ---- named cases --------------------------------------------------------------------- */
+
+START_TEST(an_empty_one) {
+    ck_assert_str_eq(get("a", SEQ_MAX), "none");
+    ck_assert_str_eq(walk(), "");
+    ck_assert_uint_eq(memtable_live_count(memtable), 0);
+    ck_assert_uint_eq(memtable->segment, 7);
+    memtable_void(memtable, (struct arena_mark){NULL, 0}, 0);
+    memtable_unref(NULL);
+}
+END_TEST
+
+START_TEST(versions_of_a_key) {
+    add("b", 5, "five");
+    add("b", 9, NULL);
+    add("b", 7, "seven");
+    add("a", 6, "");
+    add("bb", 1, "x");
+    ck_assert_str_eq(walk(), "a6 b9 b7 b5 bb1 ");
+    ck_assert_str_eq(get("b", SEQ_MAX), "deleted@9");
+    ck_assert_str_eq(get("b", 9), "deleted@9");
+    ck_assert_str_eq(get("b", 8), "seven@7");
+    ck_assert_str_eq(get("b", 6), "five@5");
+    ck_assert_str_eq(get("b", 4), "none");
+    ck_assert_str_eq(get("a", 6), "@6");
+    ck_assert_str_eq(get("", SEQ_MAX), "none");
+    ck_assert_str_eq(get("c", SEQ_MAX), "none");
+    ck_assert_uint_eq(memtable_live_count(memtable), 5);
+}
+END_TEST
+
+/* Keys that agree in the first eight bytes, and some that differ in zeros behind them. */
+START_TEST(keys_with_one_prefix) {
+    static const char *const keys[] = {"", "\0", "\0\0", "aaaaaaaa", "aaaaaaaa\0", "aaaaaaaab"};
+    static const size_t lens[] = {1, 1, 2, 8, 9, 9};
+    for (unsigned i = 6; i-- > 1;)
+        must(memtable_add(memtable, slice_of(keys[i], lens[i]), i, ENTRY_PUT, slice_of(NULL, 0),
+                          &test_err));
+    for (unsigned i = 1; i < 6; i++) {
+        uint8_t type;
+        uint64_t seq;
+        slice value;
+        must(memtable_get(memtable, slice_of(keys[i], lens[i]), SEQ_MAX, &type, &seq, &value));
+        ck_assert_uint_eq(seq, i);
+    }
+    struct iter *it;
+    must(memtable_iter_new(memtable, &it, &test_err));
+    must(it->ops->seek_first(it, &test_err));
+    for (unsigned i = 1; i < 6; i++) {
+        ck_assert_uint_eq(it->seq, i);
+        must(it->ops->next(it, &test_err));
+    }
+    iter_close(it);
+}
+END_TEST
+
+START_TEST(the_later_of_two_equal_entries_wins) {
+    add("a", 3, "first");
+    add("a", 3, "second");
+    ck_assert_str_eq(get("a", 3), "second@3");
+}
+END_TEST
+
+START_TEST(void_entries_were_never_there) {
+    add("a", 1, "1");
+    struct arena_mark mark = memtable_mark(memtable);
+    add("a", 2, "2");
+    add("b", 3, "3");
+    add("c", 4, NULL);
+    memtable_void(memtable, mark, 3);
+    ck_assert_str_eq(walk(), "a2 a1 b3 ");
+    memtable_void(memtable, mark, 1);
+    ck_assert_str_eq(walk(), "a1 ");
+    ck_assert_str_eq(get("a", SEQ_MAX), "1@1");
+    ck_assert_str_eq(get("b", SEQ_MAX), "none");
+    ck_assert_uint_eq(memtable_live_count(memtable), 1);
+    add("b", 5, "5");
+    memtable_void(memtable, memtable_mark(memtable), 0); /* nothing since */
+    ck_assert_str_eq(walk(), "a1 b5 ");
+    memtable_void(memtable, (struct arena_mark){NULL, 0}, 0);
+    ck_assert_str_eq(walk(), "");
+    ck_assert_uint_eq(memtable_live_count(memtable), 0);
+}
+END_TEST
+
+START_TEST(an_iterator_on_an_entry_made_void) {
+    struct iter *it;
+    add("a", 1, "1");
+    struct arena_mark mark = memtable_mark(memtable);
+    add("b", 2, "2");
+    add("c", 3, "3");
+    must(memtable_iter_new(memtable, &it, &test_err));
+    must(it->ops->seek(it, slice_of_str("b"), SEQ_MAX, &test_err));
+    memtable_void(memtable, mark, 0);
+    ck_assert(it->valid && slice_eq(it->key, slice_of_str("b")));
+    ck_assert(slice_eq(it->value, slice_of_str("2"))); /* what it has shown stays */
+    must(it->ops->prev(it, &test_err));
+    ck_assert(it->valid && it->seq == 1);
+    must(it->ops->next(it, &test_err));
+    ck_assert(!it->valid);
+    iter_close(it);
+}
+END_TEST
+
+START_TEST(an_iterator_keeps_its_memtable) {
+    struct iter *it;
+    add("a", 1, "1");
+    must(memtable_iter_new(memtable, &it, &test_err));
+    memtable_unref(memtable);
+    must(it->ops->seek_last(it, &test_err));
+    ck_assert(it->valid && slice_eq(it->value, slice_of_str("1")));
+    iter_close(it);
+    memtable = NULL;
+}
+END_TEST
+
+START_TEST(reset_gives_memory_back) {
+    uint64_t before = memtable_bytes(memtable);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 1000; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%d", i);
+            add(key, 1, "value");
+        }
+        ck_assert_uint_gt(memtable_bytes(memtable), 10000);
+        memtable_reset(memtable);
+        ck_assert_uint_eq(memtable_bytes(memtable), before);
+        ck_assert_str_eq(walk(), "");
+        add("x", 1, "y");
+        ck_assert_str_eq(get("x", 1), "y@1");
+        memtable_reset(memtable);
+    }
+}
+END_TEST
+
+START_TEST(without_memory_nothing_changes) {
+    for (uint64_t n = 1;; n++) {
+        fault_alloc_fail_at(n, false);
+        struct memtable *m = memtable_new(1, 64);
+        struct iter *it = NULL;
+        int rc = m ? 0 : KEVO_NOMEM, done = 0;
+        if (m) memtable_add_filter(m, 1 << 16); /* done without, if need be */
+        for (int i = 0; rc == 0 && i < 20; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "key %02d", i);
+            rc = memtable_add(m, slice_of_str(key), 1, ENTRY_PUT, slice_of_str("value"), &test_err);
+            done += rc == 0;
+        }
+        if (rc == 0) rc = memtable_iter_new(m, &it, &test_err);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
+        if (m) ck_assert_uint_eq(memtable_live_count(m), (uint64_t)done);
+        iter_close(it);
+        memtable_unref(m);
+        if (!hit) break;
+    }
+}
+END_TEST
+
+/* ---- against an array -------------------------------------------------------------------- */
+
+/* Insert in random order; some entries are made void again, in between others. */
+static void fill(const struct iter_suite_set *set, struct rng *rng) {
+    size_t *order = malloc((set->count + 1) * sizeof *order);
+    for (size_t i = 0; i < set->count; i++)
+        order[i] = i;
+    for (size_t i = set->count; i > 1; i--) {
+        size_t j = rng_below(rng, i), kept = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = kept;
+    }
+    for (size_t i = 0; i < set->count; i++) {
+        const struct iter_suite_entry *e = &set->entries[order[i]];
+        must(memtable_add(memtable, e->key, e->seq, e->type, e->value, &test_err));
+        if (rng_below(rng, 4)) continue;
+        struct arena_mark mark = memtable_mark(memtable);
+        for (uint64_t n = rng_below(rng, 4); n > 0; n--) {
+            const struct iter_suite_entry *f = &set->entries[rng_below(rng, set->count)];
+            must(memtable_add(memtable, f->key, SEQ_PRIVATE + n, ENTRY_PUT, f->value, &test_err));
+        }
+        memtable_void(memtable, mark, 0);
+    }
+    free(order);
+    ck_assert_uint_eq(memtable_live_count(memtable), set->count);
+}
+
+static void check_gets(const struct iter_suite_set *set, struct rng *rng) {
+    for (size_t i = 0; i < set->count; i++) {
+        const struct iter_suite_entry *e = &set->entries[i];
+        uint64_t seq = rng_below(rng, 2) ? e->seq : rng_below(rng, e->seq * 2) + 1, found;
+        size_t at = iter_suite_seek_index(set->entries, set->count, e->key, seq);
+        uint8_t type;
+        slice value;
+        int rc = memtable_get(memtable, e->key, seq, &type, &found, &value);
+        if (at == set->count || !slice_eq(set->entries[at].key, e->key)) {
+            ck_assert_int_eq(rc, KEVO_NOTFOUND);
+            continue;
+        }
+        e = &set->entries[at];
+        if (rc || type != e->type || found != e->seq || !slice_eq(value, e->value))
+            ck_abort_msg("get of entry %zu at %llu: wrong", i, (unsigned long long)seq);
+    }
+}
+
+START_TEST(random_entries) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct iter_suite_shape shape = iter_suite_shape_default();
+    shape.key_count = (size_t)rng_below(&rng, 300);
+    struct iter_suite_set *set = iter_suite_random(&rng, &shape);
+    struct iter *it;
+    if (set->count) fill(set, &rng);
+    must(memtable_iter_new(memtable, &it, &test_err));
+    iter_suite_check(it, set->entries, set->count, &rng);
+    iter_close(it);
+    check_gets(set, &rng);
+    iter_suite_free(set);
+}
+END_TEST
+
+/* Ascending, descending, and runs: what the writer's remembered place is for. */
+START_TEST(orders_of_insertion) {
+    enum { COUNT = 3000 };
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint8_t key[8];
+        unsigned n = _i == 0   ? i
+                     : _i == 1 ? COUNT - 1 - i
+                     : _i == 2 ? i % 30 * 100 + i / 30
+                               : i * 1999 % COUNT;
+        put_fixed64(key, __builtin_bswap64(n));
+        must(memtable_add(memtable, slice_of(key, 8), 1, ENTRY_PUT, slice_of(key, 8), &test_err));
+    }
+    struct iter *it;
+    must(memtable_iter_new(memtable, &it, &test_err));
+    must(it->ops->seek_first(it, &test_err));
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (!it->valid || get_fixed64(it->key.data) != __builtin_bswap64(i))
+            ck_abort_msg("entry %u", i);
+        must(it->ops->next(it, &test_err));
+    }
+    ck_assert(!it->valid);
+    iter_close(it);
+}
+END_TEST
+
+START_TEST(warming_changes_nothing) {
+    static const char names[] = "k0k1k2k3k4k5k6k7k8k9kakbkckdkekf";
+    slice keys[MEMTABLE_WARM_MAX];
+    for (unsigned i = 0; i < MEMTABLE_WARM_MAX; i++)
+        keys[i] = slice_of(&names[2 * i], 2);
+    memtable_warm(memtable, keys, MEMTABLE_WARM_MAX);
+    add("k3", 1, "x");
+    add("a", 1, "x");
+    add("z", 1, "x");
+    memtable_warm(memtable, keys, MEMTABLE_WARM_MAX);
+    memtable_warm(memtable, keys, 0);
+    ck_assert_str_eq(walk(), "a1 k31 z1 ");
+}
+END_TEST
+
+/* ---- threads ------------------------------------------------------------------------------ */
+
+enum { BATCHES = 3000, BATCH_KEYS = 5 };
+static _Atomic uint64_t published, stopped;
+
+/* Batch n puts n into all of these keys and one more that only it has; some are void. */
+static bool is_void(uint64_t batch) {
+    return batch % 7 == 3;
+}
+
+static void write_batch(uint64_t batch) {
+    struct arena_mark mark = memtable_mark(memtable);
+    uint8_t value[8], own[9] = "own";
+    put_fixed64(value, batch);
+    put_fixed32(own + 3, (uint32_t)batch * 2654435761u);
+    for (unsigned i = 0; i < BATCH_KEYS; i++) {
+        uint8_t key = (uint8_t)('a' + i);
+        must(memtable_add(memtable, slice_of(&key, 1), batch, ENTRY_PUT, slice_of(value, 8),
+                          &test_err));
+    }
+    must(memtable_add(memtable, slice_of(own, 7), batch, ENTRY_PUT, slice_of(value, 8), &test_err));
+    if (is_void(batch))
+        memtable_void(memtable, mark, batch - 1);
+    else
+        atomic_store_explicit(&published, batch, memory_order_release);
+}
+
+#define expect(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static void *get_loop(void *arg) {
+    struct rng rng = rng_of((uint64_t)(size_t)arg);
+    while (!atomic_load(&stopped)) {
+        uint64_t snapshot = atomic_load_explicit(&published, memory_order_acquire), seq;
+        if (snapshot == 0) continue;
+        uint8_t key = (uint8_t)('a' + rng_below(&rng, BATCH_KEYS)), type;
+        slice value;
+        expect(memtable_get(memtable, slice_of(&key, 1), snapshot, &type, &seq, &value) == 0);
+        expect(seq == snapshot && get_fixed64(value.data) == snapshot);
+    }
+    return NULL;
+}
+
+static void *walk_loop(void *arg) {
+    struct iter *it;
+    expect(memtable_iter_new(memtable, &it, NULL) == 0);
+    while (!atomic_load(&stopped)) {
+        uint64_t snapshot = atomic_load_explicit(&published, memory_order_acquire), seen = 0;
+        bool forward = arg != NULL;
+        expect((forward ? it->ops->seek_first(it, NULL) : it->ops->seek_last(it, NULL)) == 0);
+        while (it->valid) {
+            expect(it->value.len == 8 && get_fixed64(it->value.data) == it->seq);
+            seen += it->seq <= snapshot && !is_void(it->seq);
+            expect((forward ? it->ops->next(it, NULL) : it->ops->prev(it, NULL)) == 0);
+        }
+        expect(seen == (snapshot - (snapshot + 3) / 7) * (BATCH_KEYS + 1));
+    }
+    iter_close(it);
+    return NULL;
+}
+
+START_TEST(readers_need_no_lock) {
+    pthread_t threads[4];
+    atomic_store(&published, 0);
+    atomic_store(&stopped, 0);
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(
+            pthread_create(&threads[i], NULL, i < 2 ? get_loop : walk_loop, (void *)(i % 2)), 0);
+    for (uint64_t batch = 1; batch <= BATCHES; batch++)
+        write_batch(batch);
+    atomic_store(&stopped, 1);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("memtable");
+    for (int filtered = 0; filtered < 2; filtered++) {
+        TCase *tc = tcase_create(filtered ? "with filter" : "plain");
+        tcase_add_checked_fixture(tc, filtered ? setup_with_filter : setup, teardown);
+        tcase_add_test(tc, an_empty_one);
+        tcase_add_test(tc, versions_of_a_key);
+        tcase_add_test(tc, keys_with_one_prefix);
+        tcase_add_test(tc, the_later_of_two_equal_entries_wins);
+        tcase_add_test(tc, void_entries_were_never_there);
+        tcase_add_test(tc, an_iterator_on_an_entry_made_void);
+        tcase_add_test(tc, an_iterator_keeps_its_memtable);
+        tcase_add_test(tc, reset_gives_memory_back);
+        tcase_add_test(tc, without_memory_nothing_changes);
+        tcase_add_loop_test(tc, random_entries, 0, 12);
+        tcase_add_loop_test(tc, orders_of_insertion, 0, 4);
+        tcase_add_test(tc, warming_changes_nothing);
+        tcase_add_test(tc, readers_need_no_lock);
+        suite_add_tcase(suite, tc);
+    }
+    return harness_run(suite);
+}
