@@ -16,7 +16,7 @@ for script in *.sql; do
     mkdir "$work/$name"
     sqlite3 -cmd ".load $module" "$work/$name/app.db" <"$script" >"$work/$name/out" 2>&1
     # The numbers that the planner packs a plan into mean nothing to a reader.
-    sed -i -e 's/INDEX [0-9]*:/INDEX n:/' -e "s|$work|DIR|g" "$work/$name/out"
+    sed -i -e 's/INDEX [0-9]*:/INDEX n:/' -e 's/ *$//' -e "s|$work|DIR|g" "$work/$name/out"
     if [ "$accept" ]; then
         cp "$work/$name/out" "$name.out"
     elif diff -u "$name.out" "$work/$name/out"; then
