@@ -158,7 +158,7 @@ static bool query_differs(const char *sql) {
 
 static bool tables_differ(const struct fuzz_table *t) {
     return query_differs(t->rowid ? "SELECT rowid, * FROM t" : "SELECT * FROM t") ||
-           query_differs("SELECT * FROM side");
+           query_differs("SELECT * FROM side") || query_differs("SELECT * FROM u");
 }
 
 /* ---- running -------------------------------------------------------------------------------------- */
@@ -208,6 +208,9 @@ static void begin_run(const struct fuzz_table *t) {
                                "INSERT INTO side VALUES(0, 5, '5', '5'), (1, 1, 'a', 1.5), "
                                "(2, 2, 'ab', x'61'), (3, 5, '05', NULL), (4, NULL, NULL, 5)");
         sql_exec(sides[i]->db, "%s", i ? t->ordinary : t->kevo);
+        sql_exec(sides[i]->db, i ? "CREATE TABLE u(a INTEGER PRIMARY KEY, b ANY) STRICT"
+                                 : "CREATE VIRTUAL TABLE u USING kevo(a INTEGER PRIMARY KEY, "
+                                   "b ANY)");
         sqlite3_set_last_insert_rowid(sides[i]->db, 0);
     }
 }

@@ -144,7 +144,7 @@ static struct fuzz_bind column_value(const struct fuzz_table *t, unsigned column
 
 struct builder {
     struct fuzz_statement *s;
-    const struct fuzz_table *t;
+    struct fuzz_table *t;
     struct rng *r;
     sqlite3_str *sql;
     bool loose; /* several texts may be equal to one number, but SQLite sorts as if not */
@@ -368,11 +368,16 @@ static void make_select(struct builder *b) {
     if (chance(b->r, 50)) sqlite3_str_appendf(b->sql, " OFFSET %u", below(b->r, 4));
 }
 
+/* Something harmless instead. */
+static void put_count(struct builder *b) {
+    sqlite3_str_reset(b->sql);
+    b->s->bind_count = 0;
+    put(b, "SELECT count(*) FROM t");
+}
+
 static void make_aggregate(struct builder *b) {
     unsigned column = below(b->r, b->t->column_count), shape = below(b->r, 6);
     const char *x = b->t->names[column], *y = random_column(b);
-    /* SQLite takes the first row for the largest when an IS says that all are equal. */
-    bool is_any = b->t->types[column][0] == 'A';
     switch (shape) {
     case 0:
         sqlite3_str_appendf(b->sql, "SELECT min(%s), max(%s), count(%s) FROM t", x, x, y);
@@ -383,7 +388,11 @@ static void make_aggregate(struct builder *b) {
     case 4: sqlite3_str_appendf(b->sql, "SELECT DISTINCT %s FROM t", x); break;
     default: sqlite3_str_appendf(b->sql, "SELECT %s, count(*), max(%s) FROM t", x, y);
     }
-    if (!is_any || (shape != 1 && shape != 2)) put_where(b);
+    /* SQLite takes the first row for the largest when an equality says that all are equal,
+     * which is wrong for texts and numbers. */
+    bool largest = shape == 1 || shape == 2;
+    if (!largest || b->t->types[column][0] != 'A') put_where(b);
+    if (largest && b->loose) put_count(b);
     if (shape == 5) sqlite3_str_appendf(b->sql, " GROUP BY %s", x);
 }
 
@@ -560,16 +569,58 @@ static void make_side(struct builder *b) {
     put(b, ")");
 }
 
+/* A second table in the same transactions. */
+static void make_other(struct builder *b) {
+    unsigned id = below(b->r, 10);
+    switch (below(b->r, 5)) {
+    case 0: sqlite3_str_appendf(b->sql, "DELETE FROM u WHERE a = %u", id); return;
+    case 1: sqlite3_str_appendf(b->sql, "DELETE FROM u WHERE a > %u", id); return;
+    case 2:
+        sqlite3_str_appendf(b->sql, "INSERT OR IGNORE INTO u SELECT id, x FROM side WHERE id > %u",
+                            id);
+        return;
+    case 3: sqlite3_str_appendf(b->sql, "UPDATE u SET b = "); break;
+    default: sqlite3_str_appendf(b->sql, "INSERT%s INTO u VALUES(%u, ", random_conflict(b), id);
+    }
+    bool insert = sqlite3_str_value(b->sql)[0] == 'I';
+    put_value(b, random_value(b->r, "nirtb"[below(b->r, 5)]));
+    if (insert)
+        put(b, ")");
+    else
+        sqlite3_str_appendf(b->sql, " WHERE a < %u", id);
+}
+
 /* ---- transactions and upkeep ------------------------------------------------------------------------------ */
 
-static void make_transaction(struct builder *b) {
-    static const char *const whole[] = {"BEGIN",  "BEGIN",  "BEGIN IMMEDIATE",
-                                        "COMMIT", "COMMIT", "ROLLBACK"};
-    static const char *const parts[] = {"SAVEPOINT", "SAVEPOINT", "RELEASE", "ROLLBACK TO"};
+static void make_any_transaction(struct builder *b) {
+    static const char *const whole[] = {"BEGIN", "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"};
+    static const char *const parts[] = {"SAVEPOINT", "RELEASE", "ROLLBACK TO"};
     if (chance(b->r, 50))
         put(b, whole[below(b->r, COUNT(whole))]);
     else
         sqlite3_str_appendf(b->sql, "%s s%u", parts[below(b->r, COUNT(parts))], below(b->r, 3));
+}
+
+/* Mostly what makes sense after the ones before. */
+static void make_transaction(struct builder *b) {
+    unsigned *depth = &b->t->depth, dice = below(b->r, 100);
+    if (dice < 20) {
+        make_any_transaction(b);
+    } else if (*depth == 0) {
+        put(b, chance(b->r, 70) ? "BEGIN" : "SAVEPOINT s0");
+        *depth = 1;
+    } else if (dice < 50 && *depth < 5) {
+        sqlite3_str_appendf(b->sql, "SAVEPOINT s%u", (*depth)++);
+    } else if (dice < 75 && *depth > 1) {
+        *depth = 1 + below(b->r, *depth);
+        sqlite3_str_appendf(b->sql, "ROLLBACK TO s%u", *depth - 1);
+    } else if (dice < 85 && *depth > 1) {
+        *depth = 1 + below(b->r, *depth - 1);
+        sqlite3_str_appendf(b->sql, "RELEASE s%u", *depth);
+    } else {
+        put(b, chance(b->r, 70) ? "COMMIT" : "ROLLBACK");
+        *depth = 0;
+    }
 }
 
 static void make_upkeep(struct builder *b) {
@@ -581,14 +632,13 @@ static void make_upkeep(struct builder *b) {
                       : "SELECT kevo_check('t')");
 }
 
-void fuzz_statement_make(struct fuzz_statement *s, const struct fuzz_table *t, struct rng *r) {
+void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct rng *r) {
     static const struct {
         unsigned percent;
         void (*make)(struct builder *);
-    } kinds[] = {{25, make_insert}, {10, make_update}, {2, make_update_from},
-                 {6, make_delete},  {22, make_select}, {7, make_aggregate},
-                 {8, make_join},    {4, make_side},    {14, make_transaction},
-                 {2, make_upkeep}};
+    } kinds[] = {{25, make_insert}, {10, make_update},      {2, make_update_from}, {6, make_delete},
+                 {16, make_select}, {7, make_aggregate},    {8, make_join},        {4, make_side},
+                 {6, make_other},   {14, make_transaction}, {2, make_upkeep}};
     memset(s, 0, sizeof *s);
     struct builder b = {s, t, r, sqlite3_str_new(NULL), false};
     unsigned dice = below(r, 100), i = 0;

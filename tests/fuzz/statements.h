@@ -1,6 +1,7 @@
 /* statements.h - random tables and random statements on them, for comparing a kevo table
  * with an ordinary one. Both are called `t` and live in databases of their own, each with
- * an ordinary table side(id INTEGER PRIMARY KEY, n INTEGER, s TEXT, x). */
+ * an ordinary table side(id INTEGER PRIMARY KEY, n INTEGER, s TEXT, x) and one more that is
+ * a kevo table in the one and an ordinary table in the other: u(a INTEGER PRIMARY KEY, b ANY). */
 #ifndef KEVO_TESTS_STATEMENTS_H
 #define KEVO_TESTS_STATEMENTS_H
 
@@ -19,6 +20,7 @@ struct fuzz_table {
     bool desc[FUZZ_COLUMNS];
     bool rowid;            /* the key is the rowid */
     bool plain;            /* kevo's own columns: USING kevo, without any arguments */
+    unsigned depth;        /* of transaction and savepoints, if the statements so far succeeded */
     char *kevo, *ordinary; /* the statements that make it; sqlite3_free */
 };
 
@@ -46,7 +48,7 @@ struct fuzz_statement {
 };
 
 /* A random statement; free sql. */
-void fuzz_statement_make(struct fuzz_statement *s, const struct fuzz_table *t, struct rng *r);
+void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct rng *r);
 
 void fuzz_bind_all(const struct fuzz_statement *s, sqlite3_stmt *stmt);
 
