@@ -9,9 +9,9 @@
 /* Power lost at every change of the disk, in each way; then again at every change while the
  * store recovers. With sync=full all that was acknowledged is there, otherwise all up to some
  * batch that is not older than the last flush; nothing is there in part, and an authority
- * finds the batch that it committed last. */
+ * finds the batch that it committed last, be it by putting back the log's end that it kept. */
 
-enum { KEYS = 8, MAX_PAST = 400 };
+enum { KEYS = 8, MAX_PAST = 400, MAX_TAIL = 3000 };
 
 /* A state is a number for each key, 0: none. States have numbers too: the history. */
 struct past {
@@ -30,6 +30,8 @@ struct world {
     unsigned durable;           /* index of one that cannot be lost */
     bool unsure;                /* a commit was under way when the power went */
     uint64_t number;
+    struct kevo_tail tail; /* kept with the last acknowledged commit */
+    uint8_t tail_bytes[MAX_TAIL];
 };
 
 static slice key_of(unsigned key) {
@@ -125,9 +127,24 @@ static int write_self(struct world *w) {
     return rc;
 }
 
+/* With sync=full the log is synced, else the authority keeps its end. */
+static int prepare(struct world *w, kevo_txn *t, struct past *next, struct kevo_tail *tail) {
+    int rc = kevo_txn_prepare(t, w->options.sync, &next->commit, &test_err);
+    *tail = (struct kevo_tail){.segment = 0};
+    if (rc || w->options.sync == KEVO_SYNC_FULL) return rc;
+    return kevo_log_tail(w->store, MAX_TAIL, true, tail, &test_err);
+}
+
+static void keep_tail(struct world *w, struct kevo_tail tail) {
+    w->tail = tail;
+    if (tail.bytes.len) memcpy(w->tail_bytes, tail.bytes.data, tail.bytes.len);
+    w->tail.bytes.data = NULL;
+}
+
 /* The authority writes its marker to a disk of its own, which loses nothing. */
 static int write_external(struct world *w) {
     struct past *next = next_state(w);
+    struct kevo_tail tail;
     kevo_txn *t;
     int rc = kevo_resolve(w->store, w->past[w->acknowledged].commit, &test_err);
     if (rc == 0 && kevo_wants_rotate(w->store)) rc = kevo_rotate(w->store, &test_err);
@@ -135,12 +152,12 @@ static int write_external(struct world *w) {
     must(kevo_txn_new(w->store, &t, &test_err));
     for (unsigned n = 1 + (unsigned)rng_below(&w->rng, 5); rc == 0 && n > 0; n--)
         must(change(w, next, NULL, t));
-    if (rng_below(&w->rng, 8) == 0)
-        rc = kevo_txn_prepare(t, KEVO_SYNC_FULL, &next->commit, &test_err);
+    if (rng_below(&w->rng, 8) == 0) rc = prepare(w, t, next, &tail);
     if (rc == 0) must(change(w, next, NULL, t));
-    if (rc == 0) rc = kevo_txn_prepare(t, KEVO_SYNC_FULL, &next->commit, &test_err);
+    if (rc == 0) rc = prepare(w, t, next, &tail);
     bool commits = rc == 0 && rng_below(&w->rng, 4);
     if (commits) w->acknowledged = w->count++;
+    if (commits) keep_tail(w, tail);
     if (commits && rng_below(&w->rng, 2))
         kevo_txn_commit(t);
     else
@@ -191,7 +208,13 @@ static int recover(struct world *w, const char *when, unsigned *index) {
     const struct past *last = &w->past[w->acknowledged];
     int rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
     if (rc) return rc;
-    if (!self && (rc = kevo_resolve(w->store, last->commit, &test_err))) return rc;
+    if (!self && kevo_lacks(w->store, last->commit)) {
+        struct kevo_tail tail = w->tail;
+        tail.bytes.data = w->tail_bytes;
+        rc = kevo_restore(w->store, last->commit, &tail, &test_err);
+    }
+    if (!self && rc == 0) rc = kevo_resolve(w->store, last->commit, &test_err);
+    if (rc) return rc;
     if ((rc = read_state(w->store, found))) return rc;
     unsigned newest = self && w->unsure ? w->count : w->acknowledged;
     struct kevo_commit now = kevo_last_commit(w->store);
@@ -305,10 +328,9 @@ static void crash_everywhere(int authority, int sync, uint64_t seed, unsigned op
 static const struct {
     int authority, sync;
 } kinds[] = {
-    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL},
-    {KEVO_AUTHORITY_SELF, KEVO_SYNC_NORMAL},
-    {KEVO_AUTHORITY_SELF, KEVO_SYNC_OFF},
-    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_FULL},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL},    {KEVO_AUTHORITY_SELF, KEVO_SYNC_NORMAL},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_OFF},     {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_FULL},
+    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_OFF}, /* with tails */
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 

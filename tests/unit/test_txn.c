@@ -672,6 +672,138 @@ START_TEST(rolled_back_batches_do_not_fill_memory) {
 }
 END_TEST
 
+/* ---- the log's end, kept by the authority ------------------------------------------------ */
+
+/* Two commits that only the log's end has, and a store that stopped before them. */
+struct lost {
+    struct env *before; /* the files without them */
+    struct kevo_commit first, last;
+    struct kevo_tail tail;
+    uint8_t bytes[2000];
+};
+
+static void write_unsynced(struct kevo_commit *last, const char *key) {
+    ck_ok(kevo_resolve(store, *last, &test_err));
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, key, "v");
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_OFF, last, &test_err));
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+}
+
+static void lose_two(struct lost *lost) {
+    struct kevo_tail tail;
+    lost->first = lost->last = write_and_commit(nothing, "a", "v");
+    lost->before = kv_copy(env);
+    write_unsynced(&lost->last, "b");
+    write_unsynced(&lost->last, "c");
+    ck_ok(kevo_log_tail(store, sizeof lost->bytes, true, &tail, &test_err));
+    ck_assert(tail.bytes.len > 0 && tail.bytes.len <= sizeof lost->bytes);
+    memcpy(lost->bytes, tail.bytes.data, tail.bytes.len);
+    lost->tail = tail;
+    lost->tail.bytes.data = lost->bytes;
+}
+
+static void go_back(struct lost *lost) {
+    kevo_close(store);
+    env_memory_free(env);
+    options.env = env = lost->before;
+    store = kv_open(&options);
+}
+
+START_TEST(a_lost_end_is_put_back) {
+    struct lost lost;
+    lose_two(&lost);
+    ck_assert(!kevo_lacks(store, lost.last));
+    ck_ok(kevo_restore(store, lost.last, &lost.tail, &test_err)); /* nothing to do */
+    go_back(&lost);
+    ck_assert(kevo_lacks(store, lost.last));
+    kevo_snapshot *snap;
+    expect_error(kevo_snapshot_at(store, lost.last, &snap, &test_err), KEVO_DIVERGED, "");
+    for (uint64_t n = 1;; n++) {
+        fault_alloc_fail_at(n, false);
+        int rc = kevo_restore(store, lost.last, &lost.tail, &test_err);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
+        if (!hit || rc == 0) break;
+    }
+    ck_assert(!kevo_lacks(store, lost.last));
+    ck_ok(kevo_snapshot_at(store, lost.last, &snap, &test_err));
+    struct kevo_read read = {.snapshot = snap};
+    ck_assert_str_eq(kv_dump(store, &read), "a=v b=v c=v");
+    kevo_snapshot_free(snap);
+    kill_and_reopen();
+    ck_assert(!kevo_lacks(store, lost.last));
+    ck_ok(kevo_resolve(store, lost.last, &test_err));
+    ck_assert_str_eq(dump(NULL), "a=v b=v c=v");
+}
+END_TEST
+
+START_TEST(a_large_end_is_synced) {
+    struct kevo_tail tail;
+    struct kevo_commit last = write_and_commit(nothing, "a", "v");
+    write_unsynced(&last, "b");
+    uint64_t syncs = kv_stats(store).wal_syncs;
+    ck_ok(kevo_log_tail(store, 10, false, &tail, &test_err));
+    ck_assert_uint_eq(tail.bytes.len, 0);
+    ck_assert_uint_eq(kv_stats(store).wal_syncs, syncs);
+    ck_ok(kevo_log_tail(store, 10, true, &tail, &test_err));
+    ck_assert_uint_eq(tail.bytes.len, 0);
+    ck_assert_uint_eq(kv_stats(store).wal_syncs, syncs + 1);
+    ck_ok(kevo_log_tail(store, 1000, true, &tail, &test_err));
+    ck_assert_uint_eq(tail.bytes.len, 0); /* all is durable now */
+}
+END_TEST
+
+/* Kept by a copy that went its own way, or damaged: nothing is written. */
+START_TEST(an_end_that_does_not_belong_is_refused) {
+    struct lost lost;
+    struct kevo_tail tail;
+    lose_two(&lost);
+    go_back(&lost);
+    ck_assert(kevo_lacks(store, lost.last));
+    size_t size;
+    char *before = kv_contents(env, &size);
+    tail = lost.tail;
+    tail.bytes.len = 0;
+    expect_unchanged(kevo_restore(store, lost.last, &tail, &test_err), "", before, size);
+    tail = lost.tail;
+    tail.bytes.len -= 8;
+    expect_unchanged(kevo_restore(store, lost.last, &tail, &test_err), "", before, size);
+    tail = lost.tail;
+    tail.segment++;
+    expect_unchanged(kevo_restore(store, lost.last, &tail, &test_err), "", before, size);
+    tail = lost.tail;
+    tail.offset += 512;
+    expect_unchanged(kevo_restore(store, lost.last, &tail, &test_err), "", before, size);
+    tail.offset = 0;
+    expect_unchanged(kevo_restore(store, lost.last, &tail, &test_err), "", before, size);
+    for (size_t i = 0; i < lost.tail.bytes.len; i += 5) {
+        lost.bytes[i] ^= 4;
+        int rc = kevo_restore(store, lost.last, &lost.tail, &test_err);
+        lost.bytes[i] ^= 4;
+        if (rc == 0) break; /* padding between two records means nothing */
+        expect_unchanged(rc, "", before, size);
+    }
+    free(before);
+}
+END_TEST
+
+START_TEST(the_end_of_a_copy_that_went_its_own_way) {
+    struct lost lost;
+    lose_two(&lost);
+    go_back(&lost);
+    write_and_commit(lost.first, "x", "v");
+    reopen();
+    ck_assert(kevo_lacks(store, lost.last));
+    size_t size;
+    char *before = kv_contents(env, &size);
+    expect_unchanged(kevo_restore(store, lost.last, &lost.tail, &test_err), "", before, size);
+    free(before);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("txn");
 
@@ -704,6 +836,14 @@ int main(void) {
     tcase_add_test(external, a_full_memtable_wants_to_be_rotated);
     tcase_add_loop_test(external, rolled_back_batches_do_not_fill_memory, 0, 2);
     suite_add_tcase(suite, external);
+
+    TCase *tails = tcase_create("tails");
+    tcase_add_checked_fixture(tails, setup_external, teardown);
+    tcase_add_test(tails, a_lost_end_is_put_back);
+    tcase_add_test(tails, a_large_end_is_synced);
+    tcase_add_test(tails, an_end_that_does_not_belong_is_refused);
+    tcase_add_test(tails, the_end_of_a_copy_that_went_its_own_way);
+    suite_add_tcase(suite, tails);
 
     return harness_run(suite);
 }
