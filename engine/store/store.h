@@ -84,6 +84,7 @@ struct kevo_store {
     struct wal_writer *wal;  /* NULL until the first write since open */
     struct buf record;       /* the log record being built */
     uint64_t nonce_state;    /* random numbers for nonces */
+    uint64_t slow_ns;        /* that a writer is still to be slowed down by */
     struct wal_segment_end { /* where recovery found the last segment's end */
         uint64_t number;     /* 0: there is no segment yet */
         uint64_t salt, offset;

@@ -7,6 +7,7 @@
 #include "engine/store/store.h"
 
 enum { MEMTABLE_CHUNK_MAX = 64 << 10 }; /* bytes of a memtable's first chunk, at most */
+enum { SLOWEST_NS_PER_BYTE = 250, SLOW_MIN_NS = 1000000, SLOW_MAX_NS = 100000000 };
 
 /* ---- getting ready ---------------------------------------------------------------- */
 
@@ -111,6 +112,23 @@ static int settle_void(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
+/* Writers that outrun compaction are slowed down, the more the nearer level 0 comes to the
+ * size at which they would have to stop: to 4 MB a second in the end. Without threads they
+ * do the work themselves. */
+static void slow_down(kevo_store *s, size_t l0_tables, size_t bytes) {
+    const struct kevo_options *o = &s->options;
+    if (!o->background || l0_tables < o->l0_slow) return;
+    uint64_t step =
+        l0_tables < o->l0_stop ? l0_tables - o->l0_slow + 1 : o->l0_stop - o->l0_slow + 1;
+    s->slow_ns += bytes * SLOWEST_NS_PER_BYTE * step / (o->l0_stop - o->l0_slow + 1);
+    if (s->slow_ns < SLOW_MIN_NS) return; /* sleeps shorter than this are not precise */
+    uint64_t us = (s->slow_ns < SLOW_MAX_NS ? s->slow_ns : SLOW_MAX_NS) / 1000;
+    s->slow_ns = 0;
+    count(&s->counters.stalls, 1);
+    count(&s->counters.stall_us, us);
+    s->env->sleep_us(s->env, us);
+}
+
 int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
     struct memtable *active = s->active;
     int rc = settle_void(s, err);
@@ -132,6 +150,7 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct ke
     s->newest = p.commit;
     assert(s->pending.commit.batch == 0);
     s->pending = p;
+    size_t l0_tables = s->current->version->levels[0].count;
     pthread_mutex_unlock(&s->mutex);
     count(&s->counters.wal_bytes, s->record.len);
 
@@ -144,6 +163,7 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct ke
         store_cut_pending(s, &ignored); /* before the next append at the latest */
         return rc;
     }
+    slow_down(s, l0_tables, s->record.len);
     *commit = p.commit;
     return 0;
 }

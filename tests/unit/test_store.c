@@ -1026,6 +1026,35 @@ START_TEST(full_memtables_do_not_stop_a_store) {
 }
 END_TEST
 
+/* Called in the middle of a manual compaction, when no other runs: level 0 grows. */
+static bool put_meanwhile(void *arg) {
+    struct kevo_stats *after = arg;
+    if (after->batches) return false;
+    put_many(0, 1500);
+    *after = kv_stats(store);
+    return false;
+}
+
+START_TEST(writers_are_slowed_before_they_are_stopped) {
+    struct kevo_stats stats = {0};
+    options.background = true;
+    options.memtable_bytes = 32 << 10;
+    options.l0_trigger = 2; /* the first table waits for the manual compaction */
+    options.l0_slow = _i ? 4 : 100;
+    options.l0_stop = 100;
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    put_letters("abc", "1");
+    ck_ok(kevo_compact(store, put_meanwhile, &stats, &test_err));
+    ck_assert_uint_gt(stats.table_count[0], 5);
+    if (_i)
+        ck_assert(stats.stalls > 3 && stats.stall_us > 1000);
+    else
+        ck_assert_uint_le(stats.stalls, stats.flushes); /* for memory, at most */
+    ck_assert_uint_eq(count_all(), 1503);
+}
+END_TEST
+
 START_TEST(a_small_memtable_holds_more_than_one_batch) {
     options.memtable_bytes = 4096 << _i;
     reopen();
@@ -1204,6 +1233,7 @@ int main(void) {
     tcase_add_loop_test(upkeep, a_cancelled_compaction_leaves_the_store_sound, 0, 3);
     tcase_add_test(upkeep, step_does_the_work_of_the_threads);
     tcase_add_loop_test(upkeep, full_memtables_do_not_stop_a_store, 0, 2);
+    tcase_add_loop_test(upkeep, writers_are_slowed_before_they_are_stopped, 0, 2);
     tcase_add_loop_test(upkeep, a_small_memtable_holds_more_than_one_batch, 0, 6);
     tcase_add_test(upkeep, threads_flush_and_compact);
     tcase_add_test(upkeep, closing_with_work_pending);
