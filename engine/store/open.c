@@ -53,9 +53,9 @@ static int check_options(const struct kevo_options *o, struct kevo_err *err) {
         {"compression", (uint64_t)o->compression, 0, 1},
         {"filter_bits_per_key", o->filter_bits_per_key, 0, 32},
         {"table_bytes", o->table_bytes, 4096, (uint64_t)1 << 32},
-        {"l0_trigger", o->l0_trigger, 1, 1000},
-        {"l0_slow", o->l0_slow, o->l0_trigger, 10000},
-        {"l0_stop", o->l0_stop, o->l0_slow, 10000},
+        {"l0_trigger", o->l0_trigger, 1, MAX_L0_STOP},
+        {"l0_slow", o->l0_slow, o->l0_trigger, MAX_L0_STOP},
+        {"l0_stop", o->l0_stop, o->l0_slow, MAX_L0_STOP},
         {"level1_bytes", o->level1_bytes, 4096, (uint64_t)1 << 40},
         {"level_factor", o->level_factor, 2, 100},
         {"retain_ms", o->retain_ms, 0, 86400000},
@@ -126,7 +126,7 @@ static int lock_store(struct env *env, const char *dir, bool create, unsigned mo
 
 /* ---- making a store ------------------------------------------------------------- */
 
-enum dir_kind { DIR_MISSING, DIR_EMPTY, DIR_STORE, DIR_UNFINISHED, DIR_OTHER };
+enum dir_kind { DIR_MISSING, DIR_EMPTY, DIR_STORE, DIR_UNFINISHED, DIR_HALF_REMOVED, DIR_OTHER };
 
 struct dir_look {
     bool manifest, gone, data, ours, other;
@@ -177,6 +177,7 @@ static int look_at_dir(struct env *env, const char *dir, enum dir_kind *kind,
     if (look.data && !look.manifest && !look.gone && !look.other)
         return kevo_fail(err, KEVO_CORRUPT, "%s/MANIFEST: missing, but there is data", dir);
     *kind = look.manifest ? DIR_STORE
+            : look.gone   ? DIR_HALF_REMOVED
             : look.other  ? DIR_OTHER
             : look.ours   ? DIR_UNFINISHED
                           : DIR_EMPTY;
@@ -595,11 +596,12 @@ const uint8_t *kevo_store_uuid(const kevo_store *store) {
 
 /* The manifest is renamed first: whatever a crash leaves then is no store, and may
  * be removed or built over. */
-static int remove_files(struct env *env, const char *dir, struct kevo_err *err) {
+static int remove_files(struct env *env, const char *dir, enum dir_kind kind,
+                        struct kevo_err *err) {
     char from[ENV_PATH_MAX], to[ENV_PATH_MAX];
     int rc = env_join(from, dir, "MANIFEST", err);
     if (rc == 0) rc = env_join(to, dir, gone_name, err);
-    if (rc == 0) rc = env->rename(env, from, to, err);
+    if (rc == 0 && kind == DIR_STORE) rc = env->rename(env, from, to, err);
     if (rc == 0) rc = env->sync_dir(env, dir, err);
     if (rc == 0) rc = remove_leftovers(env, dir, err);
     if (rc == 0) rc = unlink_if_there(env, dir, lock_name, err);
@@ -614,9 +616,10 @@ int kevo_destroy(const char *dir, const struct kevo_options *o, struct kevo_err 
     char parent[ENV_PATH_MAX];
     int rc = look_at_dir(env, dir, &kind, err);
     if (rc) return rc;
-    if (kind != DIR_STORE) return kevo_fail(err, KEVO_CANTOPEN, "%s: there is no kevo store", dir);
-    rc = lock_store(env, dir, false, 0, &lock, err);
-    if (rc == 0) rc = remove_files(env, dir, err);
+    if (kind != DIR_STORE && kind != DIR_HALF_REMOVED)
+        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is no kevo store", dir);
+    rc = lock_store(env, dir, kind == DIR_HALF_REMOVED, 0600, &lock, err);
+    if (rc == 0) rc = remove_files(env, dir, kind, err);
     env->close(env, lock);
     if (rc == 0) rc = env->list(env, dir, look_at_name, &look, err);
     if (rc || look.other) return rc;

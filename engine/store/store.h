@@ -37,7 +37,8 @@
 #include "engine/tree/manifest.h"
 #include "engine/tree/view_iter.h"
 
-enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32 };
+/* Level 0 may exceed MAX_L0_STOP by what was in memory; an iterator takes them all. */
+enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32, MAX_L0_STOP = 150 };
 
 enum work_job { FLUSHER, COMPACTOR };
 

@@ -350,12 +350,59 @@ START_TEST(power_lost_at_every_change) {
 }
 END_TEST
 
+/* Power lost while a store is removed: it is there, all of it, or it is gone, and what is left
+ * is in nobody's way. */
+START_TEST(power_lost_while_a_store_is_removed) {
+    static struct world world;
+    struct world *w = &world;
+    for (uint64_t n = 0;; n++) {
+        setup(w, KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL, harness_seed());
+        work(w, 40);
+        uint64_t found[KEYS];
+        crash_env_stop_after(w->disk, n);
+        int rc = kevo_destroy(KV_DIR, &w->options, &test_err);
+        ck_assert(rc == 0 || crash_env_stopped(w->disk));
+        for (enum crash_mode mode = 0; mode < CRASH_MODES; mode++) {
+            for (unsigned again = 0; again < 2; again++) {
+                struct env *image = crash_env_image(w->disk, mode, harness_seed() + n);
+                struct kevo_options o = w->options;
+                o.env = image;
+                if (again) {
+                    int second = kevo_destroy(KV_DIR, &o, &test_err);
+                    struct env_stat st;
+                    if (second) {
+                        ck_assert_int_eq(second, KEVO_CANTOPEN);
+                        int rest = image->stat(image, KV_DIR "/MANIFEST.gone", &st, &test_err);
+                        ck_assert_int_eq(rest, KEVO_NOTFOUND);
+                    }
+                    if (second == 0)
+                        ck_assert_int_eq(image->stat(image, KV_DIR, &st, &test_err), KEVO_NOTFOUND);
+                }
+                kevo_store *s = kv_open(&o);
+                must(read_state(s, found));
+                bool gone = true;
+                for (unsigned k = 0; k < KEYS; k++)
+                    gone &= found[k] == 0;
+                if (!gone || !(again || n > 0))
+                    ck_assert(is_state(w, w->acknowledged, found, kevo_last_commit(s)));
+                must(kevo_put(s, key_of(0), value_of(1), &test_err));
+                kevo_close(s);
+                crash_env_free(image);
+            }
+        }
+        crash_env_free(w->disk);
+        if (rc == 0) break;
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("store_crash");
     TCase *tc = tcase_create("crash");
     tcase_set_timeout(tc, 600);
     tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
     tcase_add_loop_test(tc, power_lost_at_every_change, 0, KINDS);
+    tcase_add_test(tc, power_lost_while_a_store_is_removed);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

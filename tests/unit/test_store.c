@@ -104,6 +104,7 @@ START_TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(l0_trigger, 0);
     REFUSED(l0_slow, 1);
     REFUSED(l0_stop, 1);
+    REFUSED(l0_stop, 151);
     REFUSED(level1_bytes, 1);
     REFUSED(level_factor, 1);
     REFUSED(retain_ms, UINT64_MAX);
