@@ -5,7 +5,8 @@
  * memtable is rotated and when a flush or a compaction is done; readers take a
  * reference and are never disturbed.
  *
- *     open.c       options, open, recovery, close, destroy
+ *     open.c       options, open, close, destroy
+ *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
@@ -148,6 +149,10 @@ static inline int store_check_process(const kevo_store *s, struct kevo_err *err)
 
 /* ---- open.c ---- */
 uint64_t store_next_file(void *store); /* a fresh table file number */
+
+/* ---- recover.c ---- */
+/* Read what is on disk; fills in all that is not known before. */
+int store_recover(kevo_store *s, struct kevo_err *err);
 /* Read the records of a segment, from where the reader stands to the end of the log, into
  * the last of these memtables, whose segment it is; the others are those of the segments
  * before it. s->tail, s->newest and s->last_id follow. */
