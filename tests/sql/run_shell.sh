@@ -7,6 +7,7 @@
 set -u
 module=$(realpath "$1") accept=${2-}
 cd "$(dirname "$0")/shell" || exit
+scripts=$PWD
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 
@@ -14,12 +15,13 @@ passed=0 failed=0
 for script in *.sql; do
     name=${script%.sql}
     mkdir "$work/$name"
-    sqlite3 -cmd ".load $module" "$work/$name/app.db" <"$script" >"$work/$name/out" 2>&1
+    (cd "$work/$name" && sqlite3 -cmd ".load $module" "$work/$name/app.db" <"$scripts/$script") \
+        >"$work/$name.out" 2>&1
     # The numbers that the planner packs a plan into mean nothing to a reader.
-    sed -i -e 's/INDEX [0-9]*:/INDEX n:/' -e 's/ *$//' -e "s|$work|DIR|g" "$work/$name/out"
+    sed -i -e 's/INDEX [0-9]*:/INDEX n:/' -e 's/ *$//' -e "s|$work|DIR|g" "$work/$name.out"
     if [ "$accept" ]; then
-        cp "$work/$name/out" "$name.out"
-    elif diff -u "$name.out" "$work/$name/out"; then
+        cp "$work/$name.out" "$name.out"
+    elif diff -u "$name.out" "$work/$name.out"; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
