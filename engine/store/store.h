@@ -11,7 +11,9 @@
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
  *     read.c       snapshots, superversions, get, iterators
- *     work.c       flush and compaction, by threads or step by step
+ *     flush.c      memtables to tables
+ *     compact.c    tables merged, one job at a time or all on demand
+ *     work.c       the threads that do both, or kevo_step()
  *     stats.c      statistics, verification, estimates
  *
  * Locks, taken in this order:
@@ -207,7 +209,7 @@ int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, stru
 /* ---- work.c ---- */
 /* Start threads if there is work and none runs. Needs mutex. */
 void work_schedule(kevo_store *s);
-/* Whether flush or compaction has work. Needs mutex. */
+/* Whether there is a memtable that may be flushed. Needs mutex. */
 bool work_flush_pending(const kevo_store *s);
 /* Wait for a job of that kind to end, or do one here when there are no threads. An error
  * is that of an attempt made meanwhile. There is such work. Needs mutex, which it gives

@@ -1,0 +1,89 @@
+#include "engine/base/alloc.h"
+#include "engine/store/work.h"
+
+/* The oldest immutable memtable, referenced. */
+static struct memtable *take_oldest(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    struct superversion *sv = s->current;
+    struct memtable *m = sv->immutable[sv->immutable_count - 1];
+    memtable_ref(m);
+    pthread_mutex_unlock(&s->mutex);
+    return m;
+}
+
+static void remove_segment(kevo_store *s, uint64_t number) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    struct kevo_err ignored;
+    wal_segment_name(name, number);
+    /* What cannot be removed now is an orphan that the next sweep finds. */
+    if (env_join(path, s->dir, name, &ignored) == 0) s->env->unlink(s->env, path, &ignored);
+}
+
+static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
+                          struct kevo_err *err) {
+    struct version_edit edit;
+    struct iter *it = NULL;
+    edit_init(&edit);
+    int rc = memtable_iter_new(m, &it, err);
+    if (rc == 0) rc = build_tables(b, it, &edit, err);
+    if (rc == 0) {
+        edit.has_wal_floor = edit.has_flushed = true;
+        edit.wal_floor = m->segment + 1;
+        edit.flushed = m->last_commit;
+        rc = work_install(s, &edit, true, FLUSHER, b, err);
+        work_discard(&edit, rc);
+    }
+    iter_close(it);
+    edit_release(&edit);
+    return rc;
+}
+
+/* Needs jobs[FLUSHER].running, taken under mutex, and work_flush_pending(). */
+int flush_run(kevo_store *s, struct kevo_err *err) {
+    uint64_t *ids = NULL;
+    struct build b = {
+        .home = &s->home,
+        .table = work_writer_options(s, 0),
+        .next_file_number = store_next_file,
+        .cancelled = work_closing,
+        .arg = s,
+    };
+    struct memtable *m = take_oldest(s);
+    int rc = work_begin_gc(s, FLUSHER, true, &b, &ids, err);
+    if (rc == 0) rc = flush_memtable(s, m, &b, err);
+    if (rc == 0) {
+        remove_segment(s, m->segment);
+        count(&s->counters.flushes, 1);
+        count(&s->counters.flush_bytes, b.bytes_written);
+    } else {
+        pthread_mutex_lock(&s->mutex);
+        work_end_gc(s, FLUSHER, &b, false);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    memtable_unref(m);
+    mem_free(ids);
+    return rc;
+}
+
+/* ---- on demand ---------------------------------------------------------------------------------- */
+
+/* Wait until all memtables that are immutable now have been flushed. */
+static int drain(kevo_store *s, struct kevo_err *err) {
+    int rc = 0;
+    pthread_mutex_lock(&s->mutex);
+    uint64_t last = s->current->immutable_count ? s->current->immutable[0]->segment : 0;
+    while (rc == 0 && work_flush_pending(s)) {
+        if (s->current->immutable[s->current->immutable_count - 1]->segment > last) break;
+        rc = work_check(s, err);
+        if (rc == 0) rc = work_await(s, FLUSHER, err);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
+int kevo_flush(kevo_store *store, struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    if (rc == 0) rc = work_sweep(store, err);
+    if (rc == 0 && store->options.authority == KEVO_AUTHORITY_SELF) rc = kevo_rotate(store, err);
+    return rc ? rc : drain(store, err);
+}

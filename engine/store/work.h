@@ -1,0 +1,45 @@
+/* work.h - what flush, compaction and the threads that run them have in common.
+ * Private to engine/store.
+ *
+ * A job drops only what gc_snapshots() lets go. While it runs, its floor is in
+ * store->running_floor, so that no older snapshot is pinned on what it is dropping. */
+#ifndef KEVO_STORE_WORK_H
+#define KEVO_STORE_WORK_H
+
+#include "engine/store/store.h"
+#include "engine/tree/build.h"
+
+/* ---- work.c ---- */
+/* Before the first new file is made: remove the trace of a crash. Takes write_mutex. */
+int work_sweep(kevo_store *s, struct kevo_err *err);
+/* Whether the store is closing; for struct build. `arg` is the store. Takes mutex. */
+bool work_closing(void *arg);
+/* How tables of that level are written. */
+struct table_writer_options work_writer_options(const kevo_store *s, unsigned level);
+/* What a job may not drop into b->snapshots, which are *ids, freed by the caller; and the
+ * promise to those who pin snapshots meanwhile. `lag` as in gc_snapshots(). Takes mutex. */
+int work_begin_gc(kevo_store *s, int job, bool lag, struct build *b, uint64_t **ids,
+                  struct kevo_err *err);
+/* Needs mutex. A job that dropped nothing hurts no old snapshot. */
+void work_end_gc(kevo_store *s, int job, const struct build *b, bool installed);
+/* Make the edit durable and let readers see the new version, without the oldest
+ * memtable if `flushed`. On success the job's work_end_gc() is done. */
+int work_install(kevo_store *s, struct version_edit *edit, bool flushed, int job,
+                 const struct build *b, struct kevo_err *err);
+/* After work_install() returned rc: remove the tables of an edit that is certainly not
+ * in the manifest. */
+void work_discard(const struct version_edit *edit, int rc);
+
+/* ---- flush.c ---- */
+/* Write the oldest immutable memtable to a table. Needs jobs[FLUSHER].running, taken
+ * under mutex, and work_flush_pending(). */
+int flush_run(kevo_store *s, struct kevo_err *err);
+
+/* ---- compact.c ---- */
+/* Whether compact_run() has something to do. Needs mutex. */
+bool compact_pending(const kevo_store *s);
+/* One compaction. Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND:
+ * nothing to do. */
+int compact_run(kevo_store *s, struct kevo_err *err);
+
+#endif
