@@ -27,10 +27,18 @@
 struct table_properties {
     uint64_t entry_count; /* versions, tombstones included */
     uint64_t tombstone_count;
+    uint64_t key_count;              /* distinct keys */
+    uint64_t garbage_seq;            /* 0: merging this table alone never drops anything. Else the
+                             smallest seq such that something goes when no snapshot is
+                             older: an old version, or, with nothing below, a tombstone */
+    uint8_t compression;             /* enum kevo_compression it was written with */
     uint64_t key_bytes, value_bytes; /* uncompressed sums */
     uint64_t block_count;
     uint64_t min_seq, max_seq;
 };
+
+/* Whether the counts and sequence numbers can be those of a table. */
+bool table_properties_make_sense(const struct table_properties *p);
 
 /* ---- writing --------------------------------------------------------------- */
 

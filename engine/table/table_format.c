@@ -67,13 +67,22 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
 
 /* ---- properties ------------------------------------------------------------- */
 
+bool table_properties_make_sense(const struct table_properties *p) {
+    if (p->entry_count == 0 || p->tombstone_count > p->entry_count || p->key_count == 0 ||
+        p->key_count > p->entry_count || p->min_seq > p->max_seq)
+        return false;
+    if (p->tombstone_count == 0 && p->key_count == p->entry_count) return p->garbage_seq == 0;
+    return p->garbage_seq >= p->min_seq && p->garbage_seq <= p->max_seq;
+}
+
 bool table_properties_encode(const struct table_properties *p, slice min_key, slice max_key,
                              struct buf *out) {
     return buf_put_varint(out, p->entry_count) && buf_put_varint(out, p->tombstone_count) &&
-           buf_put_varint(out, p->key_bytes) && buf_put_varint(out, p->value_bytes) &&
-           buf_put_varint(out, p->block_count) && buf_put_varint(out, p->min_seq) &&
-           buf_put_varint(out, p->max_seq) && buf_put_slice(out, min_key) &&
-           buf_put_slice(out, max_key);
+           buf_put_varint(out, p->key_count) && buf_put_varint(out, p->garbage_seq) &&
+           buf_put_varint(out, p->compression) && buf_put_varint(out, p->key_bytes) &&
+           buf_put_varint(out, p->value_bytes) && buf_put_varint(out, p->block_count) &&
+           buf_put_varint(out, p->min_seq) && buf_put_varint(out, p->max_seq) &&
+           buf_put_slice(out, min_key) && buf_put_slice(out, max_key);
 }
 
 bool table_properties_decode(struct table_properties *p, slice *min_key, slice *max_key,
@@ -81,6 +90,9 @@ bool table_properties_decode(struct table_properties *p, slice *min_key, slice *
     struct reader r = reader_of(bytes);
     p->entry_count = read_varint(&r);
     p->tombstone_count = read_varint(&r);
+    p->key_count = read_varint(&r);
+    p->garbage_seq = read_varint(&r);
+    uint64_t compression = read_varint(&r);
     p->key_bytes = read_varint(&r);
     p->value_bytes = read_varint(&r);
     p->block_count = read_varint(&r);
@@ -88,7 +100,7 @@ bool table_properties_decode(struct table_properties *p, slice *min_key, slice *
     p->max_seq = read_varint(&r);
     *min_key = read_slice(&r);
     *max_key = read_slice(&r);
-    return !r.bad && reader_left(&r) == 0 && p->entry_count > 0 &&
-           p->tombstone_count <= p->entry_count && p->min_seq <= p->max_seq &&
-           slice_cmp(*min_key, *max_key) <= 0;
+    p->compression = (uint8_t)compression;
+    return !r.bad && reader_left(&r) == 0 && compression <= KEVO_COMPRESSION_LZ4 &&
+           table_properties_make_sense(p) && slice_cmp(*min_key, *max_key) <= 0;
 }

@@ -43,6 +43,14 @@ uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABL
 const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64_t file_bytes,
                                 uint64_t *checksum);
 
+/* Take into account an entry whose newer version before it in the table, of the same key,
+ * is at newer_seq (0: there is none). */
+static inline void table_properties_add_garbage(struct table_properties *p, uint64_t seq,
+                                                uint8_t type, uint64_t newer_seq) {
+    uint64_t from = type == ENTRY_DELETE ? seq : newer_seq;
+    if (from && (p->garbage_seq == 0 || from < p->garbage_seq)) p->garbage_seq = from;
+}
+
 bool table_properties_encode(const struct table_properties *p, slice min_key, slice max_key,
                              struct buf *out); /* false: no memory */
 /* min_key and max_key are borrowed from bytes. False when it makes no sense. */

@@ -31,10 +31,13 @@ static int check_entry(struct audit *a, const struct iter *e, struct kevo_err *e
         return wrong(a, "a key below the separator before", err);
     if (!filter_may_contain(t->filter, key_hash(e->key)))
         return wrong(a, "a key is missing in the filter", err);
+    uint64_t newer_seq = !is_first && slice_eq(buf_slice(&a->last_key), e->key) ? a->last_seq : 0;
     if (is_first || e->seq < p->min_seq) p->min_seq = e->seq;
     if (e->seq > p->max_seq) p->max_seq = e->seq;
     p->entry_count++;
     p->tombstone_count += e->type == ENTRY_DELETE;
+    p->key_count += newer_seq == 0;
+    table_properties_add_garbage(p, e->seq, e->type, newer_seq);
     p->key_bytes += e->key.len;
     p->value_bytes += e->value.len;
     a->last_seq = e->seq;
@@ -70,6 +73,7 @@ static int check_block(struct audit *a, struct block_iter *it, struct buf *scrat
 static int check_properties(const struct audit *a, struct kevo_err *err) {
     const struct table_properties *p = &a->table->properties, *seen = &a->seen;
     if (p->entry_count == seen->entry_count && p->tombstone_count == seen->tombstone_count &&
+        p->key_count == seen->key_count && p->garbage_seq == seen->garbage_seq &&
         p->key_bytes == seen->key_bytes && p->value_bytes == seen->value_bytes &&
         p->block_count == seen->block_count && p->min_seq == seen->min_seq &&
         p->max_seq == seen->max_seq && slice_eq(buf_slice(&a->last_key), a->table->max_key))

@@ -156,6 +156,7 @@ int table_writer_open(struct env *env, const char *path, uint64_t number,
     w->env = env;
     w->number = number;
     w->options = *options;
+    w->properties.compression = (uint8_t)options->compression;
     int rc = writer_init(w, path, err);
     if (rc)
         table_writer_abandon(w);
@@ -179,11 +180,13 @@ void table_writer_abandon(struct table_writer *w) {
 }
 
 static void count_entry(struct table_properties *p, slice key, uint64_t seq, uint8_t type,
-                        slice value) {
+                        slice value, uint64_t newer_seq) {
+    table_properties_add_garbage(p, seq, type, newer_seq);
     if (p->entry_count == 0 || seq < p->min_seq) p->min_seq = seq;
     if (seq > p->max_seq) p->max_seq = seq;
     p->entry_count++;
     p->tombstone_count += type == ENTRY_DELETE;
+    p->key_count += newer_seq == 0;
     p->key_bytes += key.len;
     p->value_bytes += value.len;
 }
@@ -216,8 +219,8 @@ int table_writer_add(struct table_writer *w, slice key, uint64_t seq, uint8_t ty
     if (w->is_pending && (rc = separate(w, key, err))) return rc;
     rc = block_builder_add(&w->block, key, seq, type, value, err);
     if (rc) return rc;
+    count_entry(&w->properties, key, seq, type, value, same ? w->last_seq : 0);
     w->last_seq = seq;
-    count_entry(&w->properties, key, seq, type, value);
     return block_builder_bytes(&w->block) < w->options.block_bytes ? 0 : cut_block(w, err);
 }
 

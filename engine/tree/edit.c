@@ -62,8 +62,10 @@ static bool put_file(struct buf *b, unsigned level, const struct table_file *f) 
     return buf_put_varint(b, TAG_ADD) && buf_put_varint(b, level) && buf_put_varint(b, f->number) &&
            buf_put_varint(b, f->size_bytes) && buf_put_fixed64(b, f->checksum) &&
            buf_put_varint(b, f->entry_count) && buf_put_varint(b, f->tombstone_count) &&
-           buf_put_varint(b, f->min_seq) && buf_put_varint(b, f->max_seq) &&
-           buf_put_slice(b, buf_slice(&f->min_key)) && buf_put_slice(b, buf_slice(&f->max_key));
+           buf_put_varint(b, f->key_count) && buf_put_varint(b, f->garbage_seq) &&
+           buf_put_varint(b, f->compression) && buf_put_varint(b, f->min_seq) &&
+           buf_put_varint(b, f->max_seq) && buf_put_slice(b, buf_slice(&f->min_key)) &&
+           buf_put_slice(b, buf_slice(&f->max_key));
 }
 
 static bool put_delete(struct buf *b, const struct edit_delete *d) {
@@ -123,6 +125,9 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
     uint64_t checksum = read_fixed64(r);
     p.entry_count = read_varint(r);
     p.tombstone_count = read_varint(r);
+    p.key_count = read_varint(r);
+    p.garbage_seq = read_varint(r);
+    uint64_t compression = read_varint(r);
     p.min_seq = read_varint(r);
     p.max_seq = read_varint(r);
     slice min_key = read_slice(r), max_key = read_slice(r);
@@ -133,6 +138,9 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
         return damaged(at, "a table's count of entries", err);
     if (p.min_seq == 0 || p.min_seq > p.max_seq || p.max_seq >= SEQ_PRIVATE)
         return damaged(at, "a table's sequence numbers", err);
+    if (!table_properties_make_sense(&p) || compression > KEVO_COMPRESSION_LZ4)
+        return damaged(at, "a table's properties", err);
+    p.compression = (uint8_t)compression;
     if (!good_key(min_key) || !good_key(max_key) || slice_cmp(min_key, max_key) > 0)
         return damaged(at, "a table's key range", err);
     struct table_file *f = table_file_new(home, number, size_bytes, checksum, &p, min_key, max_key);

@@ -36,6 +36,9 @@ struct table_file *table_file_new(const struct table_home *home, uint64_t number
     f->checksum = checksum;
     f->entry_count = props->entry_count;
     f->tombstone_count = props->tombstone_count;
+    f->key_count = props->key_count;
+    f->garbage_seq = props->garbage_seq;
+    f->compression = props->compression;
     f->min_seq = props->min_seq;
     f->max_seq = props->max_seq;
     return f;

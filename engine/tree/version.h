@@ -36,7 +36,9 @@ struct table_file {
     uint64_t number;     /* the file is table_file_name(number) */
     uint64_t size_bytes; /* of the file */
     uint64_t checksum;   /* of its footer */
-    uint64_t entry_count, tombstone_count, min_seq, max_seq;
+    uint64_t entry_count, tombstone_count, key_count, min_seq, max_seq;
+    uint64_t garbage_seq; /* as in struct table_properties */
+    uint8_t compression;  /* enum kevo_compression */
     struct buf min_key, max_key;
     pthread_mutex_t open_mutex;
     struct table *_Atomic table; /* NULL until first used */

@@ -21,7 +21,11 @@ static void check_properties(const struct one_table *o, const struct iter_suite_
     struct table_properties p = {.min_seq = UINT64_MAX};
     for (size_t i = 0; i < set->count; i++) {
         const struct iter_suite_entry *e = &set->entries[i];
+        bool same = i > 0 && slice_eq(e->key, set->entries[i - 1].key);
+        uint64_t garbage = e->type == ENTRY_DELETE ? e->seq : same ? set->entries[i - 1].seq : 0;
         p.tombstone_count += e->type == ENTRY_DELETE;
+        p.key_count += !same;
+        if (garbage && (!p.garbage_seq || garbage < p.garbage_seq)) p.garbage_seq = garbage;
         p.key_bytes += e->key.len;
         p.value_bytes += e->value.len;
         if (e->seq < p.min_seq) p.min_seq = e->seq;
@@ -30,11 +34,19 @@ static void check_properties(const struct one_table *o, const struct iter_suite_
     const struct table_properties *got = table_properties(o->table);
     ck_assert_uint_eq(got->entry_count, set->count);
     ck_assert_uint_eq(got->tombstone_count, p.tombstone_count);
+    ck_assert_uint_eq(got->key_count, p.key_count);
+    ck_assert_uint_eq(got->garbage_seq, p.garbage_seq);
     ck_assert_uint_eq(got->key_bytes, p.key_bytes);
     ck_assert_uint_eq(got->value_bytes, p.value_bytes);
     ck_assert_uint_eq(got->min_seq, p.min_seq);
     ck_assert_uint_eq(got->max_seq, p.max_seq);
-    ck_assert_mem_eq(got, &o->summary.properties, sizeof *got);
+    const struct table_properties *told = &o->summary.properties;
+    ck_assert(got->entry_count == told->entry_count && got->key_count == told->key_count &&
+              got->tombstone_count == told->tombstone_count &&
+              got->garbage_seq == told->garbage_seq && got->compression == told->compression &&
+              got->key_bytes == told->key_bytes && got->value_bytes == told->value_bytes &&
+              got->block_count == told->block_count && got->min_seq == told->min_seq &&
+              got->max_seq == told->max_seq);
     ck_assert(slice_eq(buf_slice(&o->summary.min_key), set->entries[0].key));
     ck_assert(slice_eq(buf_slice(&o->summary.max_key), set->entries[set->count - 1].key));
 }
