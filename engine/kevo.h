@@ -355,15 +355,38 @@ uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
 
 #define KEVO_MAX_LEVELS 7
 
+/* How long one kind of operation took, since the store was opened. Buckets grow by powers
+ * of two, four to each, so a quantile is exact to a quarter. */
+enum { KEVO_LATENCY_BUCKETS = 160 };
+
+struct kevo_latency {
+    uint64_t count;  /* durations measured */
+    uint64_t sum_ns; /* of all of them */
+    uint64_t max_ns; /* exact */
+    uint64_t buckets[KEVO_LATENCY_BUCKETS];
+};
+
+/* What the fraction q of the durations (0.5: the median) did not exceed: the upper end of
+ * that bucket, at most max_ns; 0 when nothing was measured. */
+uint64_t kevo_latency_quantile_ns(const struct kevo_latency *latency, double q);
+/* Count what `from` counted in `into` as well, e.g. for several stores. */
+void kevo_latency_merge(struct kevo_latency *into, const struct kevo_latency *from);
+
+/* Of each KEVO_GET_SAMPLE calls of kevo_get() one is measured. */
+enum { KEVO_GET_SAMPLE = 16 };
+
 struct kevo_stats {
     /* operations since open */
     uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks;
+    uint64_t iterator_sources; /* memtables, tables and levels that iterators had to merge */
     /* bytes since open */
     uint64_t user_bytes; /* keys and values given to writes */
     uint64_t wal_bytes, wal_syncs;
     uint64_t flushes, flush_bytes;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, trivial_moves;
-    uint64_t stalls, stall_us; /* writers slowed or stopped, and for how long */
+    uint64_t level_read_bytes[KEVO_MAX_LEVELS];    /* tables of it that compactions read */
+    uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
+    uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */
     uint64_t cache_hits, cache_misses, cache_used_bytes;
     uint64_t filter_checks, filter_rejects;
     /* state now */
@@ -371,14 +394,29 @@ struct kevo_stats {
     unsigned immutable_count;
     unsigned table_count[KEVO_MAX_LEVELS];
     uint64_t level_bytes[KEVO_MAX_LEVELS];
-    uint64_t table_entries, table_tombstones;
+    uint64_t level_entries[KEVO_MAX_LEVELS], level_tombstones[KEVO_MAX_LEVELS];
+    uint64_t table_entries, table_tombstones; /* of all levels; tombstones are entries too */
     uint64_t snapshot_count, oldest_snapshot; /* a batch id; last commit when none */
     uint64_t last_batch;                      /* last committed */
     /* the last recovery */
     uint64_t recovered_batches, recovered_bytes, recovery_us, torn_bytes;
+    /* durations since open */
+    struct kevo_latency get;   /* one call of KEVO_GET_SAMPLE */
+    struct kevo_latency write; /* kevo_put, kevo_delete, kevo_apply_batch, kevo_txn_prepare that
+                                  succeeded, waiting for others and stalls included */
+    struct kevo_latency wal_sync;
+    struct kevo_latency flush;      /* of one memtable */
+    struct kevo_latency compaction; /* of one merge; trivial moves are not measured */
+    struct kevo_latency stall;      /* of one writer, slowed down or stopped */
 };
 
 void kevo_get_stats(kevo_store *store, struct kevo_stats *stats);
+
+/* The same as a report for people: tables by level, operations, latencies, stalls, cache,
+ * filters, snapshots, recovery. At most `capacity` bytes of it with a NUL go to `text`, which
+ * may be NULL when that is 0. Returns the length of the whole, without the NUL, or
+ * KEVO_FORKED. */
+int kevo_stats_text(kevo_store *store, char *text, size_t capacity);
 
 /* ---- memory -------------------------------------------------------------- */
 

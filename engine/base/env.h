@@ -90,7 +90,9 @@ struct env {
      * followed and is neither a directory nor a file that open would take. */
     int (*stat)(struct env *env, const char *path, struct env_stat *st, struct kevo_err *err);
 
-    uint64_t (*now_us)(struct env *env); /* monotonic, from any origin */
+    /* One monotonic clock, from any origin. */
+    uint64_t (*now_ns)(struct env *env);
+    uint64_t (*now_us)(struct env *env);
     void (*sleep_us)(struct env *env, uint64_t us);
     int (*random)(struct env *env, void *data, size_t len, struct kevo_err *err);
     unsigned (*process_id)(struct env *env);

@@ -296,11 +296,15 @@ static int posix_stat(struct env *env, const char *path, struct env_stat *result
 
 /* ---- clock, randomness, threads ---- */
 
-static uint64_t posix_now_us(struct env *env) {
+static uint64_t posix_now_ns(struct env *env) {
     (void)env;
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t posix_now_us(struct env *env) {
+    return posix_now_ns(env) / 1000;
 }
 
 static void posix_sleep_us(struct env *env, uint64_t us) {
@@ -390,6 +394,7 @@ struct env *env_posix(void) {
         .rename = posix_rename,
         .unlink = posix_unlink,
         .stat = posix_stat,
+        .now_ns = posix_now_ns,
         .now_us = posix_now_us,
         .sleep_us = posix_sleep_us,
         .random = posix_random,

@@ -104,8 +104,23 @@ static void mark_obsolete(const struct compaction *c) {
     }
 }
 
+static void count_merge(kevo_store *s, const struct compaction *c, const struct build *b,
+                        uint64_t start) {
+    count(&s->counters.compactions, 1);
+    count(&s->counters.compact_read_bytes, c->input_bytes);
+    count(&s->counters.compact_write_bytes, b->bytes_written);
+    count(&s->counters.level_written_bytes[c->output_level], b->bytes_written);
+    for (int side = 0; side < 2; side++) {
+        unsigned level = side == 0 ? c->level : c->output_level;
+        for (size_t i = 0; i < c->input_count[side]; i++)
+            count(&s->counters.level_read_bytes[level], c->inputs[side][i]->size_bytes);
+    }
+    count_since(s, &s->counters.compaction, start);
+}
+
 static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
                         struct kevo_err *err) {
+    uint64_t start = store_now(s);
     struct version_edit edit;
     struct iter *merged = NULL;
     edit_init(&edit);
@@ -117,11 +132,7 @@ static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
     if (rc == 0) mark_obsolete(c);
     iter_close(merged);
     edit_release(&edit);
-    if (rc == 0) {
-        count(&s->counters.compactions, 1);
-        count(&s->counters.compact_read_bytes, c->input_bytes);
-        count(&s->counters.compact_write_bytes, b->bytes_written);
-    }
+    if (rc == 0) count_merge(s, c, b, start);
     return rc;
 }
 

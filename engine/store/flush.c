@@ -48,6 +48,7 @@ int flush_run(kevo_store *s, struct kevo_err *err) {
         .cancelled = work_closing,
         .arg = s,
     };
+    uint64_t start = store_now(s);
     struct memtable *m = take_oldest(s);
     int rc = work_begin_gc(s, FLUSHER, true, &b, &ids, err);
     if (rc == 0) rc = flush_memtable(s, m, &b, err);
@@ -55,6 +56,8 @@ int flush_run(kevo_store *s, struct kevo_err *err) {
         remove_segment(s, m->segment);
         count(&s->counters.flushes, 1);
         count(&s->counters.flush_bytes, b.bytes_written);
+        count(&s->counters.level_written_bytes[0], b.bytes_written);
+        count_since(s, &s->counters.flush, start);
     } else {
         pthread_mutex_lock(&s->mutex);
         work_end_gc(s, FLUSHER, &b, false);

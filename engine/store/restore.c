@@ -20,8 +20,7 @@ int kevo_log_tail(kevo_store *store, size_t capacity_bytes, bool sync, struct ke
         if (wal_unsynced(w, &bytes) && bytes.len <= capacity_bytes) {
             *tail = (struct kevo_tail){w->number, w->synced, bytes};
         } else if (sync) {
-            rc = wal_sync(w, err);
-            count(&store->counters.wal_syncs, 1);
+            rc = store_sync_log(store, err);
         }
     }
     pthread_mutex_unlock(&store->write_mutex);

@@ -26,6 +26,17 @@ static void add_counters(const struct counters *c, struct kevo_stats *stats) {
     stats->stall_us = get(&c->stall_us);
     stats->filter_checks = get(&c->filter_checks);
     stats->filter_rejects = get(&c->filter_rejects);
+    stats->iterator_sources = get(&c->iterator_sources);
+    for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++) {
+        stats->level_read_bytes[level] = get(&c->level_read_bytes[level]);
+        stats->level_written_bytes[level] = get(&c->level_written_bytes[level]);
+    }
+    histogram_read(&c->get, &stats->get);
+    histogram_read(&c->write, &stats->write);
+    histogram_read(&c->wal_sync, &stats->wal_sync);
+    histogram_read(&c->flush, &stats->flush);
+    histogram_read(&c->compaction, &stats->compaction);
+    histogram_read(&c->stall, &stats->stall);
 }
 
 static void add_tree(const struct superversion *sv, struct kevo_stats *stats) {
@@ -38,9 +49,11 @@ static void add_tree(const struct superversion *sv, struct kevo_stats *stats) {
         stats->table_count[level] = (unsigned)l->count;
         stats->level_bytes[level] = l->bytes;
         for (size_t i = 0; i < l->count; i++) {
-            stats->table_entries += l->files[i]->entry_count;
-            stats->table_tombstones += l->files[i]->tombstone_count;
+            stats->level_entries[level] += l->files[i]->entry_count;
+            stats->level_tombstones[level] += l->files[i]->tombstone_count;
         }
+        stats->table_entries += stats->level_entries[level];
+        stats->table_tombstones += stats->level_tombstones[level];
     }
 }
 

@@ -15,6 +15,7 @@
  *     compact.c    tables merged, one job at a time or all on demand
  *     work.c       the threads that do both, or kevo_step()
  *     stats.c      statistics, verification, estimates
+ *     report.c     statistics as text
  *
  * Locks, taken in this order:
  *   write_mutex     one writer at a time: the log, the active memtable's inside
@@ -33,6 +34,7 @@
 #define KEVO_STORE_STORE_H
 
 #include "engine/base/fork.h"
+#include "engine/base/histogram.h"
 #include "engine/log/wal.h"
 #include "engine/mem/memtable.h"
 #include "engine/store/history.h"
@@ -71,7 +73,9 @@ struct commit_sample {
 struct counters {
     _Atomic uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks, user_bytes,
         wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
-        compact_write_bytes, trivial_moves, stalls, stall_us, filter_checks, filter_rejects;
+        compact_write_bytes, trivial_moves, stalls, stall_us, filter_checks, filter_rejects,
+        iterator_sources, level_read_bytes[KEVO_MAX_LEVELS], level_written_bytes[KEVO_MAX_LEVELS];
+    struct histogram get, write, wal_sync, flush, compaction, stall;
 };
 
 struct kevo_store {
@@ -142,6 +146,15 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n) {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+/* The clock, to measure with, and: count what has passed since `start`. */
+static inline uint64_t store_now(const kevo_store *s) {
+    return s->env->now_ns(s->env);
+}
+
+static inline void count_since(const kevo_store *s, struct histogram *h, uint64_t start) {
+    histogram_add(h, store_now(s) - start);
+}
+
 int store_forked(const kevo_store *s, struct kevo_err *err); /* KEVO_FORKED */
 
 /* KEVO_FORKED in a child of the process that opened the store. */
@@ -167,6 +180,8 @@ void store_void(struct memtable *const *memtables, unsigned count, struct kevo_c
 /* Make the store ready for changes on disk: orphans swept, log open. Needs
  * write_mutex. */
 int store_start_writing(kevo_store *s, struct kevo_err *err);
+/* Sync the log, and count it. Needs write_mutex and an open log. */
+int store_sync_log(kevo_store *s, struct kevo_err *err);
 /* Append the batch whose payload is in s->record behind the header's room, put its
  * entries into the active memtable, and make it pending. Needs write_mutex and no
  * pending batch. */

@@ -159,9 +159,11 @@ int kevo_txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct
     rc = work_check(s, err);
     pthread_mutex_unlock(&s->mutex);
     if (rc) return rc;
+    uint64_t start = store_now(s);
     pthread_mutex_lock(&s->write_mutex);
     rc = txn_prepare(txn, sync, commit, err);
     pthread_mutex_unlock(&s->write_mutex);
+    if (rc == 0) count_since(s, &s->counters.write, start);
     return rc;
 }
 
@@ -243,6 +245,7 @@ static void end_write(kevo_store *s) {
 int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
                      struct kevo_err *err) {
     struct kevo_commit commit = {0, 0};
+    uint64_t start = store_now(store);
     int rc = begin_write(store, err);
     if (id) *id = 0;
     if (rc) return rc;
@@ -252,12 +255,15 @@ int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
         rc = prepare_buffer(store, batch->buffer, store->options.sync, &commit, err);
     if (rc == 0) store_publish(store, commit);
     end_write(store);
-    if (rc == 0 && id) *id = commit.batch;
-    return rc;
+    if (rc) return rc;
+    count_since(store, &store->counters.write, start);
+    if (id) *id = commit.batch;
+    return 0;
 }
 
 static int write_one(kevo_store *s, uint8_t type, slice key, slice value, struct kevo_err *err) {
     struct kevo_commit commit;
+    uint64_t start = store_now(s);
     int rc = check_sizes(key, value, err);
     if (rc == 0) rc = begin_write(s, err);
     if (rc) return rc;
@@ -276,6 +282,7 @@ static int write_one(kevo_store *s, uint8_t type, slice key, slice value, struct
     }
     trim_record(s);
     end_write(s);
+    if (rc == 0) count_since(s, &s->counters.write, start);
     return rc;
 }
 

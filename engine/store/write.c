@@ -81,13 +81,19 @@ static uint64_t next_nonce(kevo_store *s) {
 
 /* ---- one batch ------------------------------------------------------------------------ */
 
+int store_sync_log(kevo_store *s, struct kevo_err *err) {
+    uint64_t start = store_now(s);
+    int rc = wal_sync(s->wal, err);
+    count(&s->counters.wal_syncs, 1);
+    count_since(s, &s->counters.wal_sync, start);
+    return rc;
+}
+
 static int sync_log(kevo_store *s, int sync, struct kevo_err *err) {
     uint64_t unsynced = s->wal->offset - s->wal->synced;
     bool wanted = sync == KEVO_SYNC_FULL ||
                   (sync == KEVO_SYNC_NORMAL && unsynced >= s->options.wal_sync_bytes);
-    if (!wanted || unsynced == 0) return 0;
-    count(&s->counters.wal_syncs, 1);
-    return wal_sync(s->wal, err);
+    return wanted && unsynced ? store_sync_log(s, err) : 0;
 }
 
 /* Tell the log that what it has behind the newest committed batch never was. The record
@@ -101,7 +107,7 @@ static int append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *
     struct kevo_commit id = {++s->last_id, 0};
     pthread_mutex_unlock(&s->mutex);
     int rc = wal_append(s->wal, WAL_VOID, id, &record, err);
-    return rc ? rc : wal_sync(s->wal, err);
+    return rc ? rc : store_sync_log(s, err);
 }
 
 /* Before anything else is appended. */
@@ -126,7 +132,9 @@ static void slow_down(kevo_store *s, size_t l0_tables, size_t bytes) {
     s->slow_ns = 0;
     count(&s->counters.stalls, 1);
     count(&s->counters.stall_us, us);
+    uint64_t start = store_now(s);
     s->env->sleep_us(s->env, us);
+    count_since(s, &s->counters.stall, start);
 }
 
 int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
@@ -233,22 +241,25 @@ static int wait_for_room(kevo_store *s, struct kevo_err *err) {
         bool l0_full = s->current->version->levels[0].count >= s->options.l0_stop;
         if (!memory_full && !l0_full) break;
         if (!start) {
-            start = s->env->now_us(s->env);
+            start = store_now(s);
             count(&s->counters.stalls, 1);
         }
         rc = work_await(s, memory_full ? FLUSHER : COMPACTOR, err);
         if (rc) break;
     }
-    if (start) count(&s->counters.stall_us, s->env->now_us(s->env) - start);
+    if (start) {
+        uint64_t ns = store_now(s) - start;
+        count(&s->counters.stall_us, ns / 1000);
+        histogram_add(&s->counters.stall, ns);
+    }
     return rc;
 }
 
 /* The next log segment, its predecessor sealed: all of it is durable first. */
 static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err *err) {
     int rc = settle_void(s, err);
-    if (rc == 0) rc = wal_sync(s->wal, err);
+    if (rc == 0) rc = store_sync_log(s, err);
     if (rc) return rc;
-    count(&s->counters.wal_syncs, 1);
     rc = wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
                     s->options.file_mode, next, err);
     if (rc == KEVO_READONLY) s->wal->failed = true; /* it may not grow beyond what has begun */

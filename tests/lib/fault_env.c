@@ -173,6 +173,10 @@ static int fault_stat(struct env *env, const char *path, struct env_stat *st,
 
 /* ---- clock, randomness, threads ---- */
 
+static uint64_t fault_now_ns(struct env *env) {
+    return below(env)->now_ns(below(env));
+}
+
 static uint64_t fault_now_us(struct env *env) {
     return below(env)->now_us(below(env));
 }
@@ -228,6 +232,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .rename = fault_rename,
         .unlink = fault_unlink,
         .stat = fault_stat,
+        .now_ns = fault_now_ns,
         .now_us = fault_now_us,
         .sleep_us = fault_sleep_us,
         .random = fault_random,

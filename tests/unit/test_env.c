@@ -583,6 +583,9 @@ START_TEST(clock_and_randomness) {
     uint64_t begin = env->now_us(env);
     env->sleep_us(env, 20000);
     ck_assert_uint_ge(env->now_us(env) - begin, 20000);
+    uint64_t ns = env->now_ns(env);
+    ck_assert_uint_ge(env->now_us(env), ns / 1000);
+    ck_assert_uint_ge(env->now_ns(env), ns);
     uint8_t a[1000] = {0}, b[1000] = {0};
     ck_ok(env->random(env, a, sizeof a, &test_err));
     ck_ok(env->random(env, b, sizeof b, &test_err));

@@ -60,6 +60,8 @@ SELECT count(*) FROM pairs;
 .tables
 SELECT kevo_flush('pairs'), kevo_compact('pairs'), kevo_check('pairs');
 SELECT name, value FROM kevo_stats('pairs') WHERE name IN ('table_entries', 'flushes');
+SELECT name, value > 0 FROM kevo_stats('pairs')
+  WHERE name LIKE 'write!_%' ESCAPE '!' OR name LIKE 'level0!_%' ESCAPE '!' OR name = 'flush_p50_ns';
 VACUUM;
 PRAGMA integrity_check;
 DROP TABLE pairs;
