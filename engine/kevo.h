@@ -353,6 +353,30 @@ int kevo_verify(kevo_store *store, struct kevo_err *err);
 uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
                                 struct kevo_slice upper);
 
+/* ---- copies --------------------------------------------------------------- */
+
+/* Make `dir` a store that holds what this one holds at one moment during the call: every
+ * batch that had been committed when the call began, none without all those before it. `dir`
+ * must be missing, empty, or hold what an interrupted copy or removal left (else
+ * KEVO_CANTOPEN); its parent directory exists. Tables become hard links where the file system
+ * can do that, else copies; the log is copied. Writers wait for a few system calls only.
+ * When it returns 0 the copy is durable, whatever `sync` says of commits; after an error,
+ * also after a crash, `dir` is no store, and kevo_destroy() removes what a crash left.
+ *
+ * The copy has the same id and authority. With KEVO_AUTHORITY_SELF it holds exactly the
+ * committed batches; one that is prepared and not committed is not in it. With
+ * KEVO_AUTHORITY_EXTERNAL it holds, besides, what the authority may have committed without
+ * having said so: kevo_resolve() in the copy accepts as last commit each batch that it would
+ * have accepted here, at that moment, after a crash. These are the newest one in tables and
+ * all behind it. So a copy of the authority's state belongs to this copy when no writer
+ * committed between the two, or when what writers committed in between was not flushed by
+ * the time of the later one: keep writers out, or try again after KEVO_DIVERGED.
+ *
+ * Works beside everything else, also while batches are in doubt and when the store refuses
+ * writes, unless it is the log that failed: KEVO_READONLY. KEVO_CORRUPT: the log is damaged;
+ * tables are not read. KEVO_BUSY, KEVO_NOMEM, KEVO_FULL, KEVO_IOERR. */
+int kevo_checkpoint(kevo_store *store, const char *dir, struct kevo_err *err);
+
 #define KEVO_MAX_LEVELS 7
 
 /* How long one kind of operation took, since the store was opened. Buckets grow by powers

@@ -85,6 +85,10 @@ struct env {
     int (*list)(struct env *env, const char *path, int (*visit)(void *arg, const char *name),
                 void *arg, struct kevo_err *err);
     int (*rename)(struct env *env, const char *from, const char *to, struct kevo_err *err);
+    /* Let the file `from` have the name `to` as well, which is free. KEVO_INVALID where that
+     * cannot be, since the two lie on different devices or the file system or its rules do
+     * not allow it: the file can only be copied then. */
+    int (*link)(struct env *env, const char *from, const char *to, struct kevo_err *err);
     int (*unlink)(struct env *env, const char *path, struct kevo_err *err);
     /* KEVO_NOTFOUND when there is nothing of that name. A symbolic link is not
      * followed and is neither a directory nor a file that open would take. */

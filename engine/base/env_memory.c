@@ -17,15 +17,22 @@ struct buffer {
     _Alignas(16) uint8_t data[];
 };
 
+struct node;
+
+/* A name in a directory. A file may have several. */
+struct entry {
+    char *name;
+    struct node *node;
+};
+
 /* A file or directory. Lives while it has a name or is open. */
 struct node {
-    char *name;
     bool is_dir;
     unsigned mode;
-    unsigned refs; /* its name counts one, each open file one */
+    unsigned refs; /* each name counts one, each open file one */
 
     /* directories: sorted by name */
-    struct node **children;
+    struct entry *children;
     size_t child_count, child_cap;
 
     /* files: lock guards what follows, so that a long copy into one file keeps
@@ -93,16 +100,17 @@ static bool fill(struct node *n, uint64_t zero_end, uint64_t end) {
 
 /* ---- the tree ---- */
 
-static struct node *new_node(slice name, bool is_dir, unsigned mode) {
+static char *copy_name(slice name) {
+    char *copy = mem_alloc(name.len + 1);
+    if (!copy) return NULL;
+    memcpy(copy, name.data, name.len);
+    copy[name.len] = 0;
+    return copy;
+}
+
+static struct node *new_node(bool is_dir, unsigned mode) {
     struct node *n = mem_zalloc(sizeof *n);
     if (!n) return NULL;
-    n->name = mem_alloc(name.len + 1);
-    if (!n->name) {
-        mem_free(n);
-        return NULL;
-    }
-    memcpy(n->name, name.data, name.len);
-    n->name[name.len] = 0;
     n->is_dir = is_dir;
     n->mode = mode & 0777;
     n->refs = 1;
@@ -116,7 +124,6 @@ static void node_unref(struct node *n) {
     buffer_unref(n->buffer);
     pthread_mutex_destroy(&n->lock);
     mem_free(n->children);
-    mem_free(n->name);
     mem_free(n);
 }
 
@@ -126,7 +133,7 @@ static size_t child_place(const struct node *dir, slice name, bool *found) {
     *found = false;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        int c = slice_cmp(slice_of_str(dir->children[mid]->name), name);
+        int c = slice_cmp(slice_of_str(dir->children[mid].name), name);
         if (c == 0) *found = true;
         if (c < 0)
             low = mid + 1;
@@ -139,7 +146,7 @@ static size_t child_place(const struct node *dir, slice name, bool *found) {
 static struct node *child_named(const struct node *dir, slice name) {
     bool found;
     size_t at = child_place(dir, name, &found);
-    return found ? dir->children[at] : NULL;
+    return found ? dir->children[at].node : NULL;
 }
 
 static bool reserve_child(struct node *dir) {
@@ -147,21 +154,23 @@ static bool reserve_child(struct node *dir) {
                     sizeof *dir->children);
 }
 
-/* Room was reserved and the name is free. */
-static void add_child(struct node *dir, struct node *child) {
+/* Room was reserved and the name, which is taken over, is free. So is a reference. */
+static void add_child(struct node *dir, char *name, struct node *child) {
     bool found;
-    size_t at = child_place(dir, slice_of_str(child->name), &found);
+    size_t at = child_place(dir, slice_of_str(name), &found);
     assert(!found && dir->child_count < dir->child_cap);
     memmove(dir->children + at + 1, dir->children + at,
             (dir->child_count - at) * sizeof *dir->children);
-    dir->children[at] = child;
+    dir->children[at] = (struct entry){name, child};
     dir->child_count++;
 }
 
-static void take_child(struct node *dir, struct node *child) {
+/* The reference that the name had is the caller's now. */
+static void take_child(struct node *dir, slice name) {
     bool found;
-    size_t at = child_place(dir, slice_of_str(child->name), &found);
-    assert(found && dir->children[at] == child);
+    size_t at = child_place(dir, name, &found);
+    assert(found);
+    mem_free(dir->children[at].name);
     dir->child_count--;
     memmove(dir->children + at, dir->children + at + 1,
             (dir->child_count - at) * sizeof *dir->children);
@@ -188,10 +197,21 @@ static int find(struct memory_env *m, const char *path, struct place *p) {
     }
 }
 
+/* Give the place's free name to a node, whose reference is taken over. */
+static int give_name(struct place *p, struct node *n) {
+    char *name = reserve_child(p->dir) ? copy_name(p->name) : NULL;
+    if (!name) return ENOMEM;
+    add_child(p->dir, name, n);
+    return 0;
+}
+
 static int create(struct place *p, bool is_dir, unsigned mode) {
-    struct node *n = reserve_child(p->dir) ? new_node(p->name, is_dir, mode) : NULL;
-    if (!n) return ENOMEM;
-    add_child(p->dir, n);
+    struct node *n = new_node(is_dir, mode);
+    int error = n ? give_name(p, n) : ENOMEM;
+    if (error) {
+        if (n) node_unref(n);
+        return error;
+    }
     p->node = n;
     return 0;
 }
@@ -399,7 +419,7 @@ static int remove_name(struct memory_env *m, const char *path, bool is_dir) {
     if (p.node->is_dir != is_dir) return is_dir ? ENOTDIR : EISDIR;
     if (p.node->child_count) return ENOTEMPTY;
     if (!p.dir) return EBUSY;
-    take_child(p.dir, p.node);
+    take_child(p.dir, p.name);
     node_unref(p.node);
     return 0;
 }
@@ -443,13 +463,13 @@ static int copy_names(struct memory_env *m, const char *path, char **names, size
     if (error) return error;
     size_t bytes = 0;
     for (size_t i = 0; i < dir->child_count; i++)
-        bytes += strlen(dir->children[i]->name) + 1;
+        bytes += strlen(dir->children[i].name) + 1;
     char *at = *names = mem_alloc(bytes);
     if (!at) return ENOMEM;
     *count = dir->child_count;
     for (size_t i = 0; i < dir->child_count; i++) {
-        size_t n = strlen(dir->children[i]->name) + 1;
-        memcpy(at, dir->children[i]->name, n);
+        size_t n = strlen(dir->children[i].name) + 1;
+        memcpy(at, dir->children[i].name, n);
         at += n;
     }
     return 0;
@@ -484,21 +504,14 @@ static int rename_file(struct memory_env *m, const char *from, const char *to) {
     /* Moving directories is nothing the engine does. */
     if (source.node->is_dir || (target.node && target.node->is_dir)) return EISDIR;
 
-    char *name = mem_alloc(target.name.len + 1);
-    if (!name || !reserve_child(target.dir)) {
-        mem_free(name);
-        return ENOMEM;
-    }
-    memcpy(name, target.name.data, target.name.len);
-    name[target.name.len] = 0;
+    char *name = reserve_child(target.dir) ? copy_name(target.name) : NULL;
+    if (!name) return ENOMEM;
     if (target.node) {
-        take_child(target.dir, target.node);
+        take_child(target.dir, target.name);
         node_unref(target.node);
     }
-    take_child(source.dir, source.node);
-    mem_free(source.node->name);
-    source.node->name = name;
-    add_child(target.dir, source.node);
+    take_child(source.dir, source.name);
+    add_child(target.dir, name, source.node);
     return 0;
 }
 
@@ -507,6 +520,26 @@ static int memory_rename(struct env *env, const char *from, const char *to, stru
     int error = rename_file(self(env), from, to);
     pthread_mutex_unlock(&self(env)->lock);
     return error ? env_fail_path(err, "rename", from, error) : KEVO_OK;
+}
+
+static int link_file(struct memory_env *m, const char *from, const char *to) {
+    struct place source, target;
+    int error = find(m, from, &source);
+    if (!error) error = find(m, to, &target);
+    if (error) return error;
+    if (!source.node) return ENOENT;
+    if (target.node) return EEXIST;
+    if (source.node->is_dir) return EISDIR;
+    error = give_name(&target, source.node);
+    if (!error) source.node->refs++;
+    return error;
+}
+
+static int memory_link(struct env *env, const char *from, const char *to, struct kevo_err *err) {
+    pthread_mutex_lock(&self(env)->lock);
+    int error = link_file(self(env), from, to);
+    pthread_mutex_unlock(&self(env)->lock);
+    return error ? env_fail_path(err, "link", to, error) : KEVO_OK;
 }
 
 static int memory_stat(struct env *env, const char *path, struct env_stat *st,
@@ -555,6 +588,7 @@ struct env *env_memory_new(void) {
     m->env.sync_dir = memory_sync_dir;
     m->env.list = memory_list;
     m->env.rename = memory_rename;
+    m->env.link = memory_link;
     m->env.unlink = memory_unlink;
     m->env.stat = memory_stat;
     return &m->env;
@@ -562,8 +596,10 @@ struct env *env_memory_new(void) {
 
 static void free_children(struct node *dir) {
     for (size_t i = 0; i < dir->child_count; i++) {
-        if (dir->children[i]->is_dir) free_children(dir->children[i]);
-        node_unref(dir->children[i]);
+        struct entry *e = &dir->children[i];
+        if (e->node->is_dir) free_children(e->node);
+        node_unref(e->node);
+        mem_free(e->name);
     }
     dir->child_count = 0;
 }

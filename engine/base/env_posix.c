@@ -274,6 +274,21 @@ static int posix_rename(struct env *env, const char *from, const char *to, struc
     return rename(from, to) < 0 ? env_fail_path(err, "rename", from, errno) : KEVO_OK;
 }
 
+static int posix_link(struct env *env, const char *from, const char *to, struct kevo_err *err) {
+    (void)env;
+    if (link(from, to) == 0) return KEVO_OK;
+    switch (errno) {
+    case EXDEV:
+    case EPERM:
+    case EMLINK:
+    case EOPNOTSUPP:
+    case ENOSYS:
+        return kevo_fail(err, KEVO_INVALID, "cannot link %.200s to %.200s: %s", to, from,
+                         strerror(errno));
+    }
+    return env_fail_path(err, "link", to, errno);
+}
+
 static int posix_unlink(struct env *env, const char *path, struct kevo_err *err) {
     (void)env;
     return unlink(path) < 0 ? env_fail_path(err, "remove", path, errno) : KEVO_OK;
@@ -392,6 +407,7 @@ struct env *env_posix(void) {
         .sync_dir = posix_sync_dir,
         .list = posix_list,
         .rename = posix_rename,
+        .link = posix_link,
         .unlink = posix_unlink,
         .stat = posix_stat,
         .now_ns = posix_now_ns,

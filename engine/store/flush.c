@@ -11,7 +11,7 @@ static struct memtable *take_oldest(kevo_store *s) {
     return m;
 }
 
-static void remove_segment(kevo_store *s, uint64_t number) {
+void store_remove_segment(kevo_store *s, uint64_t number) {
     char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
     struct kevo_err ignored;
     wal_segment_name(name, number);
@@ -53,7 +53,7 @@ int flush_run(kevo_store *s, struct kevo_err *err) {
     int rc = work_begin_gc(s, FLUSHER, true, &b, &ids, err);
     if (rc == 0) rc = flush_memtable(s, m, &b, err);
     if (rc == 0) {
-        remove_segment(s, m->segment);
+        if (!store_log_is_held(s)) store_remove_segment(s, m->segment);
         count(&s->counters.flushes, 1);
         count(&s->counters.flush_bytes, b.bytes_written);
         count(&s->counters.level_written_bytes[0], b.bytes_written);

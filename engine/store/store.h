@@ -5,7 +5,9 @@
  * memtable is rotated and when a flush or a compaction is done; readers take a
  * reference and are never disturbed.
  *
- *     open.c       options, open, close, destroy
+ *     open.c       options, open, close
+ *     dir.c        a store's directory: what lies there, lock, destroy
+ *     checkpoint.c a copy as of one moment
  *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
  *     restore.c    the log's tail kept by the authority, and back
@@ -133,6 +135,7 @@ struct kevo_store {
         uint64_t failures;         /* attempts that failed */
         struct kevo_err err;       /* of the last of them */
     } jobs[2];                     /* enum work_job */
+    unsigned log_holds;            /* segments that are not needed any more stay till 0 */
     bool manual;                   /* kevo_compact() runs, the compactor does not */
     bool closing;
     uint64_t hurries;      /* grows when somebody waits for a job that failed */
@@ -200,6 +203,14 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
  * write_mutex, which is kept. */
 int store_rotate(kevo_store *s, struct kevo_err *err);
+
+/* ---- checkpoint.c ---- */
+/* Whether somebody still reads log segments that are not needed any more. Takes mutex. */
+bool store_log_is_held(kevo_store *s);
+
+/* ---- flush.c ---- */
+/* A log segment below the floor goes. */
+void store_remove_segment(kevo_store *s, uint64_t number);
 
 /* ---- read.c ---- */
 struct superversion *superversion_acquire(kevo_store *s);

@@ -396,6 +396,81 @@ START_TEST(power_lost_while_a_store_is_removed) {
 }
 END_TEST
 
+/* ---- copies -------------------------------------------------------------------------------- */
+
+#define COPY "/copy"
+
+/* The state of the copy in an image, if it is a store there at all. */
+static bool copy_is_right(const struct world *w, struct env *image, const char *when) {
+    uint64_t found[KEYS];
+    struct kevo_options o = w->options;
+    const struct past *last = &w->past[w->acknowledged];
+    kevo_store *s;
+    o.env = image;
+    o.create_if_missing = false;
+    int rc = kevo_open(COPY, &o, &s, &test_err);
+    if (rc == KEVO_CANTOPEN) return false;
+    if (rc == 0 && o.authority == KEVO_AUTHORITY_EXTERNAL)
+        rc = kevo_resolve(s, last->commit, &test_err);
+    if (rc == 0) rc = read_state(s, found);
+    if (rc == 0) rc = kevo_verify(s, &test_err);
+    if (rc) ck_abort_msg("%s: %s", when, test_err.msg);
+    if (!is_state(w, w->acknowledged, found, kevo_last_commit(s)))
+        ck_abort_msg("%s: the copy is wrong", when);
+    kevo_close(s);
+    return true;
+}
+
+/* Removes what a crash left of a copy, or copies over it. */
+static void copy_again(const struct world *w, struct env *image, const char *when) {
+    struct kevo_options o = w->options;
+    kevo_store *s;
+    o.env = image;
+    if (kevo_destroy(COPY, &o, &test_err)) ck_assert_int_eq(test_err.rc, KEVO_CANTOPEN);
+    must(kevo_open(KV_DIR, &o, &s, &test_err));
+    must(kevo_checkpoint(s, COPY, &test_err));
+    kevo_close(s);
+    if (!copy_is_right(w, image, when)) ck_abort_msg("%s: no second copy", when);
+}
+
+/* Power lost while a store is copied: the copy is whole or no store, and the store is as it
+ * was. Once the call has returned, the copy stays. */
+START_TEST(power_lost_while_a_store_is_copied) {
+    static struct world world;
+    struct world *w = &world;
+    unsigned whole = 0, none = 0;
+    for (uint64_t n = 0;; n++) {
+        setup(w, kinds[_i].authority, kinds[_i].sync, harness_seed() + 5);
+        must(kevo_open(KV_DIR, &w->options, &w->store, &test_err));
+        for (unsigned i = 0; i < 40; i++)
+            must(do_something(w));
+        crash_env_stop_after(w->disk, n);
+        int rc = kevo_checkpoint(w->store, COPY, &test_err);
+        if (rc && !crash_env_stopped(w->disk)) ck_abort_msg("%s", test_err.msg);
+        for (enum crash_mode mode = 0; mode < CRASH_MODES; mode++) {
+            char when[100];
+            snprintf(when, sizeof when, "power lost at change %llu of a copy, %s",
+                     (unsigned long long)n, modes[mode]);
+            struct env *image = crash_env_image(w->disk, mode, n + 1);
+            bool there = copy_is_right(w, image, when);
+            if (rc == 0 && !there) ck_abort_msg("%s: the copy is not there", when);
+            whole += there;
+            none += !there;
+            if (!there && n % 3 == 0 && w->options.sync == KEVO_SYNC_FULL)
+                copy_again(w, image, when);
+            check_image(w, image, when);
+            crash_env_free(image);
+        }
+        kevo_close(w->store);
+        crash_env_free(w->disk);
+        ck_assert_uint_eq(fault_alloc_live(), 0);
+        if (rc == 0) break;
+    }
+    ck_assert_uint_gt(whole, CRASH_MODES);
+    ck_assert_uint_gt(none, CRASH_MODES);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("store_crash");
     TCase *tc = tcase_create("crash");
@@ -403,6 +478,7 @@ int main(void) {
     tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
     tcase_add_loop_test(tc, power_lost_at_every_change, 0, KINDS);
     tcase_add_test(tc, power_lost_while_a_store_is_removed);
+    tcase_add_loop_test(tc, power_lost_while_a_store_is_copied, 0, KINDS);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

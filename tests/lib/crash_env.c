@@ -481,6 +481,23 @@ static int crash_rename(struct env *env, const char *from, const char *to, struc
     return rc;
 }
 
+static int link_file(struct crash_env *c, const char *from, const char *to, struct kevo_err *err) {
+    if (!may_change(c)) return refuse(c, to, err);
+    int rc = c->below->link(c->below, from, to, err);
+    if (rc < 0) return rc;
+    char name[ENV_PATH_MAX];
+    struct inode *dir = dir_of(c, to, name);
+    change_names(dir, LINKED, name, NULL, inode_at(c, from));
+    return KEVO_OK;
+}
+
+static int crash_link(struct env *env, const char *from, const char *to, struct kevo_err *err) {
+    pthread_mutex_lock(&self(env)->lock);
+    int rc = link_file(self(env), from, to, err);
+    pthread_mutex_unlock(&self(env)->lock);
+    return rc;
+}
+
 static int crash_stat(struct env *env, const char *path, struct env_stat *st,
                       struct kevo_err *err) {
     struct env *below = self(env)->below;
@@ -513,6 +530,7 @@ struct env *crash_env_new(void) {
     c->env.sync_dir = crash_sync_dir;
     c->env.list = crash_list;
     c->env.rename = crash_rename;
+    c->env.link = crash_link;
     c->env.unlink = crash_unlink;
     c->env.stat = crash_stat;
     return &c->env;

@@ -14,7 +14,8 @@
  *   CRASH_GARBAGE  as RANDOM, but an unsynced sector may also hold random bytes
  *
  * A rename is atomic, a sector (512 bytes; in some images 4 KB) is never torn.
- * Renames between two directories are refused.
+ * Renames between two directories are refused. A file with several names is several
+ * files in an image, drawn apart.
  *
  *     struct env *e = crash_env_new();
  *     for (uint64_t n = 0;; n++) {
@@ -39,7 +40,7 @@ void crash_env_free(struct env *env);
  * stays as it is and in use. */
 struct env *crash_env_image(struct env *env, enum crash_mode mode, uint64_t seed);
 
-/* Changes made so far: writes, syncs, truncations, allocations, names made, removed,
+/* Changes made so far: writes, syncs, truncations, allocations, names made, linked, removed,
  * renamed, directories made, removed and synced. */
 uint64_t crash_env_changes(struct env *env);
 

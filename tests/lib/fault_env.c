@@ -159,6 +159,11 @@ static int fault_rename(struct env *env, const char *from, const char *to, struc
     return below(env)->rename(below(env), from, to, err);
 }
 
+static int fault_link(struct env *env, const char *from, const char *to, struct kevo_err *err) {
+    if (fails(env, FAULT_LINK, to)) return refuse(env, "link", to, err);
+    return below(env)->link(below(env), from, to, err);
+}
+
 static int fault_unlink(struct env *env, const char *path, struct kevo_err *err) {
     if (fails(env, FAULT_UNLINK, path)) return refuse(env, "remove", path, err);
     return below(env)->unlink(below(env), path, err);
@@ -230,6 +235,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .sync_dir = fault_sync_dir,
         .list = fault_list,
         .rename = fault_rename,
+        .link = fault_link,
         .unlink = fault_unlink,
         .stat = fault_stat,
         .now_ns = fault_now_ns,

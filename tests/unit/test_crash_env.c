@@ -228,6 +228,24 @@ START_TEST(rename_is_atomic) {
 }
 END_TEST
 
+START_TEST(a_link_is_as_durable_as_its_directory) {
+    set_up();
+    env->close(env, durable_file("/f", "text"));
+    ck_ok(env->make_dir(env, "/d", 0755, &test_err));
+    ck_ok(env->sync_dir(env, "/", &test_err));
+    ck_ok(env->link(env, "/f", "/d/g", &test_err));
+    expect(CRASH_DROPPED, "/d/g", "-");
+    expect(CRASH_KEPT, "/d/g", "text");
+    ck_ok(env->sync_dir(env, "/d", &test_err));
+    ck_ok(env->unlink(env, "/f", &test_err));
+    expect(CRASH_DROPPED, "/d/g", "text");
+    expect(CRASH_KEPT, "/f", "-");
+    crash_env_stop_after(env, 0);
+    ck_assert_int_eq(env->link(env, "/d/g", "/d/h", &test_err), KEVO_IOERR);
+    tear_down();
+}
+END_TEST
+
 START_TEST(directories) {
     set_up();
     struct env_stat st;
@@ -376,6 +394,7 @@ int main(void) {
     tcase_add_test(t, subsets_of_sectors);
     tcase_add_test(t, names);
     tcase_add_test(t, rename_is_atomic);
+    tcase_add_test(t, a_link_is_as_durable_as_its_directory);
     tcase_add_test(t, directories);
     tcase_add_test(t, an_image_is_an_env);
     tcase_add_test(t, the_power_goes_off);

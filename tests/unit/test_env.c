@@ -491,6 +491,29 @@ START_TEST(rename_replaces) {
 }
 END_TEST
 
+START_TEST(a_file_with_two_names) {
+    set_up(_i);
+    make_file("one", "hello");
+    ck_ok(env->make_dir(env, at("d"), 0755, &test_err));
+    ck_ok(env->link(env, at("one"), at("d/two"), &test_err));
+    struct env_file *f = open_file("d/two", ENV_READ | ENV_WRITE);
+    expect_bytes(f, 0, "hello", 5);
+    ck_assert_int_eq(env->link(env, at("one"), at("d/two"), &test_err), KEVO_CANTOPEN);
+    ck_assert_int_eq(env->link(env, at("none"), at("three"), &test_err), KEVO_CANTOPEN);
+    ck_assert_int_lt(env->link(env, at("d"), at("three"), &test_err), 0);
+    ck_ok(env->write(env, f, 0, "J", 1, &test_err));
+    env->close(env, f);
+    f = open_file("one", ENV_READ);
+    expect_bytes(f, 0, "Jello", 5);
+    env->close(env, f);
+    ck_ok(env->unlink(env, at("one"), &test_err));
+    f = open_file("d/two", ENV_READ);
+    expect_bytes(f, 0, "Jello", 5);
+    env->close(env, f);
+    tear_down(_i);
+}
+END_TEST
+
 START_TEST(unlinked_file_lives_while_open) {
     set_up(_i);
     struct env_file *f = create_file("f", "hello");
@@ -672,6 +695,7 @@ static int do_everything(struct env *e) {
     if (rc == KEVO_OK) rc = e->map(e, f, 15, &map, &test_err);
     if (rc == KEVO_OK) rc = e->write(e, f, 10000, "hello", 5, &test_err);
     if (rc == KEVO_OK) rc = e->rename(e, a, b, &test_err);
+    if (rc == KEVO_OK) rc = e->link(e, b, a, &test_err);
     if (rc == KEVO_OK) rc = e->list(e, base, see, &s, &test_err);
     if (rc == KEVO_OK) rc = e->thread_start(e, nothing, NULL, &t, &test_err);
     if (t) e->thread_join(e, t);
@@ -730,6 +754,7 @@ int main(void) {
         list_while_removing,
         directories,
         rename_replaces,
+        a_file_with_two_names,
         unlinked_file_lives_while_open,
         clock_and_randomness,
         threads_run_without_signals,

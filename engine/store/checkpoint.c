@@ -1,0 +1,238 @@
+/* A copy of the store as of one moment, made while it is in use.
+ *
+ * Tables never change, so the copy shares them: hard links. The log grows and its files
+ * may be used again for other segments, so its bytes are copied, up to the end of what
+ * belongs to that moment. The manifest, written last, makes a store of it.
+ *
+ * What belongs to the moment is found with all locks held, in a few calls; the work
+ * follows without them. Meanwhile a reference keeps the tables, and a hold the log. */
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/store/dir.h"
+#include "engine/store/store.h"
+
+enum { COPY_BYTES = 256 << 10 };
+
+struct checkpoint {
+    kevo_store *store;
+    const char *dir;
+    struct superversion *sv;
+    struct manifest_state state;
+    uint64_t held_from; /* the first log segment that is held, 0: none is */
+    struct wal_reader *segments[MAX_MEMTABLES + 1];
+    unsigned segment_count;
+    uint64_t last_batch; /* the last record that belongs to the copy */
+    bool cannot_link;    /* found out once */
+};
+
+/* ---- the moment ----------------------------------------------------------------- */
+
+/* The segments from the floor on, opened: the last one may grow further. */
+static int open_segments(struct checkpoint *c, uint64_t last, struct kevo_err *err) {
+    kevo_store *s = c->store;
+    for (uint64_t number = c->state.wal_floor; last && number <= last; number++) {
+        bool unfinished;
+        if (c->segment_count == MAX_MEMTABLES + 1)
+            return kevo_fail(err, KEVO_CORRUPT, "%s: there are too many log segments", s->dir);
+        int rc = wal_reader_open(s->env, s->dir, number, c->state.uuid,
+                                 &c->segments[c->segment_count], &unfinished, err);
+        if (rc > 0)
+            return kevo_fail(err, KEVO_CORRUPT, "%s: log segment %llu is missing or damaged",
+                             s->dir, (unsigned long long)number);
+        if (rc) return rc;
+        c->segment_count++;
+    }
+    return 0;
+}
+
+/* Whose commits are its own has nothing in the copy that may still be cut. An external
+ * authority decides in the copy as it does here, so all that may be committed goes along. */
+static uint64_t last_record(const kevo_store *s) {
+    if (s->options.authority == KEVO_AUTHORITY_SELF) return s->committed.batch;
+    return s->wal ? s->wal->last.batch : s->tail.last.batch;
+}
+
+/* Needs write_mutex and manifest_mutex. */
+static int take_moment(struct checkpoint *c, struct kevo_err *err) {
+    kevo_store *s = c->store;
+    c->state = s->state;
+    version_ref(c->state.version);
+    /* Tables that a log record names may not be in the manifest yet. */
+    c->state.next_file = atomic_load(&s->next_file);
+    pthread_mutex_lock(&s->mutex);
+    c->sv = s->current;
+    atomic_fetch_add_explicit(&c->sv->refs, 1, memory_order_relaxed);
+    c->last_batch = last_record(s);
+    s->log_holds++;
+    pthread_mutex_unlock(&s->mutex);
+    c->held_from = c->state.wal_floor;
+    return open_segments(c, s->wal ? s->wal->number : s->tail.number, err);
+}
+
+static int begin(struct checkpoint *c, struct kevo_err *err) {
+    kevo_store *s = c->store;
+    int rc;
+    pthread_mutex_lock(&s->write_mutex);
+    pthread_mutex_lock(&s->manifest_mutex);
+    if (s->wal && s->wal->failed)
+        rc = kevo_fail(err, KEVO_READONLY,
+                       "%s: an earlier write or sync of the log failed; the store must be opened "
+                       "again before it is copied",
+                       s->dir);
+    else
+        rc = take_moment(c, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    pthread_mutex_unlock(&s->write_mutex);
+    return rc;
+}
+
+bool store_log_is_held(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    bool held = s->log_holds > 0;
+    pthread_mutex_unlock(&s->mutex);
+    return held;
+}
+
+/* Remove what the flusher had to leave. */
+static void release_log(struct checkpoint *c) {
+    kevo_store *s = c->store;
+    pthread_mutex_lock(&s->manifest_mutex);
+    uint64_t floor = s->state.wal_floor;
+    pthread_mutex_lock(&s->mutex);
+    bool last = --s->log_holds == 0;
+    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    for (uint64_t number = c->held_from; last && number < floor; number++)
+        store_remove_segment(s, number);
+}
+
+static void end(struct checkpoint *c) {
+    for (unsigned i = 0; i < c->segment_count; i++)
+        wal_reader_close(c->segments[i]);
+    if (c->held_from) release_log(c);
+    superversion_release(c->sv);
+    version_unref(c->state.version);
+}
+
+/* ---- files ------------------------------------------------------------------------ */
+
+static int create_file(struct checkpoint *c, const char *name, struct env_file **file,
+                       struct kevo_err *err) {
+    char path[ENV_PATH_MAX];
+    struct env *env = c->store->env;
+    *file = NULL;
+    int rc = env_join(path, c->dir, name, err);
+    if (rc) return rc;
+    return env->open(env, path, ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE, c->store->options.file_mode,
+                     file, err);
+}
+
+static int copy_bytes(struct env *env, struct env_file *from, struct env_file *to, uint8_t *chunk,
+                      struct kevo_err *err) {
+    size_t got;
+    for (uint64_t at = 0;; at += got) {
+        int rc = env->read(env, from, at, chunk, COPY_BYTES, &got, err);
+        if (rc == 0 && got > 0) rc = env->write(env, to, at, chunk, got, err);
+        if (rc || got == 0) return rc;
+    }
+}
+
+static int copy_file(struct checkpoint *c, const char *path, const char *name,
+                     struct kevo_err *err) {
+    struct env *env = c->store->env;
+    struct env_file *from = NULL, *to = NULL;
+    uint8_t *chunk = mem_alloc(COPY_BYTES);
+    int rc = chunk ? env->open(env, path, ENV_READ, 0, &from, err) : kevo_nomem(err);
+    if (rc == 0) rc = create_file(c, name, &to, err);
+    if (rc == 0) rc = copy_bytes(env, from, to, chunk, err);
+    if (rc == 0) rc = env->sync(env, to, err);
+    env->close(env, to);
+    env->close(env, from);
+    mem_free(chunk);
+    return rc;
+}
+
+static int share_table(struct checkpoint *c, uint64_t number, struct kevo_err *err) {
+    char name[TABLE_NAME_BYTES], from[ENV_PATH_MAX], to[ENV_PATH_MAX];
+    struct env *env = c->store->env;
+    table_file_name(name, number);
+    int rc = env_join(from, c->store->dir, name, err);
+    if (rc == 0) rc = env_join(to, c->dir, name, err);
+    if (rc) return rc;
+    if (!c->cannot_link) {
+        rc = env->link(env, from, to, err);
+        if (rc != KEVO_INVALID) return rc;
+        c->cannot_link = true;
+    }
+    return copy_file(c, from, name, err);
+}
+
+static int share_tables(struct checkpoint *c, struct kevo_err *err) {
+    int rc = 0;
+    for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++) {
+        const struct level *l = &c->sv->version->levels[level];
+        for (size_t i = 0; rc == 0 && i < l->count; i++)
+            rc = share_table(c, l->files[i]->number, err);
+    }
+    return rc;
+}
+
+/* Read up to the end of what belongs to the copy: records may follow, one may just be
+ * written. */
+static int walk_segment(const struct checkpoint *c, unsigned i, struct kevo_err *err) {
+    struct wal_reader *r = c->segments[i];
+    struct wal_record record;
+    bool is_last = i + 1 == c->segment_count;
+    int rc = 0;
+    while (rc == 0 && (!is_last || r->last.batch < c->last_batch))
+        rc = wal_reader_next(r, &record, err);
+    if (rc < 0) return rc;
+    uint64_t wanted = is_last ? c->last_batch : c->segments[i + 1]->before.batch;
+    if (rc == 0 || r->last.batch == wanted) return 0;
+    return kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu is damaged", r->path,
+                     (unsigned long long)r->at);
+}
+
+static int copy_segment(struct checkpoint *c, unsigned i, struct kevo_err *err) {
+    char name[WAL_NAME_BYTES];
+    struct env *env = c->store->env;
+    struct env_file *file = NULL;
+    struct wal_reader *r = c->segments[i];
+    wal_segment_name(name, c->state.wal_floor + i);
+    int rc = walk_segment(c, i, err);
+    if (rc == 0) rc = create_file(c, name, &file, err);
+    if (rc == 0) rc = env->write(env, file, 0, r->data, (size_t)r->at, err);
+    if (rc == 0) rc = env->sync(env, file, err);
+    env->close(env, file);
+    return rc;
+}
+
+static int write_manifest(const struct checkpoint *c, struct kevo_err *err) {
+    struct table_home home = {c->store->env, c->dir, NULL};
+    struct manifest *m;
+    int rc = home.env->sync_dir(home.env, c->dir, err); /* the names before what relies on them */
+    if (rc) return rc;
+    rc = manifest_create(&home, &c->state, c->store->options.file_mode, &m, err);
+    manifest_close(m);
+    return rc;
+}
+
+static int copy_store(struct checkpoint *c, struct kevo_err *err) {
+    int rc = begin(c, err);
+    if (rc == 0) rc = share_tables(c, err);
+    for (unsigned i = 0; rc == 0 && i < c->segment_count; i++)
+        rc = copy_segment(c, i, err);
+    if (rc == 0) rc = write_manifest(c, err);
+    end(c);
+    return rc;
+}
+
+int kevo_checkpoint(kevo_store *store, const char *dir, struct kevo_err *err) {
+    struct checkpoint c = {.store = store, .dir = dir};
+    struct dir_build build;
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    rc = dir_build_begin(&build, store->env, dir, store->options.file_mode, err);
+    if (rc == 0) rc = copy_store(&c, err);
+    return dir_build_end(&build, rc);
+}
