@@ -48,8 +48,8 @@ static size_t shared_len(slice a, slice b) {
 
 int index_builder_finish(const struct index_builder *b, uint64_t data_end, struct buf *out,
                          struct kevo_err *err) {
-    assert(b->count > 0);
-    size_t prefix_len = shared_len(separator_at(b, 0), separator_at(b, b->count - 1));
+    size_t prefix_len = 0;
+    if (b->count) prefix_len = shared_len(separator_at(b, 0), separator_at(b, b->count - 1));
     if (b->keys.len > UINT32_MAX || b->count > UINT32_MAX)
         return kevo_fail(err, KEVO_TOOBIG, "the index of a table takes more than 4 GB");
     if (!buf_reserve(out, INDEX_HEADER_BYTES + 20 * b->count + 8 + b->keys.len))
@@ -94,13 +94,14 @@ bool table_index_open(struct table_index *index, slice bytes) {
     *index = (struct table_index){.count = read_fixed32(&r)};
     uint32_t prefix_len = read_fixed32(&r);
     size_t count = index->count;
-    if (r.bad || count == 0 || count > reader_left(&r) / 20) return false;
+    if (r.bad || count > reader_left(&r) / 20) return false;
     index->heads = read_bytes(&r, 8 * count).data;
     index->handles = read_bytes(&r, 8 * count + 8).data;
     index->tail_ends = read_bytes(&r, 4 * count).data;
     index->prefix = read_bytes(&r, prefix_len);
     index->tails = slice_of(r.p, reader_left(&r));
-    return !r.bad && get_fixed32(index->tail_ends + 4 * (count - 1)) == index->tails.len;
+    if (r.bad) return false;
+    return index->tails.len == (count ? get_fixed32(index->tail_ends + 4 * (count - 1)) : 0);
 }
 
 uint64_t table_index_offset(const struct table_index *index, size_t i) {

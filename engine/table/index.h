@@ -31,7 +31,7 @@ void index_builder_release(struct index_builder *b);
 int index_builder_add(struct index_builder *b, slice separator, uint64_t offset,
                       enum block_kind kind, struct kevo_err *err);
 
-/* Append the index to `out`; the blocks end at `data_end`. KEVO_NOMEM, KEVO_TOOBIG
+/* Append the index to `out`; there may be no block; the blocks end at `data_end`. KEVO_NOMEM, KEVO_TOOBIG
  * when the separators take more than 4 GB. */
 int index_builder_finish(const struct index_builder *b, uint64_t data_end, struct buf *out,
                          struct kevo_err *err);

@@ -289,13 +289,8 @@ slice range_set_skip_down(const struct range_set *set, slice key, uint64_t seq) 
 
 /* ---- bytes --------------------------------------------------------------------------------- */
 
-static bool is_end(slice upper) {
-    return upper.len > KEVO_MAX_KEY_BYTES;
-}
-
 static bool put_range(struct buf *out, const struct range_fragment *f) {
-    slice upper = is_end(f->upper) ? slice_of(NULL, 0) : f->upper;
-    if (!buf_put_slice(out, f->lower) || !buf_put_slice(out, upper) ||
+    if (!buf_put_slice(out, f->lower) || !buf_put_slice(out, range_end_shorten(f->upper)) ||
         !buf_put_varint(out, f->seq_count) || !buf_put_varint(out, f->seqs[0]))
         return false;
     for (size_t i = 1; i < f->seq_count; i++)
@@ -319,7 +314,7 @@ static bool read_fragment(struct reader *r, struct range_fragment *f, uint64_t *
         f->upper.len > KEVO_MAX_KEY_BYTES || f->seq_count == 0 ||
         f->seq_count - 1 > reader_left(r) || *seq == 0 || *seq >= SEQ_PRIVATE)
         return false;
-    if (f->upper.len == 0) f->upper = range_end();
+    f->upper = range_end_restore(f->upper);
     return slice_cmp(f->lower, f->upper) < 0;
 }
 

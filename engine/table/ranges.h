@@ -24,6 +24,13 @@
 slice range_end(void);
 /* The open lower end: the least key there is, one byte 0x00. */
 slice range_start(void);
+/* An upper end as it is stored, and back. */
+static inline slice range_end_shorten(slice upper) {
+    return upper.len > KEVO_MAX_KEY_BYTES ? slice_of(NULL, 0) : upper;
+}
+static inline slice range_end_restore(slice upper) {
+    return upper.len == 0 ? range_end() : upper;
+}
 
 /* ---- making ---------------------------------------------------------------- */
 

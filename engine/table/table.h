@@ -6,7 +6,8 @@
  * no two have the same key and sequence number.
  *
  * Numbered invariants:
- *  1. All keys lie in [properties.min_key, properties.max_key].
+ *  1. All keys, and all range tombstones, lie in [min_key, max_key], or in [min_key,
+ *     max_key) if a range tombstone ends there, above the last key.
  *  2. The index has one entry a data block, in order; its separator is >= every
  *     key of that block and < every key of the next unless the next begins with
  *     another version of the same key, in which case the separator is that key.
@@ -22,15 +23,19 @@
 #include "engine/base/buf.h"
 #include "engine/base/env.h"
 #include "engine/table/cache.h"
+#include "engine/table/ranges.h"
 #include "engine/tree/iter.h"
 
 struct table_properties {
     uint64_t entry_count; /* versions, tombstones included */
     uint64_t tombstone_count;
+    uint64_t range_count;            /* range tombstones, a fragment's seqs one by one */
+    bool ends_below;                 /* the largest key itself is not in the table's range */
     uint64_t key_count;              /* distinct keys */
     uint64_t garbage_seq;            /* 0: merging this table alone never drops anything. Else the
                              smallest seq such that something goes when no snapshot is
-                             older: an old version, or, with nothing below, a tombstone */
+                             older: an old version, or, with nothing below, a tombstone
+                             or a range tombstone */
     uint8_t compression;             /* enum kevo_compression it was written with */
     uint64_t key_bytes, value_bytes; /* uncompressed sums */
     uint64_t block_count;
@@ -62,6 +67,11 @@ int table_writer_open(struct env *env, const char *path, uint64_t number,
 int table_writer_add(struct table_writer *w, slice key, uint64_t seq, uint8_t type, slice value,
                      struct kevo_err *err);
 
+/* Give the table the part of a set (which may be NULL) that lies in [lower, upper), data
+ * NULL: open. At most once; the bounds are borrowed until it is finished. KEVO_NOMEM. */
+int table_writer_add_ranges(struct table_writer *w, const struct range_set *set, slice lower,
+                            slice upper, struct kevo_err *err);
+
 /* Bytes written and still buffered: near the size the file will have. */
 uint64_t table_writer_bytes(const struct table_writer *w);
 uint64_t table_writer_entries(const struct table_writer *w);
@@ -73,7 +83,7 @@ struct table_summary {
     uint64_t checksum; /* of the footer; the manifest keeps it */
 };
 
-/* Write what is left, sync the file and close it. At least one entry must have
+/* Write what is left, sync the file and close it. At least one entry or range must have
  * been added. Frees the writer on success and on failure; the file stays. */
 int table_writer_finish(struct table_writer *w, struct table_summary *summary,
                         struct kevo_err *err);
@@ -93,6 +103,8 @@ int table_open(struct env *env, const char *path, uint64_t number, uint64_t size
 void table_close(struct table *t); /* t may be NULL */
 
 const struct table_properties *table_properties(const struct table *t);
+/* Its range tombstones; NULL: none. They live as long as the table is open. */
+const struct range_set *table_ranges(const struct table *t);
 
 /* A value found by table_get: either in the map (block NULL) or in a pinned block. */
 struct table_value {

@@ -16,6 +16,7 @@ uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABL
     put_fixed64(p, footer->number);
     p = put_section(p + 8, &footer->filter);
     p = put_section(p, &footer->index);
+    p = put_section(p, &footer->ranges);
     p = put_section(p, &footer->properties);
     put_fixed32(p, TABLE_FORMAT_VERSION);
     put_fixed32(p + 4, 0);
@@ -24,7 +25,7 @@ uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABL
     put_fixed64(p + 16, checksum);
     return checksum;
 }
-_Static_assert(8 + 3 * 24 + 4 + 4 + sizeof magic + 8 == TABLE_FOOTER_BYTES, "footer layout");
+_Static_assert(8 + 4 * 24 + 4 + 4 + sizeof magic + 8 == TABLE_FOOTER_BYTES, "footer layout");
 
 static struct table_section read_section(struct reader *r) {
     struct table_section s = {.offset = read_fixed64(r)};
@@ -48,6 +49,7 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
     footer->number = read_fixed64(&r);
     footer->filter = read_section(&r);
     footer->index = read_section(&r);
+    footer->ranges = read_section(&r);
     footer->properties = read_section(&r);
     uint32_t version = read_fixed32(&r), reserved = read_fixed32(&r);
     slice written_magic = read_bytes(&r, sizeof magic);
@@ -60,6 +62,7 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
     uint64_t end = file_bytes - TABLE_FOOTER_BYTES, at = footer->filter.offset;
     if (!section_follows(&footer->filter, &at, FILTER_ALIGNMENT, end) ||
         !section_follows(&footer->index, &at, INDEX_ALIGNMENT, end) ||
+        !section_follows(&footer->ranges, &at, 1, end) ||
         !section_follows(&footer->properties, &at, 1, end) || at != end)
         return "the footer names places that make no sense";
     return NULL;
@@ -68,21 +71,24 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
 /* ---- properties ------------------------------------------------------------- */
 
 bool table_properties_make_sense(const struct table_properties *p) {
-    if (p->entry_count == 0 || p->tombstone_count > p->entry_count || p->key_count == 0 ||
-        p->key_count > p->entry_count || p->min_seq > p->max_seq)
+    if (p->entry_count + p->range_count == 0 || p->tombstone_count > p->entry_count ||
+        (p->key_count == 0) != (p->entry_count == 0) || p->key_count > p->entry_count ||
+        p->min_seq > p->max_seq || (p->ends_below && p->range_count == 0))
         return false;
-    if (p->tombstone_count == 0 && p->key_count == p->entry_count) return p->garbage_seq == 0;
+    if (p->tombstone_count + p->range_count == 0 && p->key_count == p->entry_count)
+        return p->garbage_seq == 0;
     return p->garbage_seq >= p->min_seq && p->garbage_seq <= p->max_seq;
 }
 
 bool table_properties_encode(const struct table_properties *p, slice min_key, slice max_key,
                              struct buf *out) {
     return buf_put_varint(out, p->entry_count) && buf_put_varint(out, p->tombstone_count) &&
+           buf_put_varint(out, p->range_count) && buf_put_varint(out, p->ends_below) &&
            buf_put_varint(out, p->key_count) && buf_put_varint(out, p->garbage_seq) &&
            buf_put_varint(out, p->compression) && buf_put_varint(out, p->key_bytes) &&
            buf_put_varint(out, p->value_bytes) && buf_put_varint(out, p->block_count) &&
            buf_put_varint(out, p->min_seq) && buf_put_varint(out, p->max_seq) &&
-           buf_put_slice(out, min_key) && buf_put_slice(out, max_key);
+           buf_put_slice(out, min_key) && buf_put_slice(out, range_end_shorten(max_key));
 }
 
 bool table_properties_decode(struct table_properties *p, slice *min_key, slice *max_key,
@@ -90,6 +96,8 @@ bool table_properties_decode(struct table_properties *p, slice *min_key, slice *
     struct reader r = reader_of(bytes);
     p->entry_count = read_varint(&r);
     p->tombstone_count = read_varint(&r);
+    p->range_count = read_varint(&r);
+    uint64_t ends_below = read_varint(&r);
     p->key_count = read_varint(&r);
     p->garbage_seq = read_varint(&r);
     uint64_t compression = read_varint(&r);
@@ -101,6 +109,8 @@ bool table_properties_decode(struct table_properties *p, slice *min_key, slice *
     *min_key = read_slice(&r);
     *max_key = read_slice(&r);
     p->compression = (uint8_t)compression;
+    p->ends_below = ends_below;
+    if (p->ends_below) *max_key = range_end_restore(*max_key);
     return !r.bad && reader_left(&r) == 0 && compression <= KEVO_COMPRESSION_LZ4 &&
-           table_properties_make_sense(p) && slice_cmp(*min_key, *max_key) <= 0;
+           ends_below <= 1 && table_properties_make_sense(p) && slice_cmp(*min_key, *max_key) <= 0;
 }

@@ -16,7 +16,7 @@ enum {
     LZ4_MAX_RATIO = 255,     /* a compressed byte stands for no more than this */
     FILTER_ALIGNMENT = 64,
     INDEX_ALIGNMENT = 8,
-    TABLE_FOOTER_BYTES = 104
+    TABLE_FOOTER_BYTES = 128
 };
 
 /* The seed of a block's checksum: a block of another table, or from another place,
@@ -31,7 +31,7 @@ struct table_section {
 
 struct table_footer {
     uint64_t number; /* of the file */
-    struct table_section filter, index, properties;
+    struct table_section filter, index, ranges, properties;
 };
 
 /* Write the footer; returns its checksum. */

@@ -19,6 +19,7 @@ struct table {
     struct table_index index;
     struct table_properties properties;
     slice min_key, max_key;
+    struct range_set *ranges;   /* NULL: none */
     _Atomic uint32_t *verified; /* a bit for each raw block whose checksum was right */
 };
 

@@ -97,6 +97,7 @@ static int table_prev(struct iter *base, struct kevo_err *err) {
 
 static int table_seek_first(struct iter *base, struct kevo_err *err) {
     struct table_iter *it = (struct table_iter *)base;
+    if (it->table->index.count == 0) return 0; /* range tombstones alone */
     int rc = enter_block(it, 0, err);
     if (rc == 0) rc = block_iter_ops.seek_first(base, err);
     if (base->valid || rc) return rc;

@@ -34,16 +34,37 @@ static int open_section(const struct table *t, const struct table_section *s, co
     return kevo_fail(err, KEVO_CORRUPT, "%s: the checksum of the %s differs", t->path, what);
 }
 
+/* The range tombstones, which must be those that the properties tell of. */
+static int open_ranges(struct table *t, slice bytes, struct kevo_err *err) {
+    const struct table_properties *p = &t->properties;
+    int rc = range_set_decode(bytes, &t->ranges, err);
+    if (rc == KEVO_NOMEM) return rc;
+    const struct range_set *set = t->ranges;
+    uint64_t count = set ? set->seq_count : 0;
+    if (rc || count != p->range_count) return damaged(t, "its range tombstones make no sense", err);
+    if (!set) return 0;
+    slice upper = set->fragments[set->count - 1].upper;
+    int end = slice_cmp(upper, t->max_key);
+    if (slice_cmp(set->fragments[0].lower, t->min_key) < 0 ||
+        (p->ends_below ? end != 0 : end > 0) || set->min_seq < p->min_seq ||
+        set->max_seq > p->max_seq)
+        return damaged(t, "its range tombstones lie outside of its range", err);
+    return 0;
+}
+
 static int open_sections(struct table *t, const struct table_footer *f, struct kevo_err *err) {
-    slice index, properties;
+    slice index, ranges, properties;
     int rc = open_section(t, &f->filter, "filter", &t->filter, err);
     if (rc == 0) rc = open_section(t, &f->index, "index", &index, err);
+    if (rc == 0) rc = open_section(t, &f->ranges, "range tombstones", &ranges, err);
     if (rc == 0) rc = open_section(t, &f->properties, "properties", &properties, err);
     if (rc) return rc;
     if (!table_index_open(&t->index, index)) return damaged(t, "the index makes no sense", err);
     if (!table_properties_decode(&t->properties, &t->min_key, &t->max_key, properties) ||
         t->properties.block_count != t->index.count)
         return damaged(t, "the properties make no sense", err);
+    rc = open_ranges(t, ranges, err);
+    if (rc) return rc;
     uint64_t data_end = table_index_offset(&t->index, t->index.count);
     if (data_end > f->filter.offset || f->filter.offset - data_end >= FILTER_ALIGNMENT)
         return damaged(t, "the blocks do not end where the filter begins", err);
@@ -87,6 +108,7 @@ void table_close(struct table *t) {
     if (!t) return;
     cache_erase(t->cache, t->cache_id);
     if (t->map) t->env->unmap(t->env, t->map, t->size_bytes);
+    range_set_free(t->ranges);
     mem_free(t->verified);
     mem_free(t->path);
     mem_free(t);
@@ -96,6 +118,10 @@ void table_close(struct table *t) {
 
 const struct table_properties *table_properties(const struct table *t) {
     return &t->properties;
+}
+
+const struct range_set *table_ranges(const struct table *t) {
+    return t->ranges;
 }
 
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
@@ -125,5 +151,6 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
 void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries) {
     size_t i = table_index_find(&t->index, key);
     *file_bytes = table_index_offset(&t->index, i);
-    *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
+    *entries = 0;
+    if (i) *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
 }

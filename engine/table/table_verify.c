@@ -18,11 +18,18 @@ static int wrong(const struct audit *a, const char *what, struct kevo_err *err) 
                      (unsigned long long)a->offset, what);
 }
 
+/* Whether a range tombstone begins where the table does. */
+static bool lowest_is_range(const struct table *t) {
+    return t->ranges && slice_eq(t->ranges->fragments[0].lower, t->min_key);
+}
+
 static int check_entry(struct audit *a, const struct iter *e, struct kevo_err *err) {
     const struct table *t = a->table;
     struct table_properties *p = &a->seen;
     bool is_first = p->entry_count == 0;
-    if (is_first && !slice_eq(e->key, t->min_key)) return wrong(a, "another first key", err);
+    if (is_first && !slice_eq(e->key, t->min_key) && !lowest_is_range(t))
+        return wrong(a, "another first key", err);
+    if (is_first && slice_cmp(e->key, t->min_key) < 0) return wrong(a, "another first key", err);
     if (!is_first && entry_cmp(buf_slice(&a->last_key), a->last_seq, e->key, e->seq) >= 0)
         return wrong(a, "entries out of order", err);
     if (table_index_compare(&t->index, a->block_at, e->key) < 0)
@@ -70,13 +77,37 @@ static int check_block(struct audit *a, struct block_iter *it, struct buf *scrat
     return rc;
 }
 
+/* What the range tombstones add. */
+static void add_ranges(struct audit *a) {
+    const struct range_set *set = a->table->ranges;
+    struct table_properties *p = &a->seen;
+    if (!set) return;
+    p->range_count = set->seq_count;
+    if (p->entry_count == 0 || set->min_seq < p->min_seq) p->min_seq = set->min_seq;
+    if (set->max_seq > p->max_seq) p->max_seq = set->max_seq;
+    if (p->garbage_seq == 0 || set->min_seq < p->garbage_seq) p->garbage_seq = set->min_seq;
+}
+
+/* The largest key: of an entry, or else, and above it, where a range tombstone ends. That
+ * the ranges reach up to there, and not further, was checked on opening. */
+static bool ends_right(const struct audit *a) {
+    const struct table *t = a->table;
+    if (!t->properties.ends_below) return slice_eq(buf_slice(&a->last_key), t->max_key);
+    return slice_cmp(buf_slice(&a->last_key), t->max_key) < 0;
+}
+
+static bool begins_right(const struct audit *a) {
+    return a->seen.entry_count > 0 || lowest_is_range(a->table);
+}
+
 static int check_properties(const struct audit *a, struct kevo_err *err) {
     const struct table_properties *p = &a->table->properties, *seen = &a->seen;
     if (p->entry_count == seen->entry_count && p->tombstone_count == seen->tombstone_count &&
         p->key_count == seen->key_count && p->garbage_seq == seen->garbage_seq &&
         p->key_bytes == seen->key_bytes && p->value_bytes == seen->value_bytes &&
         p->block_count == seen->block_count && p->min_seq == seen->min_seq &&
-        p->max_seq == seen->max_seq && slice_eq(buf_slice(&a->last_key), a->table->max_key))
+        p->max_seq == seen->max_seq && p->range_count == seen->range_count && begins_right(a) &&
+        ends_right(a))
         return 0;
     return kevo_fail(err, KEVO_CORRUPT, "%s: the properties differ from the entries",
                      a->table->path);
@@ -90,6 +121,7 @@ int table_verify(struct table *t, struct kevo_err *err) {
     block_iter_init(&it);
     for (; rc == 0 && a.block_at < t->index.count; a.block_at++)
         rc = check_block(&a, &it, &scratch, err);
+    add_ranges(&a);
     if (rc == 0) rc = check_properties(&a, err);
     block_iter_release(&it);
     buf_release(&a.last_key);

@@ -21,7 +21,9 @@ struct table_writer {
     struct filter_builder filter;
     struct table_properties properties;
     struct buf min_key;
-    struct buf pending_key;       /* last key of the block before this one */
+    struct range_set *ranges;     /* NULL: none */
+    struct buf pending_key;       /* last key of the block before this one; in the end the
+                                     largest key */
     struct buf scratch;           /* for separators */
     bool is_pending;              /* that block still has to get its separator */
     uint64_t pending_offset;      /* where it lies */
@@ -173,6 +175,7 @@ void table_writer_abandon(struct table_writer *w) {
     filter_builder_release(&w->filter);
     buf_release(&w->out);
     buf_release(&w->min_key);
+    range_set_free(w->ranges);
     buf_release(&w->pending_key);
     buf_release(&w->scratch);
     mem_free(w->lz4_state);
@@ -224,6 +227,16 @@ int table_writer_add(struct table_writer *w, slice key, uint64_t seq, uint8_t ty
     return block_builder_bytes(&w->block) < w->options.block_bytes ? 0 : cut_block(w, err);
 }
 
+int table_writer_add_ranges(struct table_writer *w, const struct range_set *set, slice lower,
+                            slice upper, struct kevo_err *err) {
+    struct range_list list = {0};
+    assert(!w->ranges);
+    int rc = range_list_add_set(&list, set, lower, upper, SEQ_MAX, err);
+    if (rc == 0) rc = range_set_new(&list, false, &w->ranges, err);
+    range_list_release(&list);
+    return rc;
+}
+
 uint64_t table_writer_bytes(const struct table_writer *w) {
     return file_offset(w) + (w->block.entry_count ? block_builder_bytes(&w->block) : 0);
 }
@@ -245,7 +258,25 @@ static void end_section(const struct table_writer *w, struct table_section *s) {
     s->checksum = checksum64(w->out.data + (s->offset - w->written_bytes), (size_t)s->len, 0);
 }
 
-/* Filter, index, properties and footer, into `out`. */
+/* Take the range tombstones into the properties and the key range, once all entries are
+ * there: pending_key becomes the largest key of both. */
+static int span_ranges(struct table_writer *w, struct kevo_err *err) {
+    const struct range_set *set = w->ranges;
+    struct table_properties *p = &w->properties;
+    bool alone = p->entry_count == 0;
+    if (!set) return 0;
+    p->range_count = set->seq_count;
+    if (alone || set->min_seq < p->min_seq) p->min_seq = set->min_seq;
+    if (set->max_seq > p->max_seq) p->max_seq = set->max_seq;
+    if (p->garbage_seq == 0 || set->min_seq < p->garbage_seq) p->garbage_seq = set->min_seq;
+    slice lower = set->fragments[0].lower, upper = set->fragments[set->count - 1].upper;
+    p->ends_below = alone || slice_cmp(upper, buf_slice(&w->pending_key)) > 0;
+    if (p->ends_below && !buf_set(&w->pending_key, upper)) return kevo_nomem(err);
+    if (!alone && slice_cmp(lower, buf_slice(&w->min_key)) >= 0) return 0;
+    return buf_set(&w->min_key, lower) ? 0 : kevo_nomem(err);
+}
+
+/* Filter, index, range tombstones, properties and footer, into `out`. */
 static int put_sections(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
     struct table_footer footer = {.number = w->number};
     uint64_t data_end = file_offset(w);
@@ -261,6 +292,11 @@ static int put_sections(struct table_writer *w, uint64_t *checksum, struct kevo_
     rc = index_builder_finish(&w->index, data_end, &w->out, err);
     if (rc) return rc;
     end_section(w, &footer.index);
+    footer.ranges.offset = file_offset(w);
+    rc = range_set_encode(w->ranges, &w->out, err);
+    if (rc == 0) rc = span_ranges(w, err);
+    if (rc) return rc;
+    end_section(w, &footer.ranges);
     footer.properties.offset = file_offset(w);
     if (!table_properties_encode(&w->properties, buf_slice(&w->min_key), buf_slice(&w->pending_key),
                                  &w->out))
@@ -274,7 +310,7 @@ static int put_sections(struct table_writer *w, uint64_t *checksum, struct kevo_
 
 static int finish(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
     int rc = w->block.entry_count ? cut_block(w, err) : 0;
-    if (rc == 0) rc = add_separator(w, buf_slice(&w->pending_key), err);
+    if (rc == 0 && w->is_pending) rc = add_separator(w, buf_slice(&w->pending_key), err);
     if (rc == 0) rc = flush(w, err);
     if (rc == 0) rc = put_sections(w, checksum, err);
     if (rc == 0) rc = flush(w, err);
@@ -284,7 +320,7 @@ static int finish(struct table_writer *w, uint64_t *checksum, struct kevo_err *e
 
 int table_writer_finish(struct table_writer *w, struct table_summary *summary,
                         struct kevo_err *err) {
-    assert(w->properties.entry_count > 0);
+    assert(w->properties.entry_count > 0 || w->ranges);
     *summary = (struct table_summary){0};
     uint64_t checksum = 0;
     int rc = finish(w, &checksum, err);

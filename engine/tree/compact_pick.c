@@ -10,9 +10,10 @@ enum {
     WIDEN_TABLES = 25        /* input bytes up to which the upper side is widened */
 };
 
-/* Inclusive. */
+/* Inclusive, but for max when `ends_below`. */
 struct span {
     slice min, max;
+    bool ends_below;
 };
 
 void compact_cursor_release(struct compact_cursor *c) {
@@ -48,7 +49,9 @@ double compact_score(const struct version *v, const struct compact_options *o, u
 static void widen_span(struct span *s, const struct table_file *f) {
     slice min = buf_slice(&f->min_key), max = buf_slice(&f->max_key);
     if (!s->min.data || slice_cmp(min, s->min) < 0) s->min = min;
-    if (!s->max.data || slice_cmp(max, s->max) > 0) s->max = max;
+    int c = s->max.data ? slice_cmp(max, s->max) : 1;
+    if (c > 0 || (c == 0 && !f->ends_below)) s->ends_below = f->ends_below;
+    if (c > 0) s->max = max;
 }
 
 static struct span span_of(struct table_file *const *files, size_t count, struct span s) {
@@ -58,8 +61,8 @@ static struct span span_of(struct table_file *const *files, size_t count, struct
 }
 
 static bool in_span(const struct table_file *f, const struct span *s) {
-    return slice_cmp(buf_slice(&f->max_key), s->min) >= 0 &&
-           slice_cmp(buf_slice(&f->min_key), s->max) <= 0;
+    int c = slice_cmp(buf_slice(&f->min_key), s->max);
+    return !table_file_is_below(f, s->min) && (c < 0 || (c == 0 && !s->ends_below));
 }
 
 static uint64_t sum_bytes(struct table_file *const *files, size_t count) {
@@ -146,7 +149,8 @@ static bool can_move(const struct compaction *c, const struct compact_options *o
         }
         if (l == c->output_level + 1 && bytes > o->table_bytes * GRANDPARENT_TABLES) return false;
     }
-    return !bottom || c->inputs[0][0]->tombstone_count == 0;
+    const struct table_file *f = c->inputs[0][0];
+    return !bottom || f->tombstone_count + f->range_count == 0;
 }
 
 static int compaction_init(struct compaction *c, struct version *v, unsigned level,
@@ -231,10 +235,9 @@ bool bottom_finder_ask(struct bottom_finder *b, slice key) {
     for (unsigned l = b->below + 1; l < KEVO_MAX_LEVELS; l++) {
         const struct level *level = &b->version->levels[l];
         size_t *at = &b->at[l];
-        while (*at < level->count && slice_cmp(buf_slice(&level->files[*at]->max_key), key) < 0)
+        while (*at < level->count && table_file_is_below(level->files[*at], key))
             ++*at;
-        if (*at < level->count && slice_cmp(buf_slice(&level->files[*at]->min_key), key) <= 0)
-            return false;
+        if (*at < level->count && !table_file_is_above(level->files[*at], key)) return false;
     }
     return true;
 }
@@ -248,7 +251,7 @@ bool overlap_meter_cut(struct overlap_meter *m, slice key) {
     if (!m->level) return false;
     for (; m->at < m->level->count; m->at++) {
         const struct table_file *f = m->level->files[m->at];
-        if (slice_cmp(buf_slice(&f->max_key), key) >= 0) break;
+        if (!table_file_is_below(f, key)) break;
         /* What lies before the first key is not overlapped. */
         if (m->started) m->bytes += f->size_bytes;
     }

@@ -16,6 +16,9 @@ enum edit_tag {
     TAG_DELETE = 6
 };
 
+/* Flags of an added table. */
+enum { TABLE_ENDS_BELOW = 1 };
+
 void edit_init(struct version_edit *e) {
     *e = (struct version_edit){0};
 }
@@ -62,10 +65,11 @@ static bool put_file(struct buf *b, unsigned level, const struct table_file *f) 
     return buf_put_varint(b, TAG_ADD) && buf_put_varint(b, level) && buf_put_varint(b, f->number) &&
            buf_put_varint(b, f->size_bytes) && buf_put_fixed64(b, f->checksum) &&
            buf_put_varint(b, f->entry_count) && buf_put_varint(b, f->tombstone_count) &&
+           buf_put_varint(b, f->range_count) && buf_put_varint(b, f->ends_below) &&
            buf_put_varint(b, f->key_count) && buf_put_varint(b, f->garbage_seq) &&
            buf_put_varint(b, f->compression) && buf_put_varint(b, f->min_seq) &&
            buf_put_varint(b, f->max_seq) && buf_put_slice(b, buf_slice(&f->min_key)) &&
-           buf_put_slice(b, buf_slice(&f->max_key));
+           buf_put_slice(b, range_end_shorten(buf_slice(&f->max_key)));
 }
 
 static bool put_delete(struct buf *b, const struct edit_delete *d) {
@@ -118,6 +122,10 @@ static bool good_key(slice key) {
     return key.len >= 1 && key.len <= KEVO_MAX_KEY_BYTES;
 }
 
+static bool good_end(slice key, bool ends_below) {
+    return good_key(key) || (ends_below && key.data == range_end().data);
+}
+
 static int get_file(struct reader *r, const struct table_home *home, struct version_edit *e,
                     const struct place *at, struct kevo_err *err) {
     struct table_properties p = {0};
@@ -125,6 +133,8 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
     uint64_t checksum = read_fixed64(r);
     p.entry_count = read_varint(r);
     p.tombstone_count = read_varint(r);
+    p.range_count = read_varint(r);
+    uint64_t flags = read_varint(r);
     p.key_count = read_varint(r);
     p.garbage_seq = read_varint(r);
     uint64_t compression = read_varint(r);
@@ -134,14 +144,17 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
     if (r->bad) return damaged(at, "a table is cut short", err);
     if (level >= KEVO_MAX_LEVELS || number == 0 || size_bytes == 0 || size_bytes > INT64_MAX)
         return damaged(at, "a table's level, number or size", err);
-    if (p.entry_count == 0 || p.tombstone_count > p.entry_count)
+    if (p.entry_count + p.range_count == 0 || p.tombstone_count > p.entry_count)
         return damaged(at, "a table's count of entries", err);
     if (p.min_seq == 0 || p.min_seq > p.max_seq || p.max_seq >= SEQ_PRIVATE)
         return damaged(at, "a table's sequence numbers", err);
-    if (!table_properties_make_sense(&p) || compression > KEVO_COMPRESSION_LZ4)
+    p.ends_below = flags & TABLE_ENDS_BELOW;
+    if (!table_properties_make_sense(&p) || compression > KEVO_COMPRESSION_LZ4 ||
+        flags > TABLE_ENDS_BELOW)
         return damaged(at, "a table's properties", err);
     p.compression = (uint8_t)compression;
-    if (!good_key(min_key) || !good_key(max_key) || slice_cmp(min_key, max_key) > 0)
+    if (p.ends_below) max_key = range_end_restore(max_key);
+    if (!good_key(min_key) || !good_end(max_key, p.ends_below) || slice_cmp(min_key, max_key) > 0)
         return damaged(at, "a table's key range", err);
     struct table_file *f = table_file_new(home, number, size_bytes, checksum, &p, min_key, max_key);
     if (!f) return kevo_nomem(err);

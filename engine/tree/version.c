@@ -36,6 +36,8 @@ struct table_file *table_file_new(const struct table_home *home, uint64_t number
     f->checksum = checksum;
     f->entry_count = props->entry_count;
     f->tombstone_count = props->tombstone_count;
+    f->range_count = props->range_count;
+    f->ends_below = props->ends_below;
     f->key_count = props->key_count;
     f->garbage_seq = props->garbage_seq;
     f->compression = props->compression;
@@ -90,7 +92,7 @@ int table_file_open(struct table_file *f, struct table **t, struct kevo_err *err
 }
 
 bool table_file_overlaps(const struct table_file *f, slice lower, slice upper) {
-    if (lower.data && slice_cmp(buf_slice(&f->max_key), lower) < 0) return false;
+    if (lower.data && table_file_is_below(f, lower)) return false;
     return !upper.data || slice_cmp(buf_slice(&f->min_key), upper) < 0;
 }
 
@@ -215,7 +217,7 @@ static int level_apply(const struct level *base, const struct level_edit *e, uns
 static int check_level(const struct level *l, unsigned level, struct kevo_err *err) {
     for (size_t i = 0; level > 0 && i + 1 < l->count; i++) {
         const struct table_file *a = l->files[i], *b = l->files[i + 1];
-        if (slice_cmp(buf_slice(&a->max_key), buf_slice(&b->min_key)) >= 0)
+        if (!table_file_is_below(a, buf_slice(&b->min_key)))
             return kevo_fail(err, KEVO_CORRUPT,
                              "tables %" PRIu64 " and %" PRIu64 " of level %u overlap", a->number,
                              b->number, level);
@@ -274,7 +276,7 @@ size_t level_find(const struct level *l, slice key) {
     size_t low = 0, high = l->count;
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (slice_cmp(buf_slice(&l->files[mid]->max_key), key) < 0)
+        if (table_file_is_below(l->files[mid], key))
             low = mid + 1;
         else
             high = mid;
@@ -294,8 +296,7 @@ struct lookup {
 };
 
 static bool may_hold(const struct table_file *f, slice key, uint64_t max_seq) {
-    return f->min_seq <= max_seq && slice_cmp(key, buf_slice(&f->min_key)) >= 0 &&
-           slice_cmp(key, buf_slice(&f->max_key)) <= 0;
+    return f->min_seq <= max_seq && !table_file_is_above(f, key) && !table_file_is_below(f, key);
 }
 
 static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
@@ -376,7 +377,7 @@ int version_get(const struct version *version, const struct table_home *home, sl
 static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_t *entries,
                          uint64_t *bytes, struct kevo_err *err) {
     bool from_start = !lower.data || slice_cmp(lower, buf_slice(&f->min_key)) <= 0;
-    bool to_end = !upper.data || slice_cmp(upper, buf_slice(&f->max_key)) > 0;
+    bool to_end = !upper.data || table_file_is_below(f, upper);
     uint64_t low_bytes = 0, low_entries = 0;
     uint64_t high_bytes = f->size_bytes, high_entries = f->entry_count;
     struct table *t;

@@ -36,9 +36,10 @@ struct table_file {
     uint64_t number;     /* the file is table_file_name(number) */
     uint64_t size_bytes; /* of the file */
     uint64_t checksum;   /* of its footer */
-    uint64_t entry_count, tombstone_count, key_count, min_seq, max_seq;
+    uint64_t entry_count, tombstone_count, range_count, key_count, min_seq, max_seq;
     uint64_t garbage_seq; /* as in struct table_properties */
     uint8_t compression;  /* enum kevo_compression */
+    bool ends_below;      /* max_key itself is outside, as in struct table_properties */
     struct buf min_key, max_key;
     pthread_mutex_t open_mutex;
     struct table *_Atomic table; /* NULL until first used */
@@ -82,7 +83,16 @@ void version_unref(struct version *v); /* v may be NULL */
 int version_apply(const struct version *base, const struct version_edit *edit, struct version **v,
                   struct kevo_err *err);
 
-/* In a level below 0: index of the first file with max_key >= key, or count. */
+/* Whether all that the file holds is below `key`, or above it. */
+static inline bool table_file_is_below(const struct table_file *f, slice key) {
+    int c = slice_cmp(buf_slice(&f->max_key), key);
+    return c < 0 || (c == 0 && f->ends_below);
+}
+static inline bool table_file_is_above(const struct table_file *f, slice key) {
+    return slice_cmp(buf_slice(&f->min_key), key) > 0;
+}
+
+/* In a level below 0: index of the first file that is not below `key`, or count. */
 size_t level_find(const struct level *l, slice key);
 
 /* Whether the file may hold keys in [lower, upper); data NULL means open. */

@@ -5,6 +5,8 @@
 #include "engine/base/checksum.h"
 #include "engine/base/error.h"
 
+const struct range_set *one_table_ranges;
+
 struct iter_suite_set *one_table_set(void) {
     struct rng rng = rng_of(harness_seed());
     struct iter_suite_shape shape = iter_suite_shape_default();
@@ -36,7 +38,11 @@ int one_table_write(struct env *env, const char *path, const struct iter_suite_s
         return rc;
     }
     if (table_writer_entries(w) != set->count) ck_abort_msg("entries miscounted");
-    return table_writer_finish(w, summary, &test_err);
+    slice open = {NULL, 0};
+    rc = table_writer_add_ranges(w, one_table_ranges, open, open, &test_err);
+    if (rc == 0) return table_writer_finish(w, summary, &test_err);
+    table_writer_abandon(w);
+    return rc;
 }
 
 int one_table_open(struct one_table *o) {
@@ -89,10 +95,24 @@ static int check_get(struct table *t, struct cache *cache, const struct iter_sui
     return 0;
 }
 
+static void check_ranges(const struct table *t) {
+    const struct range_set *want = one_table_ranges, *got = table_ranges(t);
+    bool same = !want == !got &&
+                (!want || (want->count == got->count && want->seq_count == got->seq_count));
+    for (size_t i = 0; want && same && i < want->count; i++) {
+        const struct range_fragment *w = &want->fragments[i], *g = &got->fragments[i];
+        same = slice_eq(w->lower, g->lower) && slice_eq(w->upper, g->upper) &&
+               w->seq_count == g->seq_count &&
+               memcmp(w->seqs, g->seqs, w->seq_count * sizeof *w->seqs) == 0;
+    }
+    if (!same) ck_abort_msg("other range tombstones");
+}
+
 int check_gets(struct table *t, struct cache *cache, const struct iter_suite_set *set,
                bool misses) {
     const struct iter_suite_entry *s = set->entries;
     size_t n = set->count;
+    check_ranges(t);
     for (size_t i = 0; i < n; i++) {
         int rc = check_get(t, cache, s, n, s[i].key, SEQ_MAX);
         if (rc == 0) rc = check_get(t, cache, s, n, s[i].key, s[i].seq);

@@ -19,6 +19,9 @@ struct one_table {
 /* Some 60 keys from the run's seed. */
 struct iter_suite_set *one_table_set(void);
 
+/* What every table that is written gets besides; NULL: none. */
+extern const struct range_set *one_table_ranges;
+
 /* Restart interval 16, the rest as given. */
 struct table_writer_options table_options(uint32_t block_bytes, int compression,
                                           uint32_t filter_bits);

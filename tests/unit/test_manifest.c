@@ -100,11 +100,13 @@ static char *dump(const struct manifest_state *s) {
         for (size_t i = 0; i < s->version->levels[l].count; i++) {
             const struct table_file *f = s->version->levels[l].files[i];
             fprintf(out,
-                    "L%u %llu size %llu sum %llx entries %llu/%llu keys %llu garbage %llu "
+                    "L%u %llu size %llu sum %llx entries %llu/%llu ranges %llu/%d keys %llu "
+                    "garbage %llu "
                     "compression %d seq %llu-%llu ",
                     l, (unsigned long long)f->number, (unsigned long long)f->size_bytes,
                     (unsigned long long)f->checksum, (unsigned long long)f->entry_count,
-                    (unsigned long long)f->tombstone_count, (unsigned long long)f->key_count,
+                    (unsigned long long)f->tombstone_count, (unsigned long long)f->range_count,
+                    f->ends_below, (unsigned long long)f->key_count,
                     (unsigned long long)f->garbage_seq, f->compression,
                     (unsigned long long)f->min_seq, (unsigned long long)f->max_seq);
             fprintf(out, "keys %zu/%llx %zu/%llx\n", f->min_key.len,
@@ -148,7 +150,10 @@ static struct table_file *random_file(struct rng *rng, uint64_t number, size_t k
     p.max_seq = p.min_seq + rng_below(rng, 1000);
     p.key_count = 1 + rng_below(rng, p.entry_count);
     p.compression = (uint8_t)rng_below(rng, 2);
-    if (p.tombstone_count || p.key_count < p.entry_count)
+    p.range_count = rng_below(rng, 2) * rng_below(rng, 1000);
+    if (p.range_count && rng_below(rng, 2)) p.entry_count = p.tombstone_count = p.key_count = 0;
+    p.ends_below = p.range_count && rng_below(rng, 2);
+    if (p.range_count || p.tombstone_count || p.key_count < p.entry_count)
         p.garbage_seq = p.min_seq + rng_below(rng, p.max_seq - p.min_seq + 1);
     /* Ranges ascend with the number, so that no level ever overlaps. */
     memset(min, 0xee, sizeof min);
@@ -487,13 +492,13 @@ struct field_case {
     int rc;
 };
 
-/* level, number, size, checksum, entries, tombstones, keys, garbage, compression, min_seq,
+/* level, number, size, checksum, entries, tombstones, ranges, flags, keys, garbage, compression, min_seq,
  * max_seq, min, max */
 #define SUM "0000000000000000"
 static const struct field_case field_cases[] = {
     {"nothing more", "", 0},
-    {"a table", "05 00 01 01" SUM "01 00 01 00 00 01 01 0161 0162", 0},
-    {"a table and its deletion", "05 00 01 01" SUM "01 00 01 00 00 01 01 0161 0162 06 00 01",
+    {"a table", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162", 0},
+    {"a table and its deletion", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162 06 00 01",
      KEVO_CORRUPT},
     {"unknown field", "07", KEVO_CORRUPT},
     {"field 0", "00", KEVO_CORRUPT},
@@ -502,45 +507,70 @@ static const struct field_case field_cases[] = {
     {"number twice", "02 01 02 01", KEVO_CORRUPT},
     {"commit cut short", "03 01 00000000", KEVO_CORRUPT},
     {"commit beyond all", "03 808080808080808040 0000000000000000", KEVO_CORRUPT},
-    {"level 7", "05 07 01 01" SUM "01 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"number 0", "05 00 00 01" SUM "01 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"number not below the next", "05 00 09 01" SUM "01 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"size 0", "05 00 01 00" SUM "01 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"no entries", "05 00 01 01" SUM "00 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"more tombstones than entries", "05 00 01 01" SUM "01 02 01 01 00 01 01 0161 0162",
+    {"level 7", "05 07 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"number 0", "05 00 00 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"number not below the next", "05 00 09 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162",
      KEVO_CORRUPT},
-    {"no key", "05 00 01 01" SUM "01 00 00 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"more keys than entries", "05 00 01 01" SUM "01 00 02 00 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"garbage from nothing", "05 00 01 01" SUM "01 00 01 01 00 01 01 0161 0162", KEVO_CORRUPT},
-    {"a tombstone that is no garbage", "05 00 01 01" SUM "01 01 01 00 00 01 01 0161 0162",
+    {"size 0", "05 00 01 00" SUM "01 00 00 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"no entries", "05 00 01 01" SUM "00 00 00 00 01 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"more tombstones than entries", "05 00 01 01" SUM "01 02 00 00 01 01 00 01 01 0161 0162",
      KEVO_CORRUPT},
-    {"a tombstone", "05 00 01 01" SUM "01 01 01 01 00 01 01 0161 0162", 0},
-    {"an old version", "05 00 01 01" SUM "02 00 01 02 00 01 02 0161 0162", 0},
-    {"garbage from before the first", "05 00 01 01" SUM "02 00 01 01 00 02 03 0161 0162",
+    {"no key", "05 00 01 01" SUM "01 00 00 00 00 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"more keys than entries", "05 00 01 01" SUM "01 00 00 00 02 00 00 01 01 0161 0162",
      KEVO_CORRUPT},
-    {"garbage from after the last", "05 00 01 01" SUM "02 00 01 04 00 02 03 0161 0162",
+    {"garbage from nothing", "05 00 01 01" SUM "01 00 00 00 01 01 00 01 01 0161 0162",
      KEVO_CORRUPT},
-    {"LZ4", "05 00 01 01" SUM "01 00 01 00 01 01 01 0161 0162", 0},
-    {"unknown compression", "05 00 01 01" SUM "01 00 01 00 02 01 01 0161 0162", KEVO_CORRUPT},
-    {"sequence number 0", "05 00 01 01" SUM "01 00 01 00 00 00 01 0161 0162", KEVO_CORRUPT},
-    {"sequence numbers turned round", "05 00 01 01" SUM "01 00 01 00 00 02 01 0161 0162",
+    {"a tombstone that is no garbage", "05 00 01 01" SUM "01 01 00 00 01 00 00 01 01 0161 0162",
      KEVO_CORRUPT},
-    {"private sequence number", "05 00 01 01" SUM "01 00 01 00 00 01 808080808080808040 0161 0162",
+    {"a tombstone", "05 00 01 01" SUM "01 01 00 00 01 01 00 01 01 0161 0162", 0},
+    {"an old version", "05 00 01 01" SUM "02 00 00 00 01 02 00 01 02 0161 0162", 0},
+    {"garbage from before the first", "05 00 01 01" SUM "02 00 00 00 01 01 00 02 03 0161 0162",
      KEVO_CORRUPT},
-    {"empty key", "05 00 01 01" SUM "01 00 01 00 00 01 01 00 0162", KEVO_CORRUPT},
-    {"keys turned round", "05 00 01 01" SUM "01 00 01 00 00 01 01 0162 0161", KEVO_CORRUPT},
-    {"key beyond the record", "05 00 01 01" SUM "01 00 01 00 00 01 01 0161 7f62", KEVO_CORRUPT},
+    {"garbage from after the last", "05 00 01 01" SUM "02 00 00 00 01 04 00 02 03 0161 0162",
+     KEVO_CORRUPT},
+    {"LZ4", "05 00 01 01" SUM "01 00 00 00 01 00 01 01 01 0161 0162", 0},
+    {"unknown compression", "05 00 01 01" SUM "01 00 00 00 01 00 02 01 01 0161 0162", KEVO_CORRUPT},
+    {"sequence number 0", "05 00 01 01" SUM "01 00 00 00 01 00 00 00 01 0161 0162", KEVO_CORRUPT},
+    {"sequence numbers turned round", "05 00 01 01" SUM "01 00 00 00 01 00 00 02 01 0161 0162",
+     KEVO_CORRUPT},
+    {"private sequence number",
+     "05 00 01 01" SUM "01 00 00 00 01 00 00 01 808080808080808040 0161 0162", KEVO_CORRUPT},
+    {"empty key", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 00 0162", KEVO_CORRUPT},
+    {"keys turned round", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0162 0161", KEVO_CORRUPT},
+    {"key beyond the record", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 7f62",
+     KEVO_CORRUPT},
     {"table twice",
-     "05 00 01 01" SUM "01 00 01 00 00 01 01 0161 0162 05 01 01 01" SUM
-     "01 00 01 00 00 01 01 0161 0162",
+     "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162 05 01 01 01" SUM
+     "01 00 00 00 01 00 00 01 01 0161 0162",
      KEVO_CORRUPT},
     {"overlap in level 0",
-     "05 00 01 01" SUM "01 00 01 00 00 01 01 0161 0162 05 00 02 01" SUM
-     "01 00 01 00 00 01 01 0162 0163",
+     "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162 05 00 02 01" SUM
+     "01 00 00 00 01 00 00 01 01 0162 0163",
      0},
     {"overlap in level 1",
-     "05 01 01 01" SUM "01 00 01 00 00 01 01 0161 0162 05 01 02 01" SUM
-     "01 00 01 00 00 01 01 0162 0163",
+     "05 01 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162 05 01 02 01" SUM
+     "01 00 00 00 01 00 00 01 01 0162 0163",
+     KEVO_CORRUPT},
+    {"a range tombstone", "05 00 01 01" SUM "00 00 01 00 00 01 00 01 01 0161 0162", 0},
+    {"a range tombstone to the end of its table",
+     "05 00 01 01" SUM "00 00 01 01 00 01 00 01 01 0161 0162", 0},
+    {"a range tombstone without end", "05 00 01 01" SUM "00 00 01 01 00 01 00 01 01 0161 00", 0},
+    {"no end, but no range tombstone", "05 00 01 01" SUM "01 00 00 01 01 00 00 01 01 0161 00",
+     KEVO_CORRUPT},
+    {"no end where there must be one", "05 00 01 01" SUM "00 00 01 00 00 01 00 01 01 0161 00",
+     KEVO_CORRUPT},
+    {"unknown flag", "05 00 01 01" SUM "00 00 01 02 00 01 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"a range tombstone that is no garbage",
+     "05 00 01 01" SUM "00 00 01 00 00 00 00 01 01 0161 0162", KEVO_CORRUPT},
+    {"keys without entries", "05 00 01 01" SUM "00 00 01 00 01 01 00 01 01 0161 0162",
+     KEVO_CORRUPT},
+    {"an end where the next table begins",
+     "05 01 01 01" SUM "00 00 01 01 00 01 00 01 01 0161 0162 05 01 02 01" SUM
+     "01 00 00 00 01 00 00 01 01 0162 0163",
+     0},
+    {"an end above the next table's begin",
+     "05 01 01 01" SUM "00 00 01 01 00 01 00 01 01 0161 026200 05 01 02 01" SUM
+     "01 00 00 00 01 00 00 01 01 0162 0163",
      KEVO_CORRUPT},
     {"deletion of nothing", "06 00 01", KEVO_CORRUPT},
     {"deletion in level 7", "06 07 01", KEVO_CORRUPT},

@@ -222,6 +222,82 @@ START_TEST(filter_is_asked) {
 }
 END_TEST
 
+/* ---- range tombstones ------------------------------------------------------------------ */
+
+static struct range_set *random_ranges(struct rng *rng, const struct iter_suite_set *set,
+                                       uint64_t max_seq) {
+    struct range_list list = {0};
+    struct range_set *ranges;
+    for (uint64_t n = 1 + rng_below(rng, 8); n > 0 || list.count == 0; n -= n > 0) {
+        slice lower = set->entries[rng_below(rng, set->count)].key;
+        slice upper = set->entries[rng_below(rng, set->count)].key;
+        if (rng_below(rng, 10) == 0) lower = range_start();
+        if (rng_below(rng, 10) == 0) upper = range_end();
+        if (rng_below(rng, 10) == 0) upper = slice_of("\xff\xff\xff\xff", 4);
+        ck_ok(range_list_add(&list, lower, upper, 1 + rng_below(rng, max_seq), &test_err));
+    }
+    ck_ok(range_set_new(&list, false, &ranges, &test_err));
+    range_list_release(&list);
+    return ranges;
+}
+
+/* The key range is that of entries and range tombstones together. */
+static void check_span(const struct one_table *o, const struct iter_suite_set *set,
+                       const struct range_set *ranges) {
+    const struct table_properties *p = table_properties(o->table);
+    slice min = ranges->fragments[0].lower, max = ranges->fragments[ranges->count - 1].upper;
+    bool below = true;
+    uint64_t min_seq = ranges->min_seq, max_seq = ranges->max_seq;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct iter_suite_entry *e = &set->entries[i];
+        if (slice_cmp(e->key, min) < 0) min = e->key;
+        if (slice_cmp(e->key, max) >= 0) {
+            max = e->key;
+            below = false;
+        }
+        if (e->seq < min_seq) min_seq = e->seq;
+        if (e->seq > max_seq) max_seq = e->seq;
+    }
+    ck_assert(slice_eq(buf_slice(&o->summary.min_key), min));
+    ck_assert(slice_eq(buf_slice(&o->summary.max_key), max));
+    ck_assert_int_eq(p->ends_below, below);
+    ck_assert_int_eq(o->summary.properties.ends_below, below);
+    ck_assert_uint_eq(p->range_count, ranges->seq_count);
+    ck_assert_uint_eq(p->entry_count, set->count);
+    ck_assert_uint_eq(p->min_seq, min_seq);
+    ck_assert_uint_eq(p->max_seq, max_seq);
+    ck_assert_uint_ge(ranges->min_seq, p->garbage_seq);
+    ck_assert_uint_gt(p->garbage_seq, 0);
+}
+
+/* With entries, and every fourth time without any. */
+START_TEST(range_tombstones) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct iter_suite_shape shape = iter_suite_shape_default();
+    shape.key_count = 1 + rng_below(&rng, 60);
+    shape.max_seq = 2 + rng_below(&rng, 1000);
+    struct iter_suite_set *set = iter_suite_random(&rng, &shape);
+    struct range_set *ranges = random_ranges(&rng, set, shape.max_seq);
+    struct table_writer_options options = table_options(200, _i % 2, _i % 3 ? 10 : 0);
+    struct one_table o;
+    if (_i % 4 == 0) set->count = 0;
+    one_table_ranges = ranges;
+    one_table_init(&o, set, &options, 1 << 20);
+    check_span(&o, set, ranges);
+    check_iterators(&o, set, &rng);
+    ck_ok(check_gets(o.table, o.cache, set, true));
+    ck_ok(check_scans(o.table, set, true));
+    ck_ok(table_verify(o.table, &test_err));
+    uint64_t bytes, entries;
+    table_position(o.table, slice_of_str("m"), &bytes, &entries);
+    ck_assert_uint_le(entries, set->count);
+    one_table_release(&o);
+    one_table_ranges = NULL;
+    range_set_free(ranges);
+    iter_suite_free(set);
+}
+END_TEST
+
 START_TEST(on_disk) {
     struct iter_suite_set *set = one_table_set();
     char file[ENV_PATH_MAX];
@@ -255,6 +331,7 @@ int main(void) {
     tcase_add_loop_test(tcase, large_value, 0, 10);
     tcase_add_test(tcase, sizes);
     tcase_add_test(tcase, filter_is_asked);
+    tcase_add_loop_test(tcase, range_tombstones, 0, 40);
     tcase_add_test(tcase, on_disk);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);

@@ -3,6 +3,7 @@
 
 #include "engine/base/coding.h"
 #include "engine/table/table_format.h"
+#include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
 #include "tests/lib/one_table.h"
 
@@ -104,7 +105,7 @@ static void reseal(struct buf *bytes, uint64_t *checksum) {
     uint8_t *footer = bytes->data + bytes->len - TABLE_FOOTER_BYTES;
     uint64_t limit = bytes->len - TABLE_FOOTER_BYTES;
     struct table_index index = {0};
-    for (int s = 0; s < 3; s++) {
+    for (int s = 0; s < 4; s++) {
         uint8_t *section = footer + 8 + 24 * s;
         uint64_t offset = get_fixed64(section), len = get_fixed64(section + 8);
         if (offset > limit || len > limit - offset) continue;
@@ -204,11 +205,13 @@ static const struct {
     uint8_t value;
     const char *message;
 } corrupt_fields[] = {
-    {"number", 104, 41, "is table 41, not 42"},
-    {"filter offset", 96, 1, "places"},
-    {"filter length", 88, 1, "places"},
-    {"index offset", 72, 1, "places"},
-    {"index length high", 58, 1, "places"},
+    {"number", 128, 41, "is table 41, not 42"},
+    {"filter offset", 120, 1, "places"},
+    {"filter length", 112, 1, "places"},
+    {"index offset", 96, 1, "places"},
+    {"index length high", 82, 1, "places"},
+    {"ranges offset", 72, 1, "places"},
+    {"ranges length", 64, 200, "places"},
     {"properties length", 40, 200, "places"},
     {"version", 24, 2, "version"},
     {"reserved", 20, 1, "version"},
@@ -313,7 +316,19 @@ END_TEST
 
 #define COUNT(cases) ((int)(sizeof(cases) / sizeof *(cases)))
 
+/* All tables here have some range tombstones as well. */
+static const struct range_set *some_ranges(void) {
+    static struct range_list list;
+    struct range_set *set;
+    must(range_list_add(&list, slice_of_str("b"), slice_of_str("m"), 5, &test_err));
+    must(range_list_add(&list, slice_of_str("k"), slice_of_str("p"), 1234, &test_err));
+    must(range_list_add(&list, slice_of_str("q"), range_end(), 1u << 30, &test_err));
+    must(range_set_new(&list, false, &set, &test_err));
+    return set;
+}
+
 int main(void) {
+    one_table_ranges = some_ranges();
     Suite *suite = suite_create("table_damage");
     TCase *tcase = tcase_create("table_damage");
     tcase_set_timeout(tcase, 120);
