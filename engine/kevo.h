@@ -96,10 +96,15 @@ enum kevo_sync {
 
 enum kevo_compression { KEVO_COMPRESSION_NONE = 0, KEVO_COMPRESSION_LZ4 = 1 };
 
+/* How to open a store. Those from `sync` to `retain_ms` are tunable: they are kept with the
+ * store, and have names for kevo_options_set(): those of the fields, but for _size instead of
+ * _bytes, and filter_bits. */
 struct kevo_options {
     struct env *env;              /* NULL: the operating system */
     bool create_if_missing;       /* make the directory's store when there is none */
     bool error_if_exists;         /* refuse a directory that has a store */
+    bool use_kept;                /* of an existing store, take the tunable options from it and not
+                                     from here */
     int authority;                /* enum kevo_authority; must match an existing store */
     int sync;                     /* enum kevo_sync, for kevo_put and its like */
     uint64_t wal_sync_bytes;      /* KEVO_SYNC_NORMAL: bytes between syncs */
@@ -127,14 +132,39 @@ struct kevo_options {
  * blocks, LZ4, background on, sync full, authority self. */
 void kevo_options_default(struct kevo_options *o);
 
-/* Open the store in directory `dir`. The process that has it open holds a lock
+/* One of the tunable options. */
+struct kevo_option {
+    const char *name;
+#define KEVO_OPTION_TEXT 64          /* bytes for a value or range as text */
+    char standard[KEVO_OPTION_TEXT]; /* the default */
+    char range[KEVO_OPTION_TEXT];    /* "2 to 16", "4 KB to 4 GB", "none, lz4" */
+    const char *effect;
+};
+
+/* The tunable option at `index`, counted from 0; false behind the last one. */
+bool kevo_option_at(unsigned index, struct kevo_option *option);
+
+/* Set an option from text: "64 MB", "4096", "lz4", "full", in any case of letters. KEVO_INVALID
+ * for a name that is unknown and for a value out of range, with the choice in the message. */
+int kevo_options_set(struct kevo_options *o, const char *name, const char *value,
+                     struct kevo_err *err);
+/* The value of an option as text that kevo_options_set() would take. KEVO_INVALID. */
+int kevo_options_get(const struct kevo_options *o, const char *name, char text[KEVO_OPTION_TEXT],
+                     struct kevo_err *err);
+
+/* Open the store in directory `dir`. With options, those that are tunable are in force and
+ * kept with the store from then on; with NULL, or with use_kept, what an existing store has
+ * kept is in force. The process that has it open holds a lock
  * until kevo_close; another process gets KEVO_BUSY with the holder's pid in the
  * message. Opening replays the write-ahead log into memory and changes no file
- * of an existing store. Errors: KEVO_CANTOPEN (no directory or store, no
+ * of an existing store, but to keep other options than before. Errors: KEVO_CANTOPEN (no directory or store, no
  * permission, the directory holds something else), KEVO_BUSY, KEVO_CORRUPT,
  * KEVO_INVALID (option out of range, authority differs), KEVO_NOMEM, KEVO_IOERR. */
 int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
               struct kevo_err *err);
+
+/* The options in force, env included; *o is filled. */
+void kevo_get_options(kevo_store *store, struct kevo_options *o);
 
 /* Stop background work, wait for it, release the lock and all memory. Writes
  * nothing but what is already under way: an unflushed memtable stays in the

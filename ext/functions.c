@@ -69,7 +69,7 @@ static bool interrupted(void *arg) {
  * keeps for readers that come late: let that time pass. */
 static int wait_out_retention(const struct session *s, sqlite3_stmt *probe) {
     enum { STEP_MS = 20 };
-    for (uint64_t waited = 0; waited <= s->options.retain_ms; waited += STEP_MS) {
+    for (uint64_t waited = 0; waited <= s->in_force.retain_ms; waited += STEP_MS) {
         if (interrupted(probe)) return SQLITE_INTERRUPT;
         sqlite3_sleep(STEP_MS);
     }

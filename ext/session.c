@@ -85,7 +85,6 @@ static struct session *session_new(struct connection *connection, const char *sc
     s->refs = 1;
     s->store_row = store->row;
     memcpy(s->uuid, store->uuid, sizeof s->uuid);
-    s->sync_option = -1;
     s->schema = sqlite3_mprintf("%s", schema);
     if (s->schema)
         *rc = session_resolve_path(connection->db, schema, store->directory, &s->path, message);
@@ -93,8 +92,8 @@ static struct session *session_new(struct connection *connection, const char *sc
         session_free(s);
         return NULL;
     }
-    kevo_options_default(&s->options);
-    schema_apply_options(table, &s->options);
+    s->options = table->options.values;
+    s->options_given = table->options.given != 0;
     describe_owner(s, connection->db);
     return s;
 }
@@ -114,7 +113,6 @@ int session_get(struct connection *connection, const char *schema, const struct 
         s->next = connection->sessions;
         connection->sessions = s;
     }
-    if (table->options.sync > s->sync_option) s->sync_option = table->options.sync;
     *session = s;
     return SQLITE_OK;
 }
@@ -175,13 +173,17 @@ static int open_patiently(struct session *s, const struct kevo_options *o, struc
     return rc;
 }
 
+/* What the definition of a table says of options counts when its store is made; from then on
+ * the store knows them. */
 static int open_shared(struct session *s, bool create, char **message) {
     struct kevo_err err;
     struct kevo_options o = s->options;
     o.create_if_missing = create;
+    o.use_kept = !create || !s->options_given;
     int rc = s->path ? open_patiently(s, &o, &err) : registry_open_memory(&o, &s->shared, &err);
     if (rc) return report(message, &err);
     s->store = s->shared->store;
+    kevo_get_options(s->store, &s->in_force);
     return SQLITE_OK;
 }
 
@@ -294,6 +296,7 @@ int session_create_store(struct connection *connection, const char *schema,
 static int is_own_or_empty(struct session *s, bool *own, struct kevo_err *err) {
     struct kevo_options o = s->options;
     o.create_if_missing = false;
+    o.use_kept = true;
     int rc = registry_open(s->path, &o, s->owner, &s->shared, err);
     if (rc) return rc;
     *own = memcmp(kevo_store_uuid(s->shared->store), s->uuid, sizeof s->uuid) == 0 ||
@@ -463,7 +466,7 @@ static int set_marker(struct session *s, struct kevo_commit commit, char **messa
     sqlite3 *db = s->connection->db;
     int rc = marker_open(db, s->schema, s->store_row, &blob, &capacity, message);
     if (rc != SQLITE_OK) return rc;
-    if (kevo_log_tail(s->store, capacity, s->sync_option != KEVO_SYNC_OFF, &tail, &err)) {
+    if (kevo_log_tail(s->store, capacity, s->in_force.sync != KEVO_SYNC_OFF, &tail, &err)) {
         sqlite3_blob_close(blob);
         return report(message, &err);
     }
@@ -472,8 +475,7 @@ static int set_marker(struct session *s, struct kevo_commit commit, char **messa
 
 /* How a batch is synced as it is prepared. With a database file the marker sees to it. */
 static int prepare_mode(const struct session *s) {
-    if (!decides_itself(s)) return KEVO_SYNC_OFF;
-    return s->sync_option >= 0 ? s->sync_option : KEVO_SYNC_FULL;
+    return decides_itself(s) ? s->in_force.sync : KEVO_SYNC_OFF;
 }
 
 int session_sync(struct session *s, char **message) {

@@ -44,9 +44,10 @@ struct session {
     uint8_t uuid[16];
     char *path; /* of the store's directory; NULL: in memory */
     struct store_owner owner;
-    struct kevo_options options;
-    bool created;    /* the store was made in a transaction that is not committed */
-    int sync_option; /* enum kevo_sync, the strongest that a table gave; -1: none did */
+    struct kevo_options options;  /* to make the store with */
+    bool options_given;           /* by the definition of the table that asked first */
+    bool created;                 /* the store was made in a transaction that is not committed */
+    struct kevo_options in_force; /* of the open store */
 
     struct shared_store *shared; /* NULL until first needed */
     kevo_store *store;           /* shared->store */

@@ -11,11 +11,8 @@
  * [ASC|DESC], NOT NULL, NULL, COLLATE BINARY. Without any column the table is
  * (key TEXT PRIMARY KEY NOT NULL, value ANY).
  *
- * Options (values may be quoted; SQLite itself refuses the single token 64MB, so
- * a size is written '64MB' or 64 MB or as a number of bytes):
- *   sync = full | normal | off       memtable_size, cache_size, block_size,
- *   compression = none | lz4         table_size = bytes or n KB, MB, GB
- *   memtable_count = 2..16           filter_bits = 0..32
+ * Options are the engine's, kevo_options_set(). Values may be quoted; SQLite itself refuses
+ * the single token 64MB, so a size is written '64MB' or 64 MB or as a number of bytes.
  *
  * Three kinds of table come out of it:
  *   SCHEMA_ROWID      no PRIMARY KEY, or a single key column INTEGER ASC (spelled
@@ -57,12 +54,8 @@ struct key_column {
 };
 
 struct schema_options {
-    int sync;                /* enum kevo_sync, -1: not given */
-    int compression;         /* enum kevo_compression, -1: not given */
-    int filter_bits;         /* -1: not given */
-    unsigned memtable_count; /* 0: not given, and so the rest */
-    uint64_t memtable_bytes, cache_bytes, table_bytes;
-    uint32_t block_bytes;
+    struct kevo_options values; /* the defaults where nothing is given */
+    uint64_t given;             /* bit n: that of kevo_option_at(n) is */
 };
 
 struct schema {
@@ -88,9 +81,6 @@ void schema_free(struct schema *s); /* s may be NULL */
 
 /* Append the statement for sqlite3_declare_vtab, with its NUL. KEVO_NOMEM. */
 int schema_declare(const struct schema *s, struct buf *sql, struct kevo_err *err);
-
-/* Overwrite in *o what the options of the table say (not sync). */
-void schema_apply_options(const struct schema *s, struct kevo_options *o);
 
 /* The name of an option that the table's definition gives, NULL when it gives none. */
 const char *schema_given_option(const struct schema *s);

@@ -1,4 +1,5 @@
-/* schema_option.h - the `name = value` arguments of a table. */
+/* schema_option.h - the `name = value` arguments of a table: the tunable options of the
+ * engine, by their names there. */
 #ifndef KEVO_SQL_SCHEMA_OPTION_H
 #define KEVO_SQL_SCHEMA_OPTION_H
 

@@ -56,7 +56,9 @@ static uint64_t last_record(const kevo_store *s) {
 static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     kevo_store *s = c->store;
     c->state = s->state;
+    c->state.options = (struct buf){0};
     version_ref(c->state.version);
+    bool options_copied = buf_set(&c->state.options, buf_slice(&s->state.options));
     /* Tables that a log record names may not be in the manifest yet. */
     c->state.next_file = atomic_load(&s->next_file);
     pthread_mutex_lock(&s->mutex);
@@ -66,6 +68,7 @@ static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     s->log_holds++;
     pthread_mutex_unlock(&s->mutex);
     c->held_from = c->state.wal_floor;
+    if (!options_copied) return kevo_nomem(err);
     return open_segments(c, s->wal ? s->wal->number : s->tail.number, err);
 }
 
@@ -111,7 +114,7 @@ static void end(struct checkpoint *c) {
         wal_reader_close(c->segments[i]);
     if (c->held_from) release_log(c);
     superversion_release(c->sv);
-    version_unref(c->state.version);
+    manifest_state_release(&c->state);
 }
 
 /* ---- files ------------------------------------------------------------------------ */

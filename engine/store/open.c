@@ -6,68 +6,8 @@
 #include "engine/base/env.h"
 #include "engine/base/error.h"
 #include "engine/store/dir.h"
+#include "engine/store/options.h"
 #include "engine/store/store.h"
-
-void kevo_options_default(struct kevo_options *o) {
-    *o = (struct kevo_options){
-        .create_if_missing = true,
-        .authority = KEVO_AUTHORITY_SELF,
-        .sync = KEVO_SYNC_FULL,
-        .wal_sync_bytes = 1 << 20,
-        .memtable_bytes = 32 << 20,
-        .memtable_count = 4,
-        .cache_bytes = 64 << 20,
-        .block_bytes = 4096,
-        .compression = KEVO_COMPRESSION_LZ4,
-        .filter_bits_per_key = 12,
-        .table_bytes = 64 << 20,
-        .l0_trigger = 4,
-        .l0_slow = 12,
-        .l0_stop = 20,
-        .level1_bytes = 128 << 20,
-        .level_factor = 10,
-        .retain_ms = 1000,
-        .background = true,
-        .file_mode = 0644,
-    };
-}
-
-static int out_of_range(struct kevo_err *err, const char *name, uint64_t value, uint64_t low,
-                        uint64_t high) {
-    return kevo_fail(err, KEVO_INVALID, "option %s is %llu; it must be from %llu to %llu", name,
-                     (unsigned long long)value, (unsigned long long)low, (unsigned long long)high);
-}
-
-static int check_options(const struct kevo_options *o, struct kevo_err *err) {
-    const struct {
-        const char *name;
-        uint64_t value, low, high;
-    } ranges[] = {
-        {"authority", (uint64_t)o->authority, 1, 2},
-        {"sync", (uint64_t)o->sync, 0, 2},
-        {"wal_sync_bytes", o->wal_sync_bytes, 1, UINT64_MAX},
-        {"memtable_bytes", o->memtable_bytes, 4096, (uint64_t)1 << 32},
-        {"memtable_count", o->memtable_count, 2, MAX_MEMTABLES},
-        {"cache_bytes", o->cache_bytes, 0, (uint64_t)1 << 40},
-        {"block_bytes", o->block_bytes, 64, 1 << 20},
-        {"compression", (uint64_t)o->compression, 0, 1},
-        {"filter_bits_per_key", o->filter_bits_per_key, 0, 32},
-        {"table_bytes", o->table_bytes, 4096, (uint64_t)1 << 32},
-        {"l0_trigger", o->l0_trigger, 1, MAX_L0_STOP},
-        {"l0_slow", o->l0_slow, o->l0_trigger, MAX_L0_STOP},
-        {"l0_stop", o->l0_stop, o->l0_slow, MAX_L0_STOP},
-        {"level1_bytes", o->level1_bytes, 4096, (uint64_t)1 << 40},
-        {"level_factor", o->level_factor, 2, 100},
-        {"retain_ms", o->retain_ms, 0, 86400000},
-        {"file_mode", o->file_mode, 0, 07777},
-    };
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-        if (ranges[i].value < ranges[i].low || ranges[i].value > ranges[i].high)
-            return out_of_range(err, ranges[i].name, ranges[i].value, ranges[i].low,
-                                ranges[i].high);
-    }
-    return 0;
-}
 
 uint64_t store_next_file(void *store) {
     return atomic_fetch_add_explicit(&((kevo_store *)store)->next_file, 1, memory_order_relaxed);
@@ -89,12 +29,13 @@ static int create_manifest(kevo_store *s, struct kevo_err *err) {
         .version = version_new(),
     };
     int rc = state.version ? 0 : kevo_nomem(err);
+    if (rc == 0) rc = options_encode(&s->options, slice_of(NULL, 0), &state.options, err);
     if (rc == 0) rc = dir_remove_leftovers(s->env, s->dir, err);
     if (rc == 0) rc = s->env->random(s->env, state.uuid, sizeof state.uuid, err);
     if (rc == 0) rc = manifest_create(&s->home, &state, s->options.file_mode, &s->manifest, err);
     manifest_close(s->manifest);
     s->manifest = NULL;
-    version_unref(state.version);
+    manifest_state_release(&state);
     return rc;
 }
 
@@ -129,7 +70,7 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
 
 static void store_free(kevo_store *s) {
     superversion_release(s->current);
-    version_unref(s->state.version);
+    manifest_state_release(&s->state);
     manifest_close(s->manifest);
     wal_close(s->wal);
     compact_cursor_release(&s->cursor);
@@ -158,13 +99,26 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     pthread_cond_init(&s->work_cond, NULL);
     pthread_cond_init(&s->done_cond, NULL);
     s->dir = mem_strdup(dir);
-    s->cache = cache_new(o->cache_bytes);
     *store = s;
-    if (!s->dir || !s->cache) return kevo_nomem(err);
-    s->home = (struct table_home){s->env, s->dir, s->cache};
+    if (!s->dir) return kevo_nomem(err);
+    s->home = (struct table_home){s->env, s->dir, NULL};
     if (fork_watch()) return kevo_nomem(err);
     s->fork_generation = fork_generation();
     return s->env->random(s->env, &s->nonce_state, sizeof s->nonce_state, err);
+}
+
+/* Let the next one who opens the store find these options, unless they are there already. */
+static int keep_options(kevo_store *s, struct kevo_err *err) {
+    struct kevo_options kept;
+    struct version_edit edit;
+    options_decode(buf_slice(&s->state.options), &kept);
+    if (!options_difference(&kept, &s->options)) return 0;
+    edit_init(&edit);
+    edit.has_options = true;
+    int rc = options_encode(&s->options, buf_slice(&s->state.options), &edit.options, err);
+    if (rc == 0) rc = manifest_append(s->manifest, &edit, &s->state, err);
+    edit_release(&edit);
+    return rc;
 }
 
 int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
@@ -174,15 +128,17 @@ int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
     *store = NULL;
     if (!o) {
         kevo_options_default(&standard);
+        standard.use_kept = true;
         o = &standard;
     }
-    int rc = check_options(o, err);
+    int rc = options_check(o, err);
     if (rc == 0 && strlen(dir) + 64 > ENV_PATH_MAX)
         rc = kevo_fail(err, KEVO_CANTOPEN, "the directory's name is too long");
     if (rc) return rc;
     rc = store_new(dir, o, &s, err);
     if (rc == 0) rc = find_or_create(s, err);
     if (rc == 0) rc = store_recover(s, err);
+    if (rc == 0) rc = keep_options(s, err);
     if (rc) {
         if (s) store_free(s);
         return rc;
@@ -201,6 +157,10 @@ void kevo_close(kevo_store *store) {
     work_stop(store);
     assert(store->pin_count == 0);
     store_free(store);
+}
+
+void kevo_get_options(kevo_store *store, struct kevo_options *o) {
+    *o = store->options;
 }
 
 const uint8_t *kevo_store_uuid(const kevo_store *store) {

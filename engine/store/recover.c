@@ -4,6 +4,7 @@
 
 #include "engine/base/error.h"
 #include "engine/mem/batch.h"
+#include "engine/store/options.h"
 #include "engine/store/store.h"
 
 /* What is built up while the log is read. */
@@ -190,10 +191,19 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     return 0;
 }
 
+/* The manifest, and what depends on the options that it keeps. */
+static int read_manifest(kevo_store *s, struct kevo_err *err) {
+    int rc = manifest_open(&s->home, s->options.file_mode, &s->manifest, &s->state, err);
+    if (rc) return rc;
+    if (s->options.use_kept) options_decode(buf_slice(&s->state.options), &s->options);
+    s->cache = s->home.cache = cache_new(s->options.cache_bytes);
+    return s->cache ? 0 : kevo_nomem(err);
+}
+
 int store_recover(kevo_store *s, struct kevo_err *err) {
     struct recovery r = {.count = 0};
     uint64_t start = s->env->now_us(s->env);
-    int rc = manifest_open(&s->home, s->options.file_mode, &s->manifest, &s->state, err);
+    int rc = read_manifest(s, err);
     if (rc) return rc;
     if (s->state.authority != s->options.authority)
         return kevo_fail(err, KEVO_INVALID, "%s: the store %s, and cannot be opened otherwise",

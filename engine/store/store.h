@@ -5,7 +5,8 @@
  * memtable is rotated and when a flush or a compaction is done; readers take a
  * reference and are never disturbed.
  *
- *     open.c       options, open, close
+ *     open.c       open, close
+ *     options.c    the tunable options, by name
  *     dir.c        a store's directory: what lies there, lock, destroy
  *     checkpoint.c a copy as of one moment
  *     recover.c    what the manifest and the log say, when a store is opened

@@ -13,7 +13,8 @@ enum edit_tag {
     TAG_FLUSHED = 3,
     TAG_COMMITTED = 4,
     TAG_ADD = 5,
-    TAG_DELETE = 6
+    TAG_DELETE = 6,
+    TAG_OPTIONS = 7
 };
 
 /* Flags of an added table. */
@@ -28,6 +29,7 @@ void edit_release(struct version_edit *e) {
         table_file_unref(e->added[i].file);
     mem_free(e->added);
     mem_free(e->deleted);
+    buf_release(&e->options);
     edit_init(e);
 }
 
@@ -61,6 +63,10 @@ static bool put_commit(struct buf *b, bool present, enum edit_tag tag, struct ke
            (buf_put_varint(b, tag) && buf_put_varint(b, c.batch) && buf_put_fixed64(b, c.nonce));
 }
 
+static bool put_options(struct buf *b, bool present, const struct buf *options) {
+    return !present || (buf_put_varint(b, TAG_OPTIONS) && buf_put_slice(b, buf_slice(options)));
+}
+
 static bool put_file(struct buf *b, unsigned level, const struct table_file *f) {
     return buf_put_varint(b, TAG_ADD) && buf_put_varint(b, level) && buf_put_varint(b, f->number) &&
            buf_put_varint(b, f->size_bytes) && buf_put_fixed64(b, f->checksum) &&
@@ -81,7 +87,8 @@ int edit_encode(const struct version_edit *e, struct buf *out, struct kevo_err *
     bool ok = put_number(out, e->has_next_file, TAG_NEXT_FILE, e->next_file) &&
               put_number(out, e->has_wal_floor, TAG_WAL_FLOOR, e->wal_floor) &&
               put_commit(out, e->has_flushed, TAG_FLUSHED, e->flushed) &&
-              put_commit(out, e->has_committed, TAG_COMMITTED, e->committed);
+              put_commit(out, e->has_committed, TAG_COMMITTED, e->committed) &&
+              put_options(out, e->has_options, &e->options);
     for (size_t i = 0; i < e->deleted_count && ok; i++)
         ok = put_delete(out, &e->deleted[i]);
     for (size_t i = 0; i < e->added_count && ok; i++)
@@ -116,6 +123,25 @@ static int get_commit(struct reader *r, bool *has, struct kevo_commit *c, const 
     if (r->bad || *has || c->batch >= SEQ_PRIVATE) return damaged(at, "bad batch id", err);
     *has = true;
     return 0;
+}
+
+/* Whether strings, names and values in turn, make up the bytes. */
+static bool good_options(slice options) {
+    struct reader r = reader_of(options);
+    while (reader_left(&r) > 0) {
+        slice name = read_slice(&r);
+        read_slice(&r);
+        if (r.bad || name.len == 0) return false;
+    }
+    return true;
+}
+
+static int get_options(struct reader *r, struct version_edit *e, const struct place *at,
+                       struct kevo_err *err) {
+    slice options = read_slice(r);
+    if (r->bad || e->has_options || !good_options(options)) return damaged(at, "bad options", err);
+    e->has_options = true;
+    return buf_set(&e->options, options) ? 0 : kevo_nomem(err);
 }
 
 static bool good_key(slice key) {
@@ -180,6 +206,7 @@ static int get_field(struct reader *r, const struct table_home *home, struct ver
     case TAG_COMMITTED: return get_commit(r, &e->has_committed, &e->committed, at, err);
     case TAG_ADD: return get_file(r, home, e, at, err);
     case TAG_DELETE: return get_delete(r, e, at, err);
+    case TAG_OPTIONS: return get_options(r, e, at, err);
     default: return damaged(at, "a field this version does not know", err);
     }
 }

@@ -23,12 +23,13 @@ struct version_edit {
     size_t added_count, added_cap;
     struct edit_delete *deleted;
     size_t deleted_count, deleted_cap;
-    bool has_next_file, has_wal_floor, has_flushed, has_committed;
+    bool has_next_file, has_wal_floor, has_flushed, has_committed, has_options;
     uint64_t next_file;           /* no file of this number or above was ever used; it
                                      only grows: a smaller one changes nothing */
     uint64_t wal_floor;           /* log segments below this number are not needed */
     struct kevo_commit flushed;   /* every batch up to this one is in tables */
     struct kevo_commit committed; /* a batch known committed */
+    struct buf options;           /* all that are kept: strings, names and values in turn */
 };
 
 void edit_init(struct version_edit *e);

@@ -111,6 +111,12 @@ static bool sound_record_behind(slice file, uint64_t offset, uint64_t salt) {
     return hashed >= SEARCH_BYTES;
 }
 
+void manifest_state_release(struct manifest_state *state) {
+    version_unref(state->version);
+    buf_release(&state->options);
+    *state = (struct manifest_state){0};
+}
+
 /* ---- a new file ---------------------------------------------------------------- */
 
 static int state_to_edit(const struct manifest_state *state, struct version_edit *e,
@@ -121,6 +127,8 @@ static int state_to_edit(const struct manifest_state *state, struct version_edit
     e->wal_floor = state->wal_floor;
     e->flushed = state->flushed;
     e->committed = state->committed;
+    e->has_options = state->options.len > 0;
+    if (!buf_set(&e->options, buf_slice(&state->options))) return kevo_nomem(err);
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         for (size_t i = 0; i < state->version->levels[l].count; i++) {
             int rc = edit_add_file(e, l, state->version->levels[l].files[i], err);
@@ -318,7 +326,7 @@ static int read_records(struct manifest *m, slice file, struct replay *replay,
 
 static int take_state(const struct manifest *m, struct replay *replay, struct manifest_state *state,
                       struct kevo_err *err) {
-    const struct version_edit *n = &replay->numbers;
+    struct version_edit *n = &replay->numbers;
     if (!n->has_next_file || !n->has_wal_floor || !n->has_flushed || !n->has_committed)
         return kevo_fail(err, KEVO_CORRUPT, "%s: the first record is incomplete", m->path);
     int rc = replay_version(replay, &state->version, err);
@@ -327,6 +335,8 @@ static int take_state(const struct manifest *m, struct replay *replay, struct ma
     state->wal_floor = n->wal_floor;
     state->flushed = n->flushed;
     state->committed = n->committed;
+    state->options = n->options;
+    n->options = (struct buf){0};
     return 0;
 }
 
@@ -360,7 +370,7 @@ int manifest_open(const struct table_home *home, unsigned file_mode, struct mani
     buf_release(&bytes);
     if (rc) {
         manifest_close(made);
-        *state = (struct manifest_state){0};
+        manifest_state_release(state);
         return rc;
     }
     *m = made;
@@ -437,11 +447,18 @@ static void rewrite(struct manifest *m, const struct manifest_state *state) {
     if (rc) refuse(m, &cause, NULL);
 }
 
-static void apply_numbers(struct manifest_state *state, const struct version_edit *e) {
+/* The edit's options are in `options` already, since copying them may fail. */
+static void apply_numbers(struct manifest_state *state, const struct version_edit *e,
+                          struct buf *options) {
     if (e->has_next_file && e->next_file > state->next_file) state->next_file = e->next_file;
     if (e->has_wal_floor) state->wal_floor = e->wal_floor;
     if (e->has_flushed) state->flushed = e->flushed;
     if (e->has_committed) state->committed = e->committed;
+    if (e->has_options) {
+        struct buf old = state->options;
+        state->options = *options;
+        *options = old;
+    }
 }
 
 /* No file above the next number: what manifest_open() would refuse. */
@@ -456,21 +473,23 @@ static void check_edit(const struct version_edit *e, const struct manifest_state
 int manifest_append(struct manifest *m, const struct version_edit *edit,
                     struct manifest_state *state, struct kevo_err *err) {
     struct version *next = NULL;
-    struct buf record = {0};
+    struct buf record = {0}, options = {0};
     int rc = 0;
     if (m->refused) return refuse(m, &m->cause, err);
     check_edit(edit, state);
     rc = version_apply(state->version, edit, &next, err);
+    if (rc == 0 && !buf_set(&options, buf_slice(&edit->options))) rc = kevo_nomem(err);
     if (rc == 0) rc = put_record(&record, edit, m->salt, m->end, err);
     if (rc == 0 && record.len) rc = write_record(m, buf_slice(&record), err);
     if (rc == 0) {
         struct version *old = state->version;
         state->version = next;
         next = old;
-        apply_numbers(state, edit);
+        apply_numbers(state, edit, &options);
         if (m->end > m->rewrite_at) rewrite(m, state);
     }
     version_unref(next);
     buf_release(&record);
+    buf_release(&options);
     return rc;
 }

@@ -23,7 +23,11 @@ struct manifest_state {
     uint64_t next_file, wal_floor;
     struct kevo_commit flushed, committed;
     struct version *version;
+    struct buf options; /* that are kept: strings, names and values in turn; store/options.h */
 };
+
+/* Give back what the state holds. */
+void manifest_state_release(struct manifest_state *state);
 
 struct manifest;
 
@@ -32,8 +36,8 @@ struct manifest;
 int manifest_create(const struct table_home *home, const struct manifest_state *state,
                     unsigned file_mode, struct manifest **m, struct kevo_err *err);
 
-/* Read the manifest of an existing store; changes nothing on disk. state->version
- * is the caller's to unref. KEVO_CANTOPEN when there is none. */
+/* Read the manifest of an existing store; changes nothing on disk. *state is the caller's to
+ * release. KEVO_CANTOPEN when there is none. */
 int manifest_open(const struct table_home *home, unsigned file_mode, struct manifest **m,
                   struct manifest_state *state, struct kevo_err *err);
 

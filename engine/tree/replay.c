@@ -55,8 +55,11 @@ static int replay_add(struct replay *r, const struct edit_file *a, struct kevo_e
     return 0;
 }
 
-/* Take over the numbers that `from` sets. */
-static void merge_numbers(struct version_edit *to, const struct version_edit *from) {
+/* Take over the numbers and options that `from` sets. */
+static int merge_numbers(struct version_edit *to, const struct version_edit *from,
+                         struct kevo_err *err) {
+    if (from->has_options && !buf_set(&to->options, buf_slice(&from->options)))
+        return kevo_nomem(err);
     if (from->has_next_file && from->next_file > to->next_file) to->next_file = from->next_file;
     if (from->has_wal_floor) to->wal_floor = from->wal_floor;
     if (from->has_flushed) to->flushed = from->flushed;
@@ -65,6 +68,8 @@ static void merge_numbers(struct version_edit *to, const struct version_edit *fr
     to->has_wal_floor |= from->has_wal_floor;
     to->has_flushed |= from->has_flushed;
     to->has_committed |= from->has_committed;
+    to->has_options |= from->has_options;
+    return 0;
 }
 
 int replay_edit(struct replay *r, const struct version_edit *e, struct kevo_err *err) {
@@ -73,8 +78,7 @@ int replay_edit(struct replay *r, const struct version_edit *e, struct kevo_err 
         rc = replay_delete(r, &e->deleted[i], err);
     for (size_t i = 0; i < e->added_count && rc == 0; i++)
         rc = replay_add(r, &e->added[i], err);
-    merge_numbers(&r->numbers, e);
-    return rc;
+    return rc ? rc : merge_numbers(&r->numbers, e, err);
 }
 
 int replay_version(struct replay *r, struct version **v, struct kevo_err *err) {

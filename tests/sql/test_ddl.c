@@ -481,6 +481,67 @@ static const struct {
     {"a TEXT PRIMARY KEY, b TEXT PRIMARY KEY", "PRIMARY KEY"},
 };
 
+/* What the store of `path` has kept, as the engine says. */
+static struct kevo_options kept_options(void) {
+    char dir[1200];
+    struct kevo_options o;
+    kevo_store *s;
+    kevo_options_default(&o);
+    o.use_kept = true;
+    o.create_if_missing = o.background = false;
+    o.authority = KEVO_AUTHORITY_EXTERNAL;
+    snprintf(dir, sizeof dir, "%s-kevo", path);
+    ck_ok(kevo_open(dir, &o, &s, &test_err));
+    kevo_get_options(s, &o);
+    kevo_close(s);
+    return o;
+}
+
+START_TEST(options_are_the_stores) {
+    struct kevo_options o;
+    sql_exec(db, "CREATE VIRTUAL TABLE a USING kevo(memtable_size='1 MB', l0_stop=50)");
+    expect_error(db, SQLITE_ERROR, "option l0_slow belongs to the store",
+                 "CREATE VIRTUAL TABLE b USING kevo(l0_slow=5)");
+    sql_exec(db, "CREATE VIRTUAL TABLE b USING kevo; INSERT INTO b VALUES('a', 1)");
+    /* They outlive the definition that gave them. */
+    sql_exec(db, "DROP TABLE a");
+    reopen();
+    sql_exec(db, "INSERT INTO b VALUES('b', 2)");
+    sql_close(db);
+    db = NULL;
+    o = kept_options();
+    ck_assert(o.memtable_bytes == 1 << 20 && o.l0_stop == 50 && o.l0_slow == 12);
+    db = sql_open(path);
+    expect_rows(db, "a|1;b|2", "SELECT * FROM b");
+    /* Refused when the store is made: two that do not go together. */
+    expect_error(db, SQLITE_ERROR, "must not be below l0_slow, which is 12",
+                 "CREATE VIRTUAL TABLE c USING kevo('c.store', l0_stop=5)");
+}
+END_TEST
+
+/* A store of its own authority is found again by CREATE. */
+START_TEST(options_given_again_replace_those_kept) {
+    const char *dir = sql_file("memory.store");
+    struct kevo_options o;
+    kevo_store *s;
+    static const char *const definitions[] = {"filter_bits=3, sync=off", "filter_bits=4", ""};
+    static const unsigned bits[] = {3, 4, 4};
+    for (int i = 0; i < 3; i++) {
+        sqlite3 *m = sql_open(":memory:");
+        sql_exec(m, "CREATE VIRTUAL TABLE kv USING kevo(%Q %s %s)", dir, *definitions[i] ? "," : "",
+                 definitions[i]);
+        sql_exec(m, "INSERT INTO kv VALUES(%d, 1)", i);
+        sql_close(m);
+        kevo_options_default(&o);
+        ck_ok(kevo_open(dir, NULL, &s, &test_err));
+        kevo_get_options(s, &o);
+        kevo_close(s);
+        ck_assert_uint_eq(o.filter_bits_per_key, bits[i]);
+        ck_assert_int_eq(o.sync, i == 0 ? KEVO_SYNC_OFF : KEVO_SYNC_FULL);
+    }
+}
+END_TEST
+
 START_TEST(bad_arguments) {
     expect_error(db, SQLITE_ERROR, bad[_i].message, "CREATE VIRTUAL TABLE t USING kevo(%s)",
                  bad[_i].arguments);
@@ -523,6 +584,8 @@ int main(void) {
     tcase_add_test(tcase, shared_directory);
     tcase_add_test(tcase, relative_directory);
     tcase_add_test(tcase, file_mode);
+    tcase_add_test(tcase, options_are_the_stores);
+    tcase_add_test(tcase, options_given_again_replace_those_kept);
     tcase_add_loop_test(tcase, bad_arguments, 0, (int)(sizeof bad / sizeof bad[0]));
     suite_add_tcase(suite, tcase);
     return harness_run(suite);

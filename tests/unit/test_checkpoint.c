@@ -95,6 +95,22 @@ START_TEST(a_copy_is_equal_and_apart) {
 }
 END_TEST
 
+START_TEST(the_options_go_along) {
+    struct kevo_options o = options;
+    o.level_factor = 7;
+    store = kv_open(&o);
+    ck_ok(kevo_checkpoint(store, COPY, &test_err));
+    o.use_kept = true;
+    o.level_factor = 10;
+    kevo_store *copy;
+    ck_ok(kevo_open(COPY, &o, &copy, &test_err));
+    kevo_get_options(copy, &o);
+    ck_assert_uint_eq(o.level_factor, 7);
+    kevo_close(copy);
+    drop_copy();
+}
+END_TEST
+
 START_TEST(of_a_store_without_anything) {
     store = kv_open(&options);
     ck_ok(kevo_checkpoint(store, COPY, &test_err));
@@ -507,6 +523,7 @@ int main(void) {
     TCase *tc = tcase_create("checkpoint");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, a_copy_is_equal_and_apart);
+    tcase_add_test(tc, the_options_go_along);
     tcase_add_test(tc, of_a_store_without_anything);
     tcase_add_test(tc, of_a_store_just_opened);
     tcase_add_test(tc, without_batches_in_doubt);

@@ -82,8 +82,7 @@ static struct manifest_state fresh_state(void) {
 }
 
 static void state_release(struct manifest_state *s) {
-    version_unref(s->version);
-    *s = (struct manifest_state){0};
+    manifest_state_release(s);
 }
 
 /* Everything a state says, as text. */
@@ -96,6 +95,8 @@ static char *dump(const struct manifest_state *s) {
             (unsigned long long)s->wal_floor, (unsigned long long)s->flushed.batch,
             (unsigned long long)s->flushed.nonce, (unsigned long long)s->committed.batch,
             (unsigned long long)s->committed.nonce);
+    for (size_t i = 0; i < s->options.len; i++)
+        fprintf(out, "%02x%s", s->options.data[i], i + 1 < s->options.len ? "" : " options\n");
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         for (size_t i = 0; i < s->version->levels[l].count; i++) {
             const struct table_file *f = s->version->levels[l].files[i];
@@ -123,7 +124,7 @@ static char *dump_disk(int *rc) {
     struct manifest_state s;
     *rc = manifest_open(&home, FILE_MODE, &m, &s, &test_err);
     if (*rc) {
-        if (m || s.version) ck_abort_msg("out-parameters after a failure");
+        if (m || s.version || s.options.data) ck_abort_msg("out-parameters after a failure");
         return NULL;
     }
     char *text = dump(&s);
@@ -171,6 +172,18 @@ static struct table_file *any_file(struct rng *rng, const struct version *v, uns
     return l->count ? l->files[rng_below(rng, l->count)] : NULL;
 }
 
+static void random_options(struct rng *rng, struct version_edit *e) {
+    uint8_t name[40], value[40];
+    memset(name, 'n', sizeof name);
+    memset(value, 'v', sizeof value);
+    e->has_options = true;
+    for (uint64_t n = rng_below(rng, 4); n > 0; n--) {
+        if (!buf_put_slice(&e->options, slice_of(name, 1 + rng_below(rng, 40))) ||
+            !buf_put_slice(&e->options, slice_of(value, rng_below(rng, 40))))
+            abort();
+    }
+}
+
 static void random_edit(struct rng *rng, const struct manifest_state *s, size_t key_bytes,
                         struct version_edit *e) {
     unsigned level;
@@ -195,6 +208,7 @@ static void random_edit(struct rng *rng, const struct manifest_state *s, size_t 
         e->flushed = (struct kevo_commit){rng_below(rng, SEQ_PRIVATE), rng_next(rng)};
     if ((e->has_committed = rng_below(rng, 3) == 0))
         e->committed = (struct kevo_commit){rng_below(rng, SEQ_PRIVATE), rng_next(rng)};
+    if (rng_below(rng, 5) == 0) random_options(rng, e);
 }
 
 static void append_random(struct rng *rng, struct manifest *m, struct manifest_state *s,
@@ -500,7 +514,7 @@ static const struct field_case field_cases[] = {
     {"a table", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162", 0},
     {"a table and its deletion", "05 00 01 01" SUM "01 00 00 00 01 00 00 01 01 0161 0162 06 00 01",
      KEVO_CORRUPT},
-    {"unknown field", "07", KEVO_CORRUPT},
+    {"unknown field", "7f", KEVO_CORRUPT},
     {"field 0", "00", KEVO_CORRUPT},
     {"overlong varint", "02 ffffffffffffffffffff01", KEVO_CORRUPT},
     {"number cut short", "02 80", KEVO_CORRUPT},
@@ -574,6 +588,17 @@ static const struct field_case field_cases[] = {
      KEVO_CORRUPT},
     {"deletion of nothing", "06 00 01", KEVO_CORRUPT},
     {"deletion in level 7", "06 07 01", KEVO_CORRUPT},
+    {"options", "07 05 0161 020062", 0},
+    {"no options", "07 00", 0},
+    {"an empty value", "07 03 0161 00", 0},
+    {"options cut short", "07 05 0161 0262", KEVO_CORRUPT},
+    {"options without a length", "07", KEVO_CORRUPT},
+    {"options of no length that fits", "07 ff 0161", KEVO_CORRUPT},
+    {"options twice", "07 00 07 00", KEVO_CORRUPT},
+    {"a name without a value", "07 02 0161", KEVO_CORRUPT},
+    {"an empty name", "07 03 00 0161", KEVO_CORRUPT},
+    {"a name beyond the options", "07 03 0561 00", KEVO_CORRUPT},
+    {"a value beyond the options", "07 04 0161 0561", KEVO_CORRUPT},
 };
 
 static void put_hex(struct buf *b, const char *hex) {
@@ -670,6 +695,7 @@ static char *dump_after(const struct manifest_state *s, const struct version_edi
     if (e->has_wal_floor) t.wal_floor = e->wal_floor;
     if (e->has_flushed) t.flushed = e->flushed;
     if (e->has_committed) t.committed = e->committed;
+    if (e->has_options) t.options = e->options; /* borrowed */
     char *text = dump(&t);
     version_unref(t.version);
     return text;

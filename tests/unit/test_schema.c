@@ -98,19 +98,19 @@ static const struct {
     {"", "CREATE TABLE x(\"key\" TEXT NOT NULL PRIMARY KEY, \"value\") WITHOUT ROWID", NULL},
     /* options */
     {"snyc=full", NULL, "unknown option snyc"},
-    {"sync=maybe", NULL, "sync = maybe: give full, normal or off"},
+    {"sync=maybe", NULL, "sync = maybe: give off, normal or full"},
     {"sync=full|SYNC='off'", NULL, "option sync is given twice"},
     {"sync=", NULL, "sync = : give"},
     {"sync='full", NULL, "does not end"},
     {"sync=full off", NULL, "full off"},
     {"compression=zstd", NULL, "none or lz4"},
-    {"memtable_size=64 TB", NULL, "memtable_size = 64 TB: give a size from 4 KB to 2 GB"},
+    {"memtable_size=64 TB", NULL, "memtable_size = 64 TB: give a size from 4 KB to 4 GB"},
     {"memtable_size=1", NULL, "memtable_size = 1"},
     {"memtable_size=-1", NULL, "-1"},
     {"memtable_size=99999999999999999999", NULL, "give a size"},
     {"memtable_size=99999999999 GB", NULL, "give a size"},
     {"memtable_size=4096|memtable_size=4096", NULL, "twice"},
-    {"block_size=1 MB", NULL, "from 512 bytes to 256 KB"},
+    {"block_size=2 MB", NULL, "from 64 bytes to 1 MB"},
     {"table_size=1.5 MB", NULL, "1.5 MB"},
     {"cache_size=x", NULL, "cache_size = x"},
     {"memtable_count=1", NULL, "from 2 to 16"},
@@ -167,17 +167,18 @@ START_TEST(shape) {
 END_TEST
 
 START_TEST(options) {
+    struct kevo_options o;
     struct schema *s = rows_schema("");
-    struct kevo_options o = {.memtable_bytes = 7, .compression = 1, .filter_bits_per_key = 10};
-    schema_apply_options(s, &o);
-    ck_assert(o.memtable_bytes == 7 && o.compression == 1 && o.filter_bits_per_key == 10);
-    ck_assert_int_eq(s->options.sync, -1);
+    kevo_options_default(&o);
+    ck_assert(s->options.given == 0 && !schema_given_option(s));
+    ck_assert_uint_eq(s->options.values.memtable_bytes, o.memtable_bytes);
     schema_free(s);
 
     s = rows_schema("sync = off|memtable_size=64 MB|cache_size='1GB'|\"block_size\"= 8192|"
                     "table_size = \"32 kb\"|memtable_count = '4'|compression=NONE|filter_bits=0");
-    schema_apply_options(s, &o);
-    ck_assert_int_eq(s->options.sync, KEVO_SYNC_OFF);
+    o = s->options.values;
+    ck_assert_str_eq(schema_given_option(s), "sync");
+    ck_assert_int_eq(o.sync, KEVO_SYNC_OFF);
     ck_assert_uint_eq(o.memtable_bytes, 64 << 20);
     ck_assert_uint_eq(o.cache_bytes, 1 << 30);
     ck_assert_uint_eq(o.block_bytes, 8192);
@@ -187,8 +188,9 @@ START_TEST(options) {
     ck_assert_uint_eq(o.filter_bits_per_key, 0);
     schema_free(s);
 
-    s = rows_schema("sync=FULL|compression='lz4'");
-    ck_assert(s->options.sync == KEVO_SYNC_FULL && s->options.compression == KEVO_COMPRESSION_LZ4);
+    s = rows_schema("Retain_MS = 5|L0_STOP = 50");
+    ck_assert_str_eq(schema_given_option(s), "l0_stop"); /* in the engine's order */
+    ck_assert(s->options.values.retain_ms == 5 && s->options.values.l0_stop == 50);
     schema_free(s);
 }
 END_TEST

@@ -59,59 +59,6 @@ static bool exists(const char *path) {
     return env->stat(env, path, &st, &test_err) == 0;
 }
 
-/* ---- options -------------------------------------------------------------------- */
-
-START_TEST(defaults_are_those_promised) {
-    struct kevo_options o;
-    kevo_options_default(&o);
-    ck_assert_uint_eq(o.memtable_bytes, 32 << 20);
-    ck_assert_uint_eq(o.memtable_count, 4);
-    ck_assert_uint_eq(o.cache_bytes, 64 << 20);
-    ck_assert_uint_eq(o.block_bytes, 4096);
-    ck_assert_int_eq(o.compression, KEVO_COMPRESSION_LZ4);
-    ck_assert_int_eq(o.sync, KEVO_SYNC_FULL);
-    ck_assert_int_eq(o.authority, KEVO_AUTHORITY_SELF);
-    ck_assert(o.background && o.create_if_missing && !o.error_if_exists);
-    ck_assert_ptr_null(o.env);
-}
-END_TEST
-
-#define REFUSED(field, value)                                                                      \
-    do {                                                                                           \
-        struct kevo_options o_ = options;                                                          \
-        o_.field = value;                                                                          \
-        expect_open_error(&o_, "/new", KEVO_INVALID, "option " #field);                            \
-        ck_assert(!exists("/new"));                                                                \
-    } while (0)
-
-START_TEST(options_out_of_range_are_refused_by_name) {
-    REFUSED(authority, 0);
-    REFUSED(authority, 3);
-    REFUSED(sync, -1);
-    REFUSED(sync, 3);
-    REFUSED(wal_sync_bytes, 0);
-    REFUSED(memtable_bytes, 4095);
-    REFUSED(memtable_bytes, ((uint64_t)1 << 32) + 1);
-    REFUSED(memtable_count, 1);
-    REFUSED(memtable_count, 17);
-    REFUSED(cache_bytes, UINT64_MAX);
-    REFUSED(block_bytes, 63);
-    REFUSED(block_bytes, (1 << 20) + 1);
-    REFUSED(compression, 2);
-    REFUSED(compression, -1);
-    REFUSED(filter_bits_per_key, 33);
-    REFUSED(table_bytes, 0);
-    REFUSED(l0_trigger, 0);
-    REFUSED(l0_slow, 1);
-    REFUSED(l0_stop, 1);
-    REFUSED(l0_stop, 151);
-    REFUSED(level1_bytes, 1);
-    REFUSED(level_factor, 1);
-    REFUSED(retain_ms, UINT64_MAX);
-    REFUSED(file_mode, 010000);
-}
-END_TEST
-
 /* ---- opening -------------------------------------------------------------------- */
 
 START_TEST(open_makes_a_store_only_when_wanted) {
@@ -1177,8 +1124,6 @@ int main(void) {
 
     TCase *opening = tcase_create("opening");
     tcase_add_checked_fixture(opening, setup, teardown);
-    tcase_add_test(opening, defaults_are_those_promised);
-    tcase_add_test(opening, options_out_of_range_are_refused_by_name);
     tcase_add_test(opening, open_makes_a_store_only_when_wanted);
     tcase_add_test(opening, open_takes_an_empty_directory);
     tcase_add_test(opening, what_was_written_is_there_after_reopening);
