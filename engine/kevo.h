@@ -327,6 +327,10 @@ struct kevo_read {
                                       snapshot is used when snapshot is NULL */
     struct kevo_slice lower;       /* first key wanted; data NULL: from the beginning */
     struct kevo_slice upper;       /* first key not wanted; data NULL: to the end */
+    struct kevo_slice prefix;      /* only keys that begin with it; costs nothing, since it is
+                                      a bound like the others; empty: all */
+    struct kevo_slice suffix;      /* only keys that end with it: the others are read and
+                                      passed over; empty: all */
 };
 
 /* A value that stays where it is until released. */
@@ -335,13 +339,14 @@ struct kevo_value {
     void *pin[3]; /* private */
 };
 
-/* The value of `key`, pinned; `read` may be NULL, its bounds are not used.
+/* The value of `key`, pinned; `read` may be NULL, its bounds, prefix and suffix are not used.
  * KEVO_NOTFOUND when there is none. */
 int kevo_get(kevo_store *store, const struct kevo_read *read, struct kevo_slice key,
              struct kevo_value *value, struct kevo_err *err);
 void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 
-/* An iterator over the keys in [lower, upper). The bounds are copied. It starts
+/* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
+ * hold together; seeks land on such keys only. They are all copied. It starts
  * invalid. Writes made to read->txn later are seen from the next motion on. */
 int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
                   struct kevo_err *err);
@@ -379,9 +384,14 @@ int kevo_step(kevo_store *store, struct kevo_err *err);
  * returned as KEVO_CORRUPT. Writers wait while the log is read. */
 int kevo_verify(kevo_store *store, struct kevo_err *err);
 
-/* Estimates from the tables' indexes for keys in [lower, upper); data NULL: open. */
+/* About how many entries there are for keys in [lower, upper), data NULL: open, and how
+ * many bytes they take: of their tables on disk, and of keys and values in memory. Older
+ * versions and tombstones count as well. Nothing is read but the tables' indexes and a few
+ * dozen entries of each memtable; the error is that of a block at either end of a table, and
+ * mostly below a quarter in a memtable. 0 where a table cannot be opened. */
 uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
                                 struct kevo_slice upper);
+uint64_t kevo_approximate_size(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper);
 
 /* ---- copies --------------------------------------------------------------- */
 

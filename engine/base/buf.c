@@ -32,6 +32,14 @@ bool buf_set(struct buf *b, slice s) {
     return true;
 }
 
+bool buf_set_successor(struct buf *b, slice prefix) {
+    while (prefix.len && prefix.data[prefix.len - 1] == 0xff)
+        prefix.len--;
+    if (!buf_set(b, prefix)) return false;
+    if (b->len) b->data[b->len - 1]++;
+    return true;
+}
+
 void buf_reset(struct buf *b) {
     b->len = 0;
 }

@@ -32,6 +32,11 @@ static inline bool slice_has_prefix(slice s, slice prefix) {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.data, prefix.data, prefix.len) == 0);
 }
 
+static inline bool slice_has_suffix(slice s, slice suffix) {
+    return s.len >= suffix.len &&
+           (suffix.len == 0 || memcmp(s.data + s.len - suffix.len, suffix.data, suffix.len) == 0);
+}
+
 /* Eight bytes that were loaded as they lie, as a big-endian number. */
 static inline uint64_t slice_big_endian64(uint64_t loaded) {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__

@@ -363,6 +363,56 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
     return KEVO_NOTFOUND;
 }
 
+/* ---- ranges ------------------------------------------------------------------ */
+
+/* Void entries count for nothing, as if they were not there. */
+static const struct memnode *skip_void(const struct memnode *n) {
+    while (n && node_is_void(n))
+        n = node_next(n, 0);
+    return n;
+}
+
+bool memtable_overlaps(const struct memtable *m, slice lower, slice upper) {
+    struct target first = target_of(lower, SEQ_MAX), end = target_of(upper, SEQ_MAX);
+    const struct memnode *n = skip_void(lower.data ? find(m, &first) : node_next(m->head, 0));
+    return n && (!upper.data || node_before(n, &end));
+}
+
+/* So many nodes of a level tell how many there are below: by about an eighth of it wrong
+ * (their number is binomial, with a variance of less than itself). */
+enum { ESTIMATE_NODES = 64 };
+
+/* The nodes behind `n` on this level that come before the end; NULL: all. */
+static void sample(const struct memnode *n, int level, const struct target *end, uint64_t *nodes,
+                   uint64_t *bytes) {
+    *nodes = *bytes = 0;
+    while ((n = node_next(n, level)) && (!end || node_before(n, end))) {
+        if (level == 0 && node_is_void(n)) continue;
+        ++*nodes;
+        *bytes += (uint64_t)n->key_bytes + n->value_bytes;
+    }
+}
+
+void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint64_t *entries,
+                       uint64_t *bytes) {
+    struct target first = target_of(lower, SEQ_MAX), end = target_of(upper, SEQ_MAX);
+    const struct memnode *n = m->head, *next;
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed);
+    uint64_t live = memtable_live_count(m);
+    do {
+        level--;
+        while (lower.data && (next = node_next(n, level)) && node_before(next, &first))
+            n = next;
+        sample(n, level, upper.data ? &end : NULL, entries, bytes);
+    } while (*entries < ESTIMATE_NODES && level > 0);
+    *entries <<= 2 * level; /* a quarter of the nodes reaches each next level */
+    *bytes <<= 2 * level;
+    if (*entries > live || (!lower.data && !upper.data)) {
+        if (*entries) *bytes = (uint64_t)((double)*bytes / (double)*entries * (double)live);
+        *entries = live;
+    }
+}
+
 /* ---- iterator ---------------------------------------------------------------- */
 
 struct memtable_iter {

@@ -80,6 +80,15 @@ void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq);
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value);
 
+/* Whether it has an entry in [lower, upper); data NULL: open. One added meanwhile may or may
+ * not be seen. */
+bool memtable_overlaps(const struct memtable *m, slice lower, slice upper);
+
+/* About how many entries, and bytes of keys and values, lie in [lower, upper). Exact where
+ * they are few. */
+void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint64_t *entries,
+                       uint64_t *bytes);
+
 /* An iterator; holds a reference. Entries added meanwhile may or may not be seen.
  * KEVO_NOMEM. */
 int memtable_iter_new(struct memtable *m, struct iter **it, struct kevo_err *err);

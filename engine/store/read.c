@@ -331,6 +331,7 @@ struct kevo_iter {
     kevo_txn *txn;         /* a reference, or NULL */
     uint64_t seen_changes; /* of txn */
     struct buf at;         /* the key stood on, while repositioning */
+    struct buf suffix;     /* that keys shown have */
 };
 
 enum { MAX_SOURCES = 256 };
@@ -349,14 +350,17 @@ static int keep(struct sources *sources, int rc) {
     return rc;
 }
 
+/* A memtable without an entry in the bounds is no source: what is added to the active one
+ * later lies above the snapshot. The transaction's own buffer is shown as it grows. */
 static int add_memtables(struct sources *sources, const struct superversion *sv, kevo_txn *txn,
-                         struct kevo_err *err) {
+                         slice lower, slice upper, struct kevo_err *err) {
     int rc = 0;
     if (txn) rc = keep(sources, memtable_iter_new(txn->buffer, next_slot(sources), err));
-    if (rc == 0 && memtable_live_count(sv->active))
-        rc = keep(sources, memtable_iter_new(sv->active, next_slot(sources), err));
-    for (unsigned i = 0; rc == 0 && i < sv->immutable_count; i++)
-        rc = keep(sources, memtable_iter_new(sv->immutable[i], next_slot(sources), err));
+    for (unsigned i = 0; rc == 0 && i <= sv->immutable_count; i++) {
+        struct memtable *m = i ? sv->immutable[i - 1] : sv->active;
+        if (memtable_overlaps(m, lower, upper))
+            rc = keep(sources, memtable_iter_new(m, next_slot(sources), err));
+    }
     return rc;
 }
 
@@ -384,12 +388,27 @@ static int add_tables(struct sources *sources, struct version *v, slice lower, s
     return rc;
 }
 
+/* The bounds, and those that the prefix makes. The bytes are the reader's, or lie in it->at. */
+static int find_bounds(kevo_iter *it, const struct kevo_read *read, slice *lower, slice *upper,
+                       struct kevo_err *err) {
+    *lower = read->lower;
+    *upper = read->upper;
+    if (read->prefix.len == 0) return 0;
+    if (!buf_set_successor(&it->at, read->prefix)) return kevo_nomem(err);
+    slice end = buf_slice(&it->at);
+    if (!lower->data || slice_cmp(*lower, read->prefix) < 0) *lower = read->prefix;
+    if (end.len && (!upper->data || slice_cmp(end, *upper) < 0)) *upper = end;
+    return 0;
+}
+
 static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
                         struct kevo_err *err) {
     struct sources sources = {.count = 0};
     struct iter *merged = NULL;
-    int rc = add_memtables(&sources, it->sv, read->txn, err);
-    if (rc == 0) rc = add_tables(&sources, it->sv->version, read->lower, read->upper, err);
+    slice lower, upper;
+    int rc = find_bounds(it, read, &lower, &upper, err);
+    if (rc == 0) rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
+    if (rc == 0) rc = add_tables(&sources, it->sv->version, lower, upper, err);
     if (rc == 0) rc = merge_iter_new(sources.list, sources.count, &merged, err);
     if (rc) {
         for (size_t i = 0; i < sources.count; i++)
@@ -397,7 +416,7 @@ static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t sn
         return rc;
     }
     count(&it->store->counters.iterator_sources, sources.count);
-    rc = view_iter_init(&it->view, merged, snapshot, read->lower, read->upper, err);
+    rc = view_iter_init(&it->view, merged, snapshot, lower, upper, err);
     if (rc) iter_close(merged);
     return rc;
 }
@@ -414,9 +433,12 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
     it->store = store;
     uint64_t snapshot;
     it->sv = begin_read(store, read, &snapshot);
-    rc = open_sources(it, read, snapshot, err);
+    rc = buf_set(&it->suffix, read->suffix) ? 0 : kevo_nomem(err);
+    if (rc == 0) rc = open_sources(it, read, snapshot, err);
     if (rc) {
         superversion_release(it->sv);
+        buf_release(&it->at);
+        buf_release(&it->suffix);
         mem_free(it);
         return rc;
     }
@@ -436,6 +458,7 @@ void kevo_iter_free(kevo_iter *iter) {
     superversion_release(iter->sv);
     kevo_txn_unref(iter->txn);
     buf_release(&iter->at);
+    buf_release(&iter->suffix);
     mem_free(iter);
 }
 
@@ -459,48 +482,70 @@ static int begin_seek(kevo_iter *it, struct kevo_err *err) {
     return 0;
 }
 
+static bool is_wanted(const kevo_iter *it) {
+    return it->suffix.len == 0 || slice_has_suffix(it->view.key, buf_slice(&it->suffix));
+}
+
+/* A motion was made, forward or backward: go on to a key that is wanted. */
+static int pass_forward(kevo_iter *it, int rc, struct kevo_err *err) {
+    while (rc == 0 && it->view.valid && !is_wanted(it))
+        rc = view_iter_next(&it->view, err);
+    return rc;
+}
+
+static int pass_backward(kevo_iter *it, int rc, struct kevo_err *err) {
+    while (rc == 0 && it->view.valid && !is_wanted(it))
+        rc = view_iter_prev(&it->view, err);
+    return rc;
+}
+
 int kevo_iter_first(kevo_iter *iter, struct kevo_err *err) {
     int rc = begin_seek(iter, err);
-    return rc ? rc : view_iter_first(&iter->view, err);
+    return rc ? rc : pass_forward(iter, view_iter_first(&iter->view, err), err);
 }
 
 int kevo_iter_last(kevo_iter *iter, struct kevo_err *err) {
     int rc = begin_seek(iter, err);
-    return rc ? rc : view_iter_last(&iter->view, err);
+    return rc ? rc : pass_backward(iter, view_iter_last(&iter->view, err), err);
 }
 
 int kevo_iter_seek(kevo_iter *iter, slice key, struct kevo_err *err) {
     int rc = begin_seek(iter, err);
-    return rc ? rc : view_iter_seek(&iter->view, key, err);
+    return rc ? rc : pass_forward(iter, view_iter_seek(&iter->view, key, err), err);
 }
 
 int kevo_iter_seek_for_prev(kevo_iter *iter, slice key, struct kevo_err *err) {
     int rc = begin_seek(iter, err);
-    return rc ? rc : view_iter_seek_for_prev(&iter->view, key, err);
+    return rc ? rc : pass_backward(iter, view_iter_seek_for_prev(&iter->view, key, err), err);
+}
+
+/* Whether the iterator stands, after a seek, on the key that it stood on. */
+static bool has_not_moved(const kevo_iter *it) {
+    return it->view.valid && slice_eq(it->view.key, buf_slice(&it->at));
 }
 
 int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
     assert(iter->view.valid);
     int rc = store_check_process(iter->store, err);
     if (rc) return refuse(iter, rc);
-    if (!buffer_changed(iter)) return view_iter_next(&iter->view, err);
-    if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
-    rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
-    if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
-        rc = view_iter_next(&iter->view, err);
-    return rc;
+    if (buffer_changed(iter)) {
+        if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+        rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
+        if (rc || !has_not_moved(iter)) return rc;
+    }
+    return pass_forward(iter, view_iter_next(&iter->view, err), err);
 }
 
 int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err) {
     assert(iter->view.valid);
     int rc = store_check_process(iter->store, err);
     if (rc) return refuse(iter, rc);
-    if (!buffer_changed(iter)) return view_iter_prev(&iter->view, err);
-    if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
-    rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
-    if (rc == 0 && iter->view.valid && slice_eq(iter->view.key, buf_slice(&iter->at)))
-        rc = view_iter_prev(&iter->view, err);
-    return rc;
+    if (buffer_changed(iter)) {
+        if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+        rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
+        if (rc || !has_not_moved(iter)) return rc;
+    }
+    return pass_backward(iter, view_iter_prev(&iter->view, err), err);
 }
 
 bool kevo_iter_valid(const kevo_iter *iter) {

@@ -136,17 +136,30 @@ int kevo_verify(kevo_store *store, struct kevo_err *err) {
     return rc;
 }
 
-/* Entries of a memtable are not counted by range: take those of all of them when they
- * are few against the tables, and they are all there is when there are no tables. */
-uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
-                                struct kevo_slice upper) {
-    uint64_t entries = 0, bytes = 0;
-    if (store_check_process(store, NULL)) return 0;
-    struct superversion *sv = superversion_acquire(store);
-    if (version_estimate(sv->version, lower, upper, &entries, &bytes, NULL)) entries = 0;
-    entries += memtable_live_count(sv->active);
-    for (unsigned i = 0; i < sv->immutable_count; i++)
-        entries += memtable_live_count(sv->immutable[i]);
+static void estimate(kevo_store *s, slice lower, slice upper, uint64_t *entries, uint64_t *bytes) {
+    *entries = *bytes = 0;
+    if (store_check_process(s, NULL)) return;
+    if (lower.data && upper.data && slice_cmp(lower, upper) >= 0) return;
+    struct superversion *sv = superversion_acquire(s);
+    if (version_estimate(sv->version, lower, upper, entries, bytes, NULL)) *entries = *bytes = 0;
+    for (unsigned i = 0; i <= sv->immutable_count; i++) {
+        uint64_t more_entries, more_bytes;
+        memtable_estimate(i ? sv->immutable[i - 1] : sv->active, lower, upper, &more_entries,
+                          &more_bytes);
+        *entries += more_entries;
+        *bytes += more_bytes;
+    }
     superversion_release(sv);
+}
+
+uint64_t kevo_approximate_count(kevo_store *store, slice lower, slice upper) {
+    uint64_t entries, bytes;
+    estimate(store, lower, upper, &entries, &bytes);
     return entries;
+}
+
+uint64_t kevo_approximate_size(kevo_store *store, slice lower, slice upper) {
+    uint64_t entries, bytes;
+    estimate(store, lower, upper, &entries, &bytes);
+    return bytes;
 }

@@ -123,7 +123,8 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
  * that pass once (compaction): blocks they decompress do not enter the cache. */
 int table_iter_new(struct table *t, bool keep, struct iter **it, struct kevo_err *err);
 
-/* About how many bytes of the file, and entries, hold keys < `key`. */
+/* About how many bytes of the file, and entries, hold keys < `key`. Index and filter belong
+ * to the blocks they are about. */
 void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries);
 
 /* Read everything and check it: all checksums, order, invariants, properties. */

@@ -150,7 +150,10 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
 
 void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries) {
     size_t i = table_index_find(&t->index, key);
-    *file_bytes = table_index_offset(&t->index, i);
-    *entries = 0;
-    if (i) *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
+    *file_bytes = *entries = 0;
+    if (i == 0) return;
+    double share = (double)table_index_offset(&t->index, i) /
+                   (double)table_index_offset(&t->index, t->index.count);
+    *file_bytes = (uint64_t)((double)t->size_bytes * share);
+    *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
 }
