@@ -4,7 +4,9 @@
 static enum plan_op op_of(unsigned char op) {
     switch (op) {
     case SQLITE_INDEX_CONSTRAINT_EQ: return PLAN_EQ;
-    case SQLITE_INDEX_CONSTRAINT_IS: return PLAN_IS;
+    case SQLITE_INDEX_CONSTRAINT_IS:
+    case SQLITE_INDEX_CONSTRAINT_ISNULL: return PLAN_IS;
+    case SQLITE_INDEX_CONSTRAINT_ISNOTNULL: return PLAN_NOT_NULL;
     case SQLITE_INDEX_CONSTRAINT_GT: return PLAN_GT;
     case SQLITE_INDEX_CONSTRAINT_GE: return PLAN_GE;
     case SQLITE_INDEX_CONSTRAINT_LT: return PLAN_LT;
@@ -13,16 +15,6 @@ static enum plan_op op_of(unsigned char op) {
     case SQLITE_INDEX_CONSTRAINT_LIMIT: return PLAN_LIMIT;
     case SQLITE_INDEX_CONSTRAINT_OFFSET: return PLAN_OFFSET;
     default: return PLAN_OTHER;
-    }
-}
-
-static enum value_type type_of(sqlite3_value *v) {
-    switch (sqlite3_value_type(v)) {
-    case SQLITE_INTEGER: return VALUE_INTEGER;
-    case SQLITE_FLOAT: return VALUE_REAL;
-    case SQLITE_TEXT: return VALUE_TEXT;
-    case SQLITE_BLOB: return VALUE_BLOB;
-    default: return VALUE_NULL;
     }
 }
 
@@ -35,10 +27,12 @@ static struct plan_constraint translate(sqlite3_index_info *info, int i) {
     p.usable = c->usable && (!collation || sqlite3_stricmp(collation, "BINARY") == 0);
     p.in_list = p.usable && p.op == PLAN_EQ && sqlite3_vtab_in(info, i, -1);
     sqlite3_value *rhs = NULL;
-    if (!limit && sqlite3_vtab_rhs_value(info, i, &rhs) == SQLITE_OK && rhs) {
-        p.rhs_known = true;
-        p.rhs_type = type_of(rhs);
-    }
+    struct kevo_err err;
+    if (c->op == SQLITE_INDEX_CONSTRAINT_ISNULL || c->op == SQLITE_INDEX_CONSTRAINT_ISNOTNULL)
+        p.rhs_known = p.rhs_given = true; /* NULL, which xFilter gets as well */
+    else if (!limit && sqlite3_vtab_rhs_value(info, i, &rhs) == SQLITE_OK && rhs)
+        p.rhs_known = p.rhs_given = value_of(rhs, &p.rhs, &err) == 0;
+    p.rhs_type = p.rhs.type;
     return p;
 }
 
@@ -70,6 +64,30 @@ static int describe(struct vtab *t, sqlite3_index_info *info, const struct plan 
     return SQLITE_OK;
 }
 
+/* What lies in table files is counted; what is still in memory is in every count, whatever
+ * the range. */
+static double count_keys(void *arg, slice lower, slice upper) {
+    kevo_store *store = arg;
+    uint64_t all = kevo_approximate_count(store, lower, upper);
+    uint64_t everywhere = kevo_approximate_count(store, lower, lower);
+    return all > everywhere ? (double)(all - everywhere) : 0;
+}
+
+/* What the planner needs for a choice. The store is open unless it cannot be, and then
+ * the query will say so. */
+static void describe_choice(struct vtab *t, sqlite3_index_info *info, struct plan_query *q) {
+    kevo_store *store = t->session->store;
+    if (t->schema->index_count == 0) return;
+    q->used = info->colUsed;
+    q->table_id = t->table_id;
+    if (!store) return;
+    slice nowhere = slice_of_str("");
+    q->count = count_keys;
+    q->count_arg = store;
+    q->unlocated = (double)kevo_approximate_count(store, nowhere, nowhere);
+    if (q->unlocated > q->rows) q->unlocated = q->rows;
+}
+
 int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
     struct vtab *t = vtab_of(table);
     struct plan plan;
@@ -88,6 +106,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         for (int i = 0; i < info->nOrderBy; i++)
             order[i] = (struct plan_order){info->aOrderBy[i].iColumn, info->aOrderBy[i].desc};
         q.order = order;
+        describe_choice(t, info, &q);
         plan_make(t->schema, &q, &plan);
         hand_over(info, &q);
         rc = describe(t, info, &plan);

@@ -5,14 +5,18 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "ext/vtab.h"
+#include "sql/indexcode.h"
 
-enum { MAX_ARGS = SCHEMA_MAX_KEY_COLUMNS + 4 };
+enum { MAX_ARGS = SCHEMA_MAX_LAYOUT + 4 };
 
-/* Walks the ranges of a plan, each by an iterator or, when it is a point, by a get. */
+/* Walks the ranges of a plan, each by an iterator or, when it is a point, by a get. Over an
+ * index it stands on entries, and gets the row of one only when a column is asked for that
+ * the entry does not have. */
 struct cursor {
     sqlite3_vtab_cursor base; /* must be first */
     struct vtab *table;
     struct plan plan;
+    const struct schema *keys; /* of the table, or of the index that the plan uses */
     struct plan_ranges ranges;
     size_t range; /* index of the range we are in */
     bool eof;
@@ -21,11 +25,17 @@ struct cursor {
     struct kevo_value value;  /* on a point */
     kevo_txn *txn;            /* a reference: what `value` may point into */
     unsigned epoch;           /* of the session when the iterator was made */
-    slice key, row;           /* of the row we stand on */
-    struct row_reader reader; /* over `row` */
-    struct buf scratch;       /* of a key column that had to be decoded */
-    struct buf saved;         /* the key to go on from */
-    struct buf sorted;        /* see sort_rows() */
+    slice key, row;           /* of the row or entry we stand on */
+    struct row_reader reader; /* over the row */
+    struct looked_up {        /* over an index */
+        bool have_key, have_row;
+        struct buf key;          /* of the entry's row */
+        struct kevo_value value; /* the row */
+        kevo_txn *txn;           /* what it may point into */
+    } lookup;
+    struct buf scratch; /* of a key column that had to be decoded */
+    struct buf saved;   /* the key to go on from */
+    struct buf sorted;  /* see sort_rows() */
 };
 
 static struct cursor *cursor_of(sqlite3_vtab_cursor *c) {
@@ -62,12 +72,22 @@ int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
     return SQLITE_OK;
 }
 
+static void leave_looked_up(struct cursor *c) {
+    if (c->lookup.have_row) {
+        kevo_value_release(&c->lookup.value);
+        kevo_txn_unref(c->lookup.txn);
+        c->lookup.txn = NULL;
+    }
+    c->lookup.have_row = c->lookup.have_key = false;
+}
+
 /* Let go of the row and of what it lies in. */
 static void leave_row(struct cursor *c) {
     kevo_value_release(&c->value);
     kevo_txn_unref(c->txn);
     c->txn = NULL;
     c->on_point = false;
+    leave_looked_up(c);
 }
 
 static void leave_range(struct cursor *c) {
@@ -79,6 +99,7 @@ static void leave_range(struct cursor *c) {
 static void cursor_free(struct cursor *c) {
     plan_ranges_release(&c->ranges);
     buf_release(&c->scratch);
+    buf_release(&c->lookup.key);
     buf_release(&c->saved);
     buf_release(&c->sorted);
     sqlite3_free(c);
@@ -106,7 +127,10 @@ int cursor_close(sqlite3_vtab_cursor *cursor) {
 static void stand_on(struct cursor *c, slice key, slice row) {
     c->key = key;
     c->row = row;
-    c->reader = row_reader_of(row);
+    if (c->plan.index)
+        leave_looked_up(c);
+    else
+        c->reader = row_reader_of(row);
 }
 
 static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,
@@ -222,7 +246,7 @@ static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqli
     a->copies[i] = NULL;
     arg->bare = sqlite3_value_frombind(v);
     if (value_of(v, &arg->value, &err)) return SQLITE_NOMEM;
-    if (plan_convert(c->table->schema, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
+    if (plan_convert(c->keys, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
 
     sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);
     if (!copy) return SQLITE_NOMEM;
@@ -237,8 +261,7 @@ static void free_arguments(struct arguments *a, unsigned count) {
 
 static int add_ranges(struct cursor *c, const struct arguments *a) {
     struct kevo_err err;
-    return plan_ranges_add(&c->ranges, c->table->schema, c->table->table_id, &c->plan, a->list,
-                           &err)
+    return plan_ranges_add(&c->ranges, c->keys, c->table->table_id, &c->plan, a->list, &err)
                ? vtab_report(c->table, &err)
                : SQLITE_OK;
 }
@@ -316,8 +339,7 @@ static int sort_rows(struct cursor *c) {
         memcpy(&len, p, sizeof len);
         entries[i].key = slice_of(p + sizeof len, len);
         p += sizeof len + len;
-        if (keycode_rest(c->table->schema, entries[i].key, c->plan.eq_count, &entries[i].rest,
-                         &err))
+        if (keycode_rest(c->keys, entries[i].key, c->plan.eq_count, &entries[i].rest, &err))
             rc = vtab_report(c->table, &err);
     }
     if (rc == SQLITE_OK) {
@@ -344,6 +366,7 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     (void)words;
     leave_range(c);
     c->plan = plan_of_index(index);
+    c->keys = plan_schema(c->table->schema, &c->plan);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
     int rc = make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);
@@ -357,43 +380,115 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
 
 /* ---- columns ------------------------------------------------------------------------------ */
 
-static int result_key_column(struct cursor *c, sqlite3_context *context, int column) {
-    const struct schema *s = c->table->schema;
+/* c->lookup.key is the key of the row that the entry is of. */
+static int find_row_key(struct cursor *c) {
+    struct vtab *t = c->table;
+    struct kevo_err err;
+    if (c->lookup.have_key) return SQLITE_OK;
+    if (indexcode_row_key(t->schema, c->keys, t->table_id, c->key, t->values, &c->scratch,
+                          &c->lookup.key, &err))
+        return vtab_report(t, &err);
+    c->lookup.have_key = true;
+    return SQLITE_OK;
+}
+
+/* The row of the entry is not there. A statement of this connection may have deleted it since
+ * the cursor came to the entry, which is then gone as well: columns of such a row are NULL, as
+ * in SQLite. */
+static int miss_row(struct cursor *c, const struct kevo_read *read) {
+    struct vtab *t = c->table;
+    struct kevo_value entry;
+    struct kevo_err err;
+    int rc = kevo_get(session_of(c)->store, read, c->key, &entry, &err);
+    if (rc == 0) {
+        kevo_value_release(&entry);
+        rc = kevo_fail(&err, KEVO_CORRUPT,
+                       "index %s of table %s has an entry of a row that is not there: SELECT "
+                       "kevo_reindex('%s')",
+                       c->keys->name, t->name, t->name);
+    }
+    return rc == KEVO_NOTFOUND ? SQLITE_OK : vtab_report(t, &err);
+}
+
+/* Get the row of the entry that the cursor stands on; c->reader is over it. */
+static int look_up_row(struct cursor *c) {
+    struct kevo_read read;
+    struct kevo_err err;
+    if (c->lookup.have_row) return SQLITE_OK;
+    int rc = find_row_key(c);
+    if (rc == SQLITE_OK) rc = session_read(session_of(c), &read, message_of(c));
+    if (rc != SQLITE_OK) return rc;
+    rc = kevo_get(session_of(c)->store, &read, buf_slice(&c->lookup.key), &c->lookup.value, &err);
+    if (rc < 0) return vtab_report(c->table, &err);
+    if (rc == KEVO_NOTFOUND) {
+        c->reader = row_reader_of(slice_of(NULL, 0));
+        return miss_row(c, &read);
+    }
+    if (read.txn) {
+        c->lookup.txn = read.txn;
+        kevo_txn_ref(read.txn);
+    }
+    c->lookup.have_row = true;
+    c->reader = row_reader_of(c->lookup.value.slice);
+    return SQLITE_OK;
+}
+
+/* The n-th column of the key that the cursor stands on. */
+static int result_key_column(struct cursor *c, sqlite3_context *context, unsigned n) {
     struct kevo_err err;
     struct value v;
-    for (unsigned n = 0; n < s->key_count; n++) {
-        if (s->key[n].column != column) continue;
-        if (keycode_column(s, c->key, n, &v, &c->scratch, &err)) return vtab_report(c->table, &err);
-        result_value(context, &v);
-        break;
+    int rc = c->plan.index ? indexcode_column(c->keys, c->key, c->row, n, &v, &c->scratch, &err)
+                           : keycode_column(c->keys, c->key, n, &v, &c->scratch, &err);
+    if (rc) return vtab_report(c->table, &err);
+    result_value(context, &v);
+    return SQLITE_OK;
+}
+
+static int result_row_column(struct cursor *c, sqlite3_context *context, unsigned index) {
+    struct kevo_err err;
+    struct value v;
+    if (c->plan.index) {
+        int rc = look_up_row(c);
+        if (rc != SQLITE_OK) return rc;
     }
+    if (row_reader_column(&c->reader, index, &v, &err)) return vtab_report(c->table, &err);
+    result_value(context, &v);
+    return SQLITE_OK;
+}
+
+/* The hidden column: the encoded key of the row. */
+static int result_whole_key(struct cursor *c, sqlite3_context *context) {
+    slice key = c->key;
+    if (c->plan.index) {
+        int rc = find_row_key(c);
+        if (rc != SQLITE_OK) return rc;
+        key = buf_slice(&c->lookup.key);
+    }
+    sqlite3_result_blob64(context, key.data, key.len, SQLITE_TRANSIENT);
     return SQLITE_OK;
 }
 
 int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
     struct cursor *c = cursor_of(cursor);
     const struct schema *s = c->table->schema;
-    struct kevo_err err;
-    struct value v;
-    if (column == (int)s->column_count) { /* the hidden key */
-        sqlite3_result_blob64(context, c->key.data, c->key.len, SQLITE_TRANSIENT);
-        return SQLITE_OK;
-    }
+    if (column == (int)s->column_count) return result_whole_key(c, context);
     int index = s->row_index[column];
-    if (index < 0) return result_key_column(c, context, column);
     /* An UPDATE that leaves the column alone need not carry it along. */
-    if (sqlite3_vtab_nochange(context)) return SQLITE_OK;
-    if (row_reader_column(&c->reader, (unsigned)index, &v, &err))
-        return vtab_report(c->table, &err);
-    result_value(context, &v);
-    return SQLITE_OK;
+    if (index >= 0 && sqlite3_vtab_nochange(context)) return SQLITE_OK;
+    if (index >= 0 && !c->plan.index) return result_row_column(c, context, (unsigned)index);
+    int n = schema_key_position(c->keys, column);
+    return n >= 0 ? result_key_column(c, context, (unsigned)n)
+                  : result_row_column(c, context, (unsigned)index);
 }
 
 int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {
     struct cursor *c = cursor_of(cursor);
     struct kevo_err err;
     int64_t value;
-    if (keycode_rowid(c->key, &value, &err)) return vtab_report(c->table, &err);
+    int rc = c->plan.index ? find_row_key(c) : SQLITE_OK;
+    if (rc != SQLITE_OK) return rc;
+    if (keycode_rowid(c->plan.index ? buf_slice(&c->lookup.key) : c->key, &value, &err))
+        return vtab_report(c->table, &err);
     *rowid = value;
     return SQLITE_OK;
 }

@@ -58,11 +58,14 @@ static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
 
 /* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
  * way to ask. */
-static bool interrupted(void *arg) {
-    sqlite3_stmt *probe = arg;
+bool vtab_interrupted(sqlite3_stmt *probe) {
     int rc = sqlite3_step(probe);
     sqlite3_reset(probe);
     return rc == SQLITE_INTERRUPT;
+}
+
+static bool interrupted(void *probe) {
+    return vtab_interrupted(probe);
 }
 
 /* Who compacts wants the space of what was replaced, the last second's too, which the store
@@ -110,10 +113,40 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
     (void)argc;
     if (!t) return;
     int rc = check_store(t->session, &message);
+    if (rc == SQLITE_OK) rc = index_check(t, &message);
     if ((rc & 0xff) == SQLITE_CORRUPT && message)
         sqlite3_result_text(context, message, -1, sqlite3_free);
     else
         done(context, rc, message);
+}
+
+/* Run SQL in which the first %w is the table's schema and the second its name. */
+static int run(struct vtab *t, const char *format, char **message) {
+    sqlite3 *db = t->connection->db;
+    char *sql = sqlite3_mprintf(format, t->schema_name, t->name);
+    if (!sql) return SQLITE_NOMEM;
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    if (rc != SQLITE_OK && !*message) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    sqlite3_free(sql);
+    return rc;
+}
+
+/* Part of the transaction that there is, or one of its own. A DELETE that finds nothing takes
+ * SQLite's write lock and makes the table take part. */
+static void reindex(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    char *message = NULL;
+    struct vtab *t = table_of(context, argv);
+    (void)argc;
+    if (!t) return;
+    int rc = run(t, "SAVEPOINT kevo_reindex", &message);
+    if (rc == SQLITE_OK) {
+        rc = run(t, "DELETE FROM \"%w\".\"%w\" WHERE 0", &message);
+        if (rc == SQLITE_OK) rc = index_rebuild(t, &message);
+        if (rc != SQLITE_OK) run(t, "ROLLBACK TO kevo_reindex", &message);
+        int release_rc = run(t, "RELEASE kevo_reindex", &message);
+        if (rc == SQLITE_OK) rc = release_rc;
+    }
+    done(context, rc, message);
 }
 
 int functions_register(struct connection *connection) {
@@ -126,6 +159,7 @@ int functions_register(struct connection *connection) {
         {"kevo_flush", 1, SQLITE_DIRECTONLY, flush},
         {"kevo_compact", 1, SQLITE_DIRECTONLY, compact},
         {"kevo_check", 1, SQLITE_DIRECTONLY, check},
+        {"kevo_reindex", 1, SQLITE_DIRECTONLY, reindex},
     };
     int rc = SQLITE_OK;
     for (size_t i = 0; rc == SQLITE_OK && i < sizeof list / sizeof list[0]; i++)

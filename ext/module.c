@@ -48,6 +48,7 @@ static void vtab_free(struct vtab *t) {
     cursor_free_spare(t);
     schema_free(t->schema);
     mem_free(t->values);
+    index_scratch_release(&t->indexes);
     buf_release(&t->key);
     buf_release(&t->old_key);
     buf_release(&t->row);
@@ -89,7 +90,7 @@ static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const 
     if (rc == SQLITE_OK) rc = declare(db, t->schema, message);
     if (rc == SQLITE_OK) {
         t->values = mem_array(t->schema->column_count + 2, sizeof *t->values);
-        if (!t->values) rc = SQLITE_NOMEM;
+        if (!t->values || !index_scratch_init(&t->indexes, t->schema)) rc = SQLITE_NOMEM;
     }
     if (rc == SQLITE_OK) rc = sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
     if (rc != SQLITE_OK) {
@@ -108,23 +109,30 @@ static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const 
  * when a ROLLBACK TO takes back table and rows; the table stays in the transaction, out of
  * sight. What it wrote is found here by its id, which may be given out again. */
 
-/* Take out of the transaction what it has under the table's id. */
-static int wipe_table(struct vtab *t, char **message) {
-    struct kevo_read all = {.txn = t->session->txn};
-    struct kevo_err err;
+/* Take out of the transaction what it has from t->key to t->scratch. */
+static int wipe_range(struct vtab *t, struct kevo_err *err) {
+    struct kevo_read all = {
+        .txn = t->session->txn, .lower = buf_slice(&t->key), .upper = buf_slice(&t->scratch)};
     kevo_iter *it = NULL;
-    if (t->session->state == SESSION_NONE) return SQLITE_OK;
-    int rc = keycode_table_range(t->table_id, &t->key, &t->scratch, &err);
-    all.lower = buf_slice(&t->key);
-    all.upper = buf_slice(&t->scratch);
-    if (rc == 0) rc = kevo_iter_new(t->session->store, &all, &it, &err);
-    if (rc == 0) rc = kevo_iter_first(it, &err);
+    int rc = kevo_iter_new(t->session->store, &all, &it, err);
+    if (rc == 0) rc = kevo_iter_first(it, err);
     while (rc == 0 && kevo_iter_valid(it)) {
-        rc = kevo_txn_delete(t->session->txn, kevo_iter_key(it), &err);
-        if (rc == 0) rc = kevo_iter_next(it, &err);
+        rc = kevo_txn_delete(t->session->txn, kevo_iter_key(it), err);
+        if (rc == 0) rc = kevo_iter_next(it, err);
         session_written(t->session);
     }
     kevo_iter_free(it);
+    return rc;
+}
+
+/* Take out of the transaction what it has under the table's id. */
+static int wipe_table(struct vtab *t, char **message) {
+    struct kevo_err err;
+    if (t->session->state == SESSION_NONE) return SQLITE_OK;
+    int rc = keycode_table_range(t->table_id, &t->key, &t->scratch, &err);
+    if (rc == 0) rc = wipe_range(t, &err);
+    if (rc == 0) rc = keycode_indexes_range(t->table_id, &t->key, &t->scratch, &err);
+    if (rc == 0) rc = wipe_range(t, &err);
     return rc ? report(message, &err) : SQLITE_OK;
 }
 

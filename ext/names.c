@@ -36,7 +36,11 @@ static int get(struct vtab *t, struct kevo_value *v, struct kevo_err *err) {
 
 /* The declaration that a table's rows follow; NUL-terminated. */
 static int declaration_of(struct vtab *t, struct buf *sql, struct kevo_err *err) {
-    return schema_declare(t->schema, sql, err);
+    int rc = schema_declare(t->schema, sql, err);
+    if (rc) return rc;
+    sql->len--;
+    rc = schema_describe_indexes(t->schema, sql, err);
+    return rc == 0 && !buf_append(sql, "", 1) ? kevo_nomem(err) : rc;
 }
 
 /* The id of the table's name, 0: none. It must have the same columns. */
@@ -51,7 +55,8 @@ static int find_id(struct vtab *t, const char *declaration, uint32_t *id, struct
         rc = kevo_fail(err, KEVO_CORRUPT, "%s: what is kept for table %s is damaged",
                        t->session->path, t->name);
     else if (!slice_eq(text, slice_of_str(declaration)))
-        rc = kevo_fail(err, KEVO_INVALID, "%s: the store has table %s with other columns: %.*s",
+        rc = kevo_fail(err, KEVO_INVALID,
+                       "%s: the store has table %s with other columns or indexes: %.*s",
                        t->session->path, t->name, (int)text.len, (const char *)text.data);
     else
         *id = get_fixed32(v.slice.data);

@@ -11,6 +11,7 @@ struct change {
     bool has_old;      /* DELETE or UPDATE: t->old_key is the row's */
     int64_t rowid;     /* of the new row, in rowid tables */
     bool have_old_row; /* t->old_row was read */
+    bool old_is_gone;  /* ... but is not there */
 };
 
 static char **message_of(struct vtab *t) {
@@ -28,17 +29,19 @@ static int constraint_code(struct vtab *t, int extended) {
                                                                        : SQLITE_CONSTRAINT;
 }
 
-static int unique_failed(struct vtab *t) {
-    const struct schema *s = t->schema;
+/* `s` is the table, for its primary key, or one of its indexes. */
+static int unique_failed(struct vtab *t, const struct schema *s) {
     char **message = message_of(t);
     sqlite3_str *text = sqlite3_str_new(t->connection->db);
     sqlite3_str_appendf(text, "UNIQUE constraint failed: ");
-    for (unsigned i = 0; i < s->key_count; i++) {
+    unsigned count = s->number ? s->lead_count : s->key_count;
+    for (unsigned i = 0; i < count; i++) {
         int column = s->key[i].column;
         sqlite3_str_appendf(text, "%s%s.%s", i ? ", " : "", t->name,
                             column < 0 ? "rowid" : s->columns[column].name);
     }
     *message = sqlite3_str_finish(text);
+    if (s->number) return constraint_code(t, SQLITE_CONSTRAINT_UNIQUE);
     bool hidden_rowid = s->key[0].column < 0;
     return constraint_code(t,
                            hidden_rowid ? SQLITE_CONSTRAINT_ROWID : SQLITE_CONSTRAINT_PRIMARYKEY);
@@ -85,9 +88,10 @@ static int read_old_row(struct change *c) {
     struct kevo_err err;
     if (c->have_old_row) return SQLITE_OK;
     int rc = kevo_get(t->session->store, &read, buf_slice(&t->old_key), &v, &err);
-    if (rc == KEVO_NOTFOUND)
+    if (rc == KEVO_NOTFOUND) {
+        c->old_is_gone = true;
         rc = kevo_fail(&err, KEVO_CORRUPT, "table %s: a row to be updated is not there", t->name);
-    else if (rc == 0 && !buf_set(&t->old_row, v.slice))
+    } else if (rc == 0 && !buf_set(&t->old_row, v.slice))
         rc = kevo_nomem(&err);
     if (rc) return vtab_report(t, &err);
     kevo_value_release(&v);
@@ -259,13 +263,60 @@ static void note_rowid(struct change *c) {
         t->max_rowid = c->rowid;
 }
 
+static bool replaces(const struct change *c) {
+    return sqlite3_vtab_on_conflict(c->t->connection->db) == SQLITE_REPLACE;
+}
+
+/* Delete the row in the way, whose key is in t->indexes.other_key. */
+static int delete_other(struct change *c, struct kevo_err *err) {
+    struct vtab *t = c->t;
+    bool found;
+    /* Its key outlives the search that another index may need. */
+    if (!buf_set(&t->scratch, buf_slice(&t->indexes.other_key))) return kevo_nomem(err);
+    int rc = indexes_forget_row(t, buf_slice(&t->scratch), &found, err);
+    if (rc == 0 && !found)
+        rc = kevo_fail(err, KEVO_CORRUPT,
+                       "table %s: an index has an entry of a row that is not there", t->name);
+    t->max_rowid_known = false;
+    return rc ? rc : kevo_txn_delete(t->session->txn, buf_slice(&t->scratch), err);
+}
+
+/* OR REPLACE: what is in the way of the new row goes, entries and all. */
+static int clear_way(struct change *c, bool key_changed, struct kevo_err *err) {
+    struct vtab *t = c->t;
+    const struct schema *s = t->schema;
+    bool found;
+    slice own = c->has_old ? buf_slice(&t->old_key) : slice_of(NULL, 0);
+    int rc = key_changed ? indexes_forget_row(t, buf_slice(&t->key), &found, err) : 0;
+    for (unsigned i = 0; rc == 0 && i < s->index_count; i++) {
+        if (!s->indexes[i].unique) continue;
+        rc = indexes_find_equal(t, &s->indexes[i], t->values, own, &found, err);
+        if (rc == 0 && found) rc = delete_other(c, err);
+    }
+    return rc;
+}
+
+/* The entries of the row that an UPDATE or DELETE starts from to those of the new one. */
+static int write_indexes(struct change *c, const struct value *new, struct kevo_err *err) {
+    struct vtab *t = c->t;
+    const struct value *old = c->has_old ? t->indexes.values : NULL;
+    int rc = 0;
+    if (old)
+        rc = indexes_decode_row(t->schema, buf_slice(&t->old_key), buf_slice(&t->old_row),
+                                t->indexes.values, &t->indexes.decoded, err);
+    return rc ? rc : indexes_write(t, old, new, err);
+}
+
 /* Put the new row, and take the old one away if its key is another. */
 static int write_row(struct change *c, bool key_changed) {
     struct vtab *t = c->t;
     kevo_txn *txn = t->session->txn;
     struct kevo_err err;
     struct kevo_mark mark = kevo_txn_mark(txn);
+    bool indexed = t->schema->index_count > 0;
     int rc = rowcode_encode(t->schema, t->values, &t->row, &err);
+    if (rc == 0 && indexed && replaces(c)) rc = clear_way(c, key_changed, &err);
+    if (rc == 0 && indexed) rc = write_indexes(c, t->values, &err);
     if (rc == 0 && key_changed && c->has_old) {
         rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
         t->max_rowid_known = false;
@@ -281,13 +332,39 @@ static int write_row(struct change *c, bool key_changed) {
 
 /* The new key must not be there already, unless the new row may replace it: then nobody
  * needs to look. */
-static int check_unique(struct change *c, bool key_changed) {
+static int check_key(struct change *c, bool key_changed) {
     struct vtab *t = c->t;
     bool exists = false;
     int rc = SQLITE_OK;
-    if (key_changed && sqlite3_vtab_on_conflict(t->connection->db) != SQLITE_REPLACE)
-        rc = row_exists(t, buf_slice(&t->key), &exists);
-    return rc == SQLITE_OK && exists ? unique_failed(t) : rc;
+    if (key_changed && !replaces(c)) rc = row_exists(t, buf_slice(&t->key), &exists);
+    return rc == SQLITE_OK && exists ? unique_failed(t, t->schema) : rc;
+}
+
+/* The same for UNIQUE indexes, the last but `from` down to number `to`. */
+static int check_indexes(struct change *c, unsigned from, unsigned to) {
+    struct vtab *t = c->t;
+    const struct schema *s = t->schema;
+    struct kevo_err err;
+    bool found;
+    slice own = c->has_old ? buf_slice(&t->old_key) : slice_of(NULL, 0);
+    if (replaces(c)) return SQLITE_OK;
+    for (unsigned i = from; i-- > to;) {
+        if (!s->indexes[i].unique) continue;
+        if (indexes_find_equal(t, &s->indexes[i], t->values, own, &found, &err))
+            return vtab_report(t, &err);
+        if (found) return unique_failed(t, &s->indexes[i]);
+    }
+    return SQLITE_OK;
+}
+
+/* In SQLite's order, which the message tells: the rowid, then from the last constraint that
+ * was written to the first. */
+static int check_unique(struct change *c, bool key_changed) {
+    const struct schema *s = c->t->schema;
+    unsigned place = s->kind == SCHEMA_ROWID ? s->index_count : s->key_place;
+    int rc = check_indexes(c, s->index_count, place);
+    if (rc == SQLITE_OK) rc = check_key(c, key_changed);
+    return rc == SQLITE_OK ? check_indexes(c, place, 0) : rc;
 }
 
 static bool is_key_changed(const struct change *c) {
@@ -310,20 +387,31 @@ static int explain_mismatch(struct change *c, unsigned column, sqlite3_value **a
     }
     if (rc == SQLITE_OK && s->kind == SCHEMA_ROWID) {
         rc = make_new_key(c, argv);
-        if (rc == SQLITE_OK) rc = check_unique(c, is_key_changed(c));
+        if (rc == SQLITE_OK) rc = check_key(c, is_key_changed(c));
     }
     return rc == SQLITE_OK ? accept_value(t, column, argv[2 + column]) : rc;
+}
+
+/* Entries of indexes have the rowid as it is, given or not. */
+static void set_rowid_value(struct change *c) {
+    struct vtab *t = c->t;
+    if (t->schema->kind == SCHEMA_ROWID)
+        t->values[schema_value_place(t->schema, t->schema->key[0].column)] =
+            value_integer(c->rowid);
 }
 
 /* INSERT and UPDATE. */
 static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowid) {
     struct vtab *t = c->t;
     unsigned mismatched;
+    if (c->has_old && t->schema->index_count > 0 && read_old_row(c) != SQLITE_OK && c->old_is_gone)
+        return SQLITE_OK; /* REPLACE deleted it for a row before, by a UNIQUE index */
     int rc = collect_values(c, argv, &mismatched);
     if (rc == SQLITE_MISMATCH) return explain_mismatch(c, mismatched, argv);
     if (rc == SQLITE_OK) rc = make_new_key(c, argv);
     if (rc != SQLITE_OK) return rc;
     bool key_changed = is_key_changed(c);
+    set_rowid_value(c);
     rc = check_unique(c, key_changed);
     if (rc == SQLITE_OK) rc = write_row(c, key_changed);
     if (rc != SQLITE_OK || c->has_old) return rc;
@@ -335,10 +423,18 @@ static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowi
 
 static int delete_row(struct change *c) {
     struct vtab *t = c->t;
+    kevo_txn *txn = t->session->txn;
     struct kevo_err err;
+    struct kevo_mark mark = kevo_txn_mark(txn);
+    bool found;
+    int rc = 0;
     t->max_rowid_known = false;
-    return kevo_txn_delete(t->session->txn, buf_slice(&t->old_key), &err) ? vtab_report(t, &err)
-                                                                          : SQLITE_OK;
+    if (t->schema->index_count > 0)
+        rc = indexes_forget_row(t, buf_slice(&t->old_key), &found, &err);
+    if (rc == 0) rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
+    if (rc == 0) return SQLITE_OK;
+    kevo_txn_rollback_to(txn, mark);
+    return vtab_report(t, &err);
 }
 
 int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *rowid) {

@@ -3,6 +3,7 @@
 #define KEVO_EXT_VTAB_H
 
 #include "ext/convert.h"
+#include "ext/indexes.h"
 #include "ext/session.h"
 #include "sql/keycode.h"
 #include "sql/plan.h"
@@ -25,8 +26,9 @@ struct vtab {
     struct cursor *spare; /* a closed cursor, for the next one to take over its memory */
 
     /* Scratch of xUpdate, kept between rows. */
-    struct value *values; /* all columns, and one for the old key */
+    struct value *values; /* all columns, and one for the hidden rowid */
     struct buf key, old_key, row, old_row, scratch;
+    struct index_scratch indexes;
 
     /* The largest rowid, known while nothing is rolled back or begun. */
     int64_t max_rowid;
@@ -66,7 +68,16 @@ extern const sqlite3_module *const kevo_module;
 /* The connected table of that name, connecting it if need be. NULL with *message. */
 struct vtab *vtab_find(struct connection *connection, const char *name, char **message);
 
+/* index_check.c */
+/* Compare the indexes with the rows, as a read of the session sees them. *message is NULL
+ * when they agree, else it says in words what is wrong; sqlite3_free. */
+int index_check(struct vtab *t, char **message);
+/* Make the indexes agree with the rows, in the transaction of the session. */
+int index_rebuild(struct vtab *t, char **message);
+
 /* functions.c */
+/* Whether sqlite3_interrupt() was called: `probe` is a statement SELECT 1. */
+bool vtab_interrupted(sqlite3_stmt *probe);
 int functions_register(struct connection *connection);
 
 #endif

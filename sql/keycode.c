@@ -4,7 +4,10 @@
 
 /* ---- the table's id ------------------------------------------------------------ */
 
-enum { TABLE_ONE_BYTE = 248 }; /* ids below this are one byte */
+enum {
+    TABLE_ONE_BYTE = 248, /* ids below this are one byte */
+    INDEX_ENTRIES = 252   /* no table's id begins so: an index's entry */
+};
 
 size_t keycode_table_bytes(uint8_t *p, uint32_t table_id) {
     if (table_id < TABLE_ONE_BYTE) {
@@ -37,6 +40,30 @@ int keycode_split(slice key, uint32_t *table_id, slice *rest, struct kevo_err *e
         return kevo_fail(err, KEVO_CORRUPT, "a key with a bad table id");
     *table_id = (uint32_t)id + TABLE_ONE_BYTE;
     *rest = slice_of(key.data + 1 + n, key.len - 1 - n);
+    return 0;
+}
+
+size_t keycode_prefix(const struct schema *s, uint32_t table_id, uint8_t *p) {
+    if (s->number == 0) return keycode_table_bytes(p, table_id);
+    p[0] = INDEX_ENTRIES;
+    size_t n = 1 + keycode_table_bytes(p + 1, table_id);
+    p[n] = (uint8_t)s->number;
+    return n + 1;
+}
+
+/* What follows the prefix of a table or index. */
+static int skip_prefix(const struct schema *s, slice key, slice *rest, struct kevo_err *err) {
+    uint32_t table_id;
+    if (s->number == 0) return keycode_split(key, &table_id, rest, err);
+    if (key.len == 0 || key.data[0] != INDEX_ENTRIES)
+        return kevo_fail(err, KEVO_CORRUPT, "index %s of table %s: not a key of an index", s->name,
+                         s->table);
+    int rc = keycode_split(slice_of(key.data + 1, key.len - 1), &table_id, &key, err);
+    if (rc) return rc;
+    if (key.len == 0 || key.data[0] != s->number)
+        return kevo_fail(err, KEVO_CORRUPT, "index %s of table %s: a key of another index", s->name,
+                         s->table);
+    *rest = slice_of(key.data + 1, key.len - 1);
     return 0;
 }
 
@@ -143,6 +170,53 @@ static bool get_real(const uint8_t *p, uint8_t flip, double *r) {
     return *r == *r && u != 1ull << 63; /* no NaN, no -0.0 */
 }
 
+/* ---- numbers of either type ------------------------------------------------------------ */
+
+/* An integer of 2^53 or more may lie between two reals. It is stored as the one that it is
+ * rounded to, which keeps the order, and how far from it it is; so equal numbers of either
+ * type have the same bytes. */
+static const double two_to_53 = 9007199254740992.0, two_to_63 = 9223372036854775808.0;
+enum { DELTA_ZERO = 0x8000, NUMBER_MAX_BYTES = 10 };
+
+static bool has_delta(double r) {
+    return r >= two_to_53 || r <= -two_to_53;
+}
+
+/* A whole real of -2^63 to 2^63 modulo 2^64. */
+static uint64_t whole_bits(double r) {
+    return r == two_to_63 ? 1ull << 63 : (uint64_t)(int64_t)r;
+}
+
+static size_t put_number(uint8_t *p, const struct value *v, uint8_t flip) {
+    double r = v->type == VALUE_INTEGER ? (double)v->integer : v->real;
+    size_t n = put_real(p, r, flip);
+    if (!has_delta(r)) return n;
+    uint64_t delta = v->type == VALUE_INTEGER ? (uint64_t)v->integer - whole_bits(r) : 0;
+    uint16_t bits = (uint16_t)(delta + DELTA_ZERO);
+    return n + put_big_endian(p + n, flip ? (uint16_t)~bits : bits, 2);
+}
+
+/* The number that stands in [p, end), an integer if it can be one; 0 when it is not one of
+ * ours, else its length. */
+static size_t get_number(const uint8_t *p, const uint8_t *end, uint8_t flip, struct value *v) {
+    double r;
+    if (end - p < 8 || !get_real(p, flip, &r)) return 0;
+    *v = value_real(r);
+    int64_t delta = 0;
+    size_t n = 8;
+    if (has_delta(r)) {
+        if (end - p < NUMBER_MAX_BYTES) return 0;
+        delta = ((p[8] ^ flip) << 8 | (p[9] ^ flip)) - DELTA_ZERO;
+        n = NUMBER_MAX_BYTES;
+    }
+    bool whole = r >= -two_to_63 && r <= two_to_63 && (r == two_to_63 || (double)(int64_t)r == r);
+    if (!whole || (r == two_to_63 && delta >= 0)) return delta == 0 ? n : 0;
+    int64_t i = (int64_t)(whole_bits(r) + (uint64_t)delta);
+    if ((double)i != r) return 0;
+    *v = value_integer(i);
+    return n;
+}
+
 /* ---- text and blobs ------------------------------------------------------------------- */
 
 /* Bytes 0 and 1 are written as 1, 1 and 1, 2; then 0 ends it. */
@@ -184,15 +258,37 @@ static bool get_bytes(const uint8_t *p, const uint8_t *end, uint8_t flip, struct
 
 /* ---- columns ------------------------------------------------------------------------------ */
 
+/* What a tagged column begins with: the class of the value, in SQL's order of classes. */
+enum { CLASS_NULL = 1, CLASS_NUMBER = 2, CLASS_TEXT = 3, CLASS_BLOB = 4, CLASS_NONE = 0 };
+
+static uint8_t class_of(enum value_type type) {
+    static const uint8_t classes[] = {[VALUE_NULL] = CLASS_NULL,
+                                      [VALUE_INTEGER] = CLASS_NUMBER,
+                                      [VALUE_REAL] = CLASS_NUMBER,
+                                      [VALUE_TEXT] = CLASS_TEXT,
+                                      [VALUE_BLOB] = CLASS_BLOB};
+    return classes[type];
+}
+
+/* p has room for NUMBER_MAX_BYTES. */
+static size_t put_column_number(enum column_type type, uint8_t *p, const struct value *v,
+                                uint8_t flip) {
+    switch (type) {
+    case COLUMN_INTEGER: return put_integer(p, v->integer, flip);
+    case COLUMN_REAL: return put_real(p, v->real, flip);
+    default: return put_number(p, v, flip);
+    }
+}
+
 int keycode_append(const struct schema *s, unsigned n, const struct value *v, struct buf *key,
                    struct kevo_err *err) {
     const struct key_column *k = &s->key[n];
     uint8_t flip = k->desc ? 0xff : 0;
-    if (k->type == COLUMN_INTEGER || k->type == COLUMN_REAL) {
-        if (!buf_reserve(key, KEYCODE_MAX_INTEGER_BYTES)) return kevo_nomem(err);
-        uint8_t *p = key->data + key->len;
-        key->len += k->type == COLUMN_INTEGER ? put_integer(p, v->integer, flip)
-                                              : put_real(p, v->real, flip);
+    if (!buf_reserve(key, 1 + NUMBER_MAX_BYTES)) return kevo_nomem(err);
+    if (k->tagged) key->data[key->len++] = class_of(v->type) ^ flip;
+    if (v->type == VALUE_NULL) return 0;
+    if (value_is_number(v)) {
+        key->len += put_column_number(k->type, key->data + key->len, v, flip);
         return 0;
     }
     if (keycode_is_verbatim(s, n))
@@ -204,6 +300,10 @@ int keycode_append(const struct schema *s, unsigned n, const struct value *v, st
 }
 
 static int fail_too_big(const struct schema *s, size_t bytes, struct kevo_err *err) {
+    if (s->number)
+        return kevo_fail(err, KEVO_TOOBIG,
+                         "entry of index %s of table %s is too big: %zu bytes, the limit is %u",
+                         s->name, s->table, bytes, KEVO_MAX_KEY_BYTES);
     return kevo_fail(err, KEVO_TOOBIG, "key of table %s is too big: %zu bytes, the limit is %u",
                      s->table, bytes, KEVO_MAX_KEY_BYTES);
 }
@@ -211,10 +311,10 @@ static int fail_too_big(const struct schema *s, size_t bytes, struct kevo_err *e
 int keycode_encode(const struct schema *s, uint32_t table_id, const struct value *values,
                    struct buf *key, struct kevo_err *err) {
     buf_reset(key);
-    if (!buf_reserve(key, KEYCODE_MAX_TABLE_BYTES)) return kevo_nomem(err);
-    key->len = keycode_table_bytes(key->data, table_id);
+    if (!buf_reserve(key, KEYCODE_MAX_PREFIX_BYTES)) return kevo_nomem(err);
+    key->len = keycode_prefix(s, table_id, key->data);
     for (unsigned n = 0; n < s->key_count; n++) {
-        const struct value *v = &values[s->key[n].column];
+        const struct value *v = &values[schema_value_place(s, s->key[n].column)];
         if (v->type >= VALUE_TEXT && v->bytes.len > KEVO_MAX_KEY_BYTES)
             return fail_too_big(s, key->len + v->bytes.len, err);
         int rc = keycode_append(s, n, v, key, err);
@@ -231,7 +331,8 @@ size_t keycode_rowid_key(uint32_t table_id, int64_t rowid, uint8_t *p) {
 /* ---- decoding ------------------------------------------------------------------------------- */
 
 static int fail_column(const struct schema *s, unsigned n, struct kevo_err *err) {
-    return kevo_fail(err, KEVO_CORRUPT, "table %s: a key does not decode in key column %u",
+    return kevo_fail(err, KEVO_CORRUPT, "%s%s%s: a key does not decode in key column %u",
+                     s->number ? s->name : "table ", s->number ? ", an index of table " : "",
                      s->table, n);
 }
 
@@ -245,26 +346,62 @@ int keycode_rowid(slice key, int64_t *rowid, struct kevo_err *err) {
     return 0;
 }
 
+/* The class that the values of a column without a tag have. */
+static uint8_t class_of_column(enum column_type type) {
+    switch (type) {
+    case COLUMN_TEXT: return CLASS_TEXT;
+    case COLUMN_BLOB: return CLASS_BLOB;
+    case COLUMN_ANY: return CLASS_NONE;
+    default: return CLASS_NUMBER;
+    }
+}
+
+/* The class of the n-th column's value, which begins at *p; *p is moved behind the tag.
+ * CLASS_NONE: not one of ours. */
+static uint8_t get_class(const struct key_column *k, const uint8_t **p, const uint8_t *end) {
+    uint8_t of_type = class_of_column(k->type);
+    if (!k->tagged) return of_type;
+    if (*p == end) return CLASS_NONE;
+    uint8_t class = *(*p)++ ^ (k->desc ? 0xff : 0);
+    bool known = class >= CLASS_NULL && class <= CLASS_BLOB;
+    bool fits = class == CLASS_NULL || of_type == CLASS_NONE || class == of_type;
+    return known && fits ? class : CLASS_NONE;
+}
+
+/* Decode the number at p; NULL: not one of ours, else its end. */
+static const uint8_t *get_column_number(const struct key_column *k, const uint8_t *p,
+                                        const uint8_t *end, struct value *v) {
+    uint8_t flip = k->desc ? 0xff : 0;
+    size_t used = 8;
+    switch (k->type) {
+    case COLUMN_INTEGER:
+        v->type = VALUE_INTEGER;
+        return get_integer(p, end, flip, &v->integer, &used) ? p + used : NULL;
+    case COLUMN_REAL:
+        v->type = VALUE_REAL;
+        return end - p >= 8 && get_real(p, flip, &v->real) ? p + 8 : NULL;
+    default: used = get_number(p, end, flip, v); return used ? p + used : NULL;
+    }
+}
+
 /* The end of the n-th column, which begins at p; NULL: not one of ours. */
 static const uint8_t *skip_column(const struct schema *s, unsigned n, const uint8_t *p,
                                   const uint8_t *end) {
     const struct key_column *k = &s->key[n];
-    uint8_t flip = k->desc ? 0xff : 0;
-    size_t used = 8;
-    int64_t i;
+    struct value v;
     if (keycode_is_verbatim(s, n)) return end;
-    switch (k->type) {
-    case COLUMN_INTEGER: return get_integer(p, end, flip, &i, &used) ? p + used : NULL;
-    case COLUMN_REAL: return end - p >= 8 ? p + 8 : NULL;
-    default: p = find_end(p, end, flip); return p ? p + 1 : NULL;
+    switch (get_class(k, &p, end)) {
+    case CLASS_NONE: return NULL;
+    case CLASS_NULL: return p;
+    case CLASS_NUMBER: return get_column_number(k, p, end, &v);
+    default: p = find_end(p, end, k->desc ? 0xff : 0); return p ? p + 1 : NULL;
     }
 }
 
-/* Decode text from [p, end); *out has room if it is to be unescaped. */
+/* Decode text or a blob from [p, end); *out has room if it is to be unescaped. */
 static bool decode_bytes(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
                          struct buf *out, struct value *v) {
     uint8_t flip = s->key[n].desc ? 0xff : 0;
-    v->type = s->key[n].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
     size_t len = (size_t)(end - p);
     if (keycode_is_verbatim(s, n)) {
         v->bytes = slice_of(p, len);
@@ -284,14 +421,14 @@ static bool decode_bytes(const struct schema *s, unsigned n, const uint8_t *p, c
 /* Decode the column in [p, end), which skip_column() has found. */
 static bool decode_column(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
                           struct buf *out, struct value *v) {
-    uint8_t flip = s->key[n].desc ? 0xff : 0;
-    size_t used;
-    switch (s->key[n].type) {
-    case COLUMN_INTEGER:
-        v->type = VALUE_INTEGER;
-        return get_integer(p, end, flip, &v->integer, &used);
-    case COLUMN_REAL: v->type = VALUE_REAL; return get_real(p, flip, &v->real);
-    default: return decode_bytes(s, n, p, end, out, v);
+    const struct key_column *k = &s->key[n];
+    uint8_t class = get_class(k, &p, end);
+    switch (class) {
+    case CLASS_NULL: *v = value_null(); return true;
+    case CLASS_NUMBER: return get_column_number(k, p, end, v) != NULL;
+    default:
+        v->type = class == CLASS_TEXT ? VALUE_TEXT : VALUE_BLOB;
+        return decode_bytes(s, n, p, end, out, v);
     }
 }
 
@@ -299,8 +436,7 @@ static bool decode_column(const struct schema *s, unsigned n, const uint8_t *p, 
  * schema. */
 static int decode(const struct schema *s, slice key, unsigned from, unsigned to,
                   struct value *values, bool one, struct buf *scratch, struct kevo_err *err) {
-    uint32_t table_id;
-    int rc = keycode_split(key, &table_id, &key, err);
+    int rc = skip_prefix(s, key, &key, err);
     if (rc) return rc;
     buf_reset(scratch);
     if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
@@ -308,7 +444,7 @@ static int decode(const struct schema *s, slice key, unsigned from, unsigned to,
     for (unsigned n = 0; n < to; n++) {
         const uint8_t *next = skip_column(s, n, p, end);
         if (!next) return fail_column(s, n, err);
-        struct value *v = one ? values : &values[s->key[n].column];
+        struct value *v = one ? values : &values[schema_value_place(s, s->key[n].column)];
         if (n >= from && !decode_column(s, n, p, next, scratch, v)) return fail_column(s, n, err);
         p = next;
     }
@@ -326,8 +462,7 @@ int keycode_decode(const struct schema *s, slice key, struct value *values, stru
 }
 
 int keycode_rest(const struct schema *s, slice key, unsigned n, slice *rest, struct kevo_err *err) {
-    uint32_t table_id;
-    int rc = keycode_split(key, &table_id, &key, err);
+    int rc = skip_prefix(s, key, &key, err);
     if (rc) return rc;
     const uint8_t *p = key.data, *end = p + key.len;
     for (unsigned i = 0; i < n; i++) {
@@ -346,11 +481,26 @@ void keycode_successor(struct buf *key) {
     if (key->len) key->data[key->len - 1]++;
 }
 
-int keycode_table_range(uint32_t table_id, struct buf *lower, struct buf *upper,
-                        struct kevo_err *err) {
-    uint8_t p[KEYCODE_MAX_TABLE_BYTES];
-    slice prefix = slice_of(p, keycode_table_bytes(p, table_id));
+static int prefix_range(slice prefix, struct buf *lower, struct buf *upper, struct kevo_err *err) {
     if (!buf_set(lower, prefix) || !buf_set(upper, prefix)) return kevo_nomem(err);
     keycode_successor(upper);
     return 0;
+}
+
+int keycode_table_range(uint32_t table_id, struct buf *lower, struct buf *upper,
+                        struct kevo_err *err) {
+    uint8_t p[KEYCODE_MAX_TABLE_BYTES];
+    return prefix_range(slice_of(p, keycode_table_bytes(p, table_id)), lower, upper, err);
+}
+
+int keycode_indexes_range(uint32_t table_id, struct buf *lower, struct buf *upper,
+                          struct kevo_err *err) {
+    uint8_t p[KEYCODE_MAX_PREFIX_BYTES] = {INDEX_ENTRIES};
+    return prefix_range(slice_of(p, 1 + keycode_table_bytes(p + 1, table_id)), lower, upper, err);
+}
+
+int keycode_range(const struct schema *s, uint32_t table_id, struct buf *lower, struct buf *upper,
+                  struct kevo_err *err) {
+    uint8_t p[KEYCODE_MAX_PREFIX_BYTES];
+    return prefix_range(slice_of(p, keycode_prefix(s, table_id, p)), lower, upper, err);
 }

@@ -1,25 +1,24 @@
 #include "sql/plan.h"
 
-#include "engine/base/error.h"
-
 /* A table that is empty when a statement is prepared may be large when it runs. */
 static const double least_rows = 1000;
-static const double seek_cost = 10, row_cost = 1;
-enum { LIST_VALUES = 10 }; /* a guess: the length of an IN list is not told */
+static const double seek_cost = 10, row_cost = 1; /* of the table */
+/* Of an index: finding a place, the next entry, the row of an entry. An entry is mostly
+ * shorter than a row. */
+static const double range_cost = 15, entry_cost = 0.75, lookup_cost = 10;
+static const double sort_cost = 1.2; /* a row, times the logarithm of their number */
+enum { LIST_VALUES = 10 };           /* a guess: the length of an IN list is not told */
 
 /* ---- which constraints ----------------------------------------------------------- */
 
-/* The place of SQLite's column in the key, or -1. */
-static int key_position(const struct schema *s, int column) {
-    for (unsigned n = 0; n < s->key_count; n++)
-        if (s->key[n].column == column) return (int)n;
-    return s->kind == SCHEMA_ROWID && column == SCHEMA_NO_COLUMN ? 0 : -1;
-}
-
 /* Whether the comparison finds nothing but what is in its key range. Only TEXT may
- * meet a comparison of another affinity. */
+ * meet a comparison of another affinity, and ANY one of any. */
 static bool is_exact(const struct schema *s, unsigned n, const struct plan_constraint *c) {
+    if (c->op == PLAN_NOT_NULL) return true;
+    if (s->key[n].type == COLUMN_ANY)
+        return c->rhs_known && (c->rhs_type == VALUE_NULL || c->rhs_type == VALUE_BLOB);
     if (s->key[n].type != COLUMN_TEXT) return true;
+    if (c->op == PLAN_IS && c->rhs_known && c->rhs_type == VALUE_NULL) return true;
     return c->rhs_known && (c->rhs_type == VALUE_TEXT || c->rhs_type == VALUE_BLOB);
 }
 
@@ -29,7 +28,7 @@ static bool is_equality(const struct plan_constraint *c) {
 
 /* The better the lower; 0: none. */
 static unsigned equality_rank(const struct schema *s, unsigned n, const struct plan_constraint *c) {
-    if (!c->usable || !is_equality(c) || key_position(s, c->column) != (int)n) return 0;
+    if (!c->usable || !is_equality(c) || schema_key_position(s, c->column) != (int)n) return 0;
     return (c->in_list ? 3 : 1) + !is_exact(s, n, c);
 }
 
@@ -37,7 +36,7 @@ static unsigned equality_rank(const struct schema *s, unsigned n, const struct p
  * the column's affinity instead of the list's, which makes `textcol IN (SELECT intcol)`
  * lose rows. */
 static bool may_loop(const struct schema *s, unsigned n) {
-    return s->key[n].type != COLUMN_TEXT;
+    return s->key[n].type != COLUMN_TEXT && s->key[n].type != COLUMN_ANY;
 }
 
 static struct plan_constraint *find_equality(const struct schema *s, const struct plan_query *q,
@@ -62,7 +61,7 @@ static struct plan_constraint *find_bound(const struct schema *s, const struct p
     for (unsigned i = 0; i < q->constraint_count; i++) {
         struct plan_constraint *c = &q->constraints[i];
         if (!c->usable || (c->op != strict && c->op != loose)) continue;
-        if (key_position(s, c->column) != (int)n) continue;
+        if (schema_key_position(s, c->column) != (int)n) continue;
         if (!best || (is_exact(s, n, c) && !is_exact(s, n, best))) best = c;
     }
     return best;
@@ -71,16 +70,16 @@ static struct plan_constraint *find_bound(const struct schema *s, const struct p
 static bool has_glob(const struct schema *s, const struct plan_query *q, unsigned n) {
     for (unsigned i = 0; i < q->constraint_count; i++)
         if (q->constraints[i].op == PLAN_GLOB &&
-            key_position(s, q->constraints[i].column) == (int)n)
+            schema_key_position(s, q->constraints[i].column) == (int)n)
             return true;
     return false;
 }
 
 /* What the choice of constraints says beyond the plan itself. */
 struct choice {
-    int next_arg;                       /* argv index of the next constraint used */
-    bool exact[SCHEMA_MAX_KEY_COLUMNS]; /* of each equality: it means one value */
-    bool looped;                        /* SQLite calls xFilter for each value of a list */
+    int next_arg;                  /* argv index of the next constraint used */
+    bool exact[SCHEMA_MAX_LAYOUT]; /* of each equality: it means one value */
+    bool looped;                   /* SQLite calls xFilter for each value of a list */
 };
 
 static void choose_equalities(const struct schema *s, struct plan_query *q, struct plan *plan,
@@ -90,6 +89,7 @@ static void choose_equalities(const struct schema *s, struct plan_query *q, stru
         if (!c) break;
         c->argv_index = choice->next_arg++;
         choice->exact[n] = is_exact(s, n, c);
+        plan->nulls |= c->op == PLAN_IS && s->key[n].tagged;
         if (c->in_list && plan->in_column < 0) {
             c->take_list = true;
             plan->in_column = (int)n;
@@ -108,14 +108,18 @@ static void choose_bounds(const struct schema *s, struct plan_query *q, struct p
     struct plan_constraint *upper = find_bound(s, q, n, PLAN_LT, PLAN_LE);
     if (lower) {
         plan->lower = lower->op == PLAN_GT ? PLAN_EXCLUSIVE : PLAN_INCLUSIVE;
-        lower->argv_index = choice->next_arg++;
     }
+    if (!lower && s->key[n].tagged) {
+        lower = find_bound(s, q, n, PLAN_NOT_NULL, PLAN_NOT_NULL);
+        if (lower) plan->lower = PLAN_ABOVE_NULL;
+    }
+    if (lower) lower->argv_index = choice->next_arg++;
     if (upper) {
         plan->upper = upper->op == PLAN_LT ? PLAN_EXCLUSIVE : PLAN_INCLUSIVE;
         plan->upper_known = upper->rhs_known;
         upper->argv_index = choice->next_arg++;
     }
-    plan->prefix = lower && upper && has_glob(s, q, n);
+    plan->prefix = lower && plan->lower != PLAN_ABOVE_NULL && upper && has_glob(s, q, n);
 }
 
 /* ---- order -------------------------------------------------------------------------- */
@@ -146,7 +150,7 @@ static bool order_follows_key(const struct order_match *m, bool *reverse) {
     *reverse = false;
     for (unsigned i = 0; i < m->q->order_count && n < m->s->key_count; i++) {
         const struct plan_order *term = &m->q->order[i];
-        int at = key_position(m->s, term->column);
+        int at = schema_key_position(m->s, term->column);
         if (at < 0) return false;
         if ((unsigned)at < n || is_constant(m, (unsigned)at)) continue;
         if ((unsigned)at != n) return false;
@@ -161,7 +165,7 @@ static bool order_follows_key(const struct order_match *m, bool *reverse) {
 
 static bool is_order_column(const struct order_match *m, unsigned n) {
     for (unsigned i = 0; i < m->q->order_count; i++)
-        if (key_position(m->s, m->q->order[i].column) == (int)n) return true;
+        if (schema_key_position(m->s, m->q->order[i].column) == (int)n) return true;
     return false;
 }
 
@@ -172,7 +176,7 @@ static bool groups_follow_key(const struct order_match *m) {
         n++;
     if (n == m->s->key_count) return true; /* every row is a group of its own */
     for (unsigned i = 0; i < m->q->order_count; i++) {
-        int at = key_position(m->s, m->q->order[i].column);
+        int at = schema_key_position(m->s, m->q->order[i].column);
         if (at < 0 || ((unsigned)at >= n && !is_constant(m, (unsigned)at))) return false;
     }
     return true;
@@ -201,12 +205,14 @@ static void consume_order(const struct schema *s, const struct plan_query *q, st
 /* ---- LIMIT and OFFSET -------------------------------------------------------------------- */
 
 /* Rows may be counted by the module only if it gives no row that SQLite drops. */
-static bool all_exact(const struct schema *s, const struct plan_query *q) {
+static bool all_exact(const struct schema *s, const struct plan_query *q, const struct plan *plan) {
     for (unsigned i = 0; i < q->constraint_count; i++) {
         const struct plan_constraint *c = &q->constraints[i];
         if (c->op == PLAN_LIMIT || c->op == PLAN_OFFSET) continue;
         if (c->argv_index == 0 || c->in_list) return false;
-        if (!is_exact(s, (unsigned)key_position(s, c->column), c)) return false;
+        unsigned n = (unsigned)schema_key_position(s, c->column);
+        if (!is_exact(s, n, c)) return false;
+        if (c->op == PLAN_EQ && plan->nulls && s->key[n].tagged) return false;
         /* (a, b) > (?, ?) is offered as a >= ?, and nothing tells. */
         if ((c->op == PLAN_GE || c->op == PLAN_LE) && !c->rhs_known) return false;
     }
@@ -224,7 +230,7 @@ static void choose_limit(const struct schema *s, struct plan_query *q, struct pl
     struct plan_constraint *limit = find_op(q, PLAN_LIMIT), *offset = find_op(q, PLAN_OFFSET);
     if (!limit || !limit->usable || (offset && !offset->usable)) return;
     if (q->distinct != PLAN_ORDERED || (q->order_count && !plan->order_consumed)) return;
-    if (plan->order_needs_eq || choice->looped || !all_exact(s, q)) return;
+    if (plan->order_needs_eq || choice->looped || !all_exact(s, q, plan)) return;
     plan->has_limit = true;
     limit->argv_index = choice->next_arg++;
     if (!offset) return;
@@ -242,36 +248,94 @@ static double root_rows(double rows, unsigned left, unsigned of) {
     return (double)(1ull << bits * left / of);
 }
 
-static void estimate(const struct schema *s, const struct plan_query *q, struct plan *plan) {
-    double all = q->rows > least_rows ? q->rows : least_rows, rows = all, seeks = 1;
-    if (plan->eq_count) rows = root_rows(all, s->key_count - plan->eq_count, s->key_count);
+/* By rule of thumb, when nothing is known of the values. */
+static double guess_rows(const struct schema *s, const struct plan *plan, double all) {
+    double rows = all;
+    if (s->unique && plan->eq_count >= s->lead_count && !plan->nulls)
+        rows = 1;
+    else if (plan->eq_count && s->number) /* made because it tells rows apart, but for NULLs */
+        rows = root_rows(all, 1, 2 * plan->eq_count) * (plan->nulls ? 2 : 0.25);
+    else if (plan->eq_count)
+        rows = root_rows(all, s->key_count - plan->eq_count, s->key_count);
     if (plan->prefix)
         rows /= 64;
     else if (plan->lower && plan->upper)
         rows /= 16;
-    else if (plan->lower || plan->upper)
+    else if (plan->lower && plan->lower != PLAN_ABOVE_NULL)
         rows /= 4;
-    if (rows < 1) rows = 1;
-    if (plan->in_column >= 0) {
-        seeks = LIST_VALUES;
-        rows *= LIST_VALUES;
+    else if (plan->upper)
+        rows /= 4;
+    return plan->in_column < 0 ? rows : rows * LIST_VALUES;
+}
+
+/* The arguments of the plan, as far as they are given; false: one of them is not. */
+static bool given_arguments(const struct schema *s, const struct plan_query *q,
+                            const struct plan *plan, struct plan_arg *args) {
+    unsigned count = plan->eq_count + plan_bound_count(plan);
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        const struct plan_constraint *c = &q->constraints[i];
+        unsigned a = (unsigned)c->argv_index - 1;
+        if (c->argv_index == 0 || a >= count) continue;
+        if (!c->rhs_given || c->in_list) return false;
+        args[a] = (struct plan_arg){c->rhs, true};
+        if (plan_convert(s, plan, a, &args[a]) != PLAN_KEEP) return false;
     }
+    return true;
+}
+
+/* What the store says of the plan's ranges; negative: it cannot. */
+static double count_rows(const struct schema *s, const struct plan_query *q,
+                         const struct plan *plan) {
+    struct plan_arg args[SCHEMA_MAX_LAYOUT + 2];
+    struct plan_ranges ranges = {.spans = NULL};
+    double rows = 0;
+    if (!q->count || plan->eq_count + plan_bound_count(plan) == 0) return -1;
+    if (!given_arguments(s, q, plan, args)) return -1;
+    if (plan_ranges_add(&ranges, s, q->table_id, plan, args, NULL)) rows = -1;
+    plan_ranges_finish(&ranges);
+    for (size_t i = 0; rows >= 0 && i < ranges.count; i++) {
+        struct key_range r = plan_range_at(&ranges, i);
+        rows += r.point ? 1 : q->count(q->count_arg, r.lower, r.upper);
+    }
+    plan_ranges_release(&ranges);
+    return rows < 0 ? rows : rows + guess_rows(s, plan, q->unlocated);
+}
+
+static void estimate(const struct schema *s, const struct plan_query *q, struct plan *plan) {
+    double all = q->rows > least_rows ? q->rows : least_rows, rows = count_rows(s, q, plan);
+    double seeks = plan->in_column < 0 ? 1 : LIST_VALUES, each = row_cost;
+    if (rows < 0) rows = guess_rows(s, plan, all);
+    if (rows < 1) rows = 1;
     if (rows > all) rows = all;
+    if (s->number) each = plan->covering ? entry_cost : entry_cost + lookup_cost;
     plan->rows = rows;
-    plan->cost = seeks * seek_cost + rows * row_cost;
+    plan->cost = seeks * (s->number ? range_cost : seek_cost) + rows * each;
 }
 
 static bool finds_one_row(const struct schema *s, const struct plan *plan,
                           const struct choice *choice) {
-    if (plan->eq_count < s->key_count || plan->in_column >= 0 || choice->looped) return false;
-    for (unsigned n = 0; n < plan->eq_count; n++)
+    unsigned enough = s->unique ? s->lead_count : s->key_count;
+    if (plan->eq_count < enough || plan->in_column >= 0 || choice->looped || plan->nulls)
+        return false;
+    for (unsigned n = 0; n < enough; n++)
         if (!choice->exact[n]) return false;
     return true;
 }
 
-void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan) {
+/* ---- the table or an index ---------------------------------------------------------------------- */
+
+/* Whether an index has all that is asked for. The 64th bit of the mask stands for all
+ * columns from there on; the hidden column with the encoded key can be made. */
+static bool covers(const struct schema *s, uint64_t used) {
+    for (unsigned i = 0; i < s->column_count; i++) {
+        if (used >> (i < 63 ? i : 63) & 1 && schema_key_position(s, (int)i) < 0) return false;
+    }
+    return true;
+}
+
+static void plan_over(const struct schema *s, struct plan_query *q, struct plan *plan) {
     struct choice choice = {.next_arg = 1};
-    *plan = (struct plan){.in_column = -1};
+    *plan = (struct plan){.index = s->number, .in_column = -1};
     for (unsigned i = 0; i < q->constraint_count; i++) {
         q->constraints[i].argv_index = 0;
         q->constraints[i].take_list = q->constraints[i].omit = false;
@@ -280,81 +344,61 @@ void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan) 
     choose_bounds(s, q, plan, &choice);
     consume_order(s, q, plan, &choice);
     plan->unique = finds_one_row(s, plan, &choice);
+    plan->covering = s->number && covers(s, q->used);
     choose_limit(s, q, plan, &choice);
     estimate(s, q, plan);
 }
 
+static double log2_of(double rows) {
+    return rows < 2 ? 1 : 64 - (double)__builtin_clzll((uint64_t)(rows < 1e18 ? rows : 1e18));
+}
+
+/* Sorting is SQLite's work, but who chooses has to think of it. */
+static double whole_cost(const struct plan_query *q, const struct plan *plan) {
+    bool sorts = q->order_count && !plan->order_consumed;
+    return plan->cost + (sorts ? plan->rows * log2_of(plan->rows) * sort_cost : 0);
+}
+
+void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan) {
+    const struct schema *best = s;
+    plan_over(s, q, plan);
+    double least = whole_cost(q, plan);
+    for (unsigned i = 0; i < s->index_count; i++) {
+        plan_over(&s->indexes[i], q, plan);
+        double cost = whole_cost(q, plan);
+        if (cost >= least) continue;
+        least = cost;
+        best = &s->indexes[i];
+    }
+    if (plan->index != best->number) plan_over(best, q, plan);
+}
+
 /* ---- idxNum and idxStr ------------------------------------------------------------------------ */
 
-_Static_assert(SCHEMA_MAX_KEY_COLUMNS < 127, "counts of key columns fit into seven bits");
+_Static_assert(SCHEMA_MAX_LAYOUT < 127, "counts of key columns fit into seven bits");
+_Static_assert(SCHEMA_MAX_INDEXES < 64, "numbers of indexes fit into six bits");
 
 int plan_index(const struct plan *plan) {
-    unsigned bits = plan->reverse | plan->unique << 1 | plan->order_consumed << 2 |
-                    plan->order_needs_eq << 3 | plan->prefix << 4 | plan->upper_known << 5 |
-                    plan->has_limit << 6 | plan->has_offset << 7;
+    unsigned bits = plan->reverse | plan->nulls << 1 | plan->order_consumed << 2 |
+                    plan->order_needs_eq << 3 | plan->upper_known << 4 | plan->has_limit << 5 |
+                    plan->has_offset << 6;
     return (int)(plan->eq_count | (unsigned)(plan->in_column + 1) << 7 |
-                 (unsigned)plan->lower << 14 | (unsigned)plan->upper << 16 | bits << 18);
+                 (unsigned)plan->lower << 14 | (unsigned)plan->upper << 16 | bits << 18 |
+                 plan->index << 25);
 }
 
 struct plan plan_of_index(int index) {
     unsigned u = (unsigned)index, bits = u >> 18;
-    return (struct plan){.eq_count = u & 127,
+    return (struct plan){.index = u >> 25,
+                         .eq_count = u & 127,
                          .in_column = (int)(u >> 7 & 127) - 1,
                          .lower = (enum plan_bound)(u >> 14 & 3),
                          .upper = (enum plan_bound)(u >> 16 & 3),
                          .reverse = bits & 1,
-                         .unique = bits >> 1 & 1,
+                         .nulls = bits >> 1 & 1,
                          .order_consumed = bits >> 2 & 1,
                          .order_needs_eq = bits >> 3 & 1,
-                         .prefix = bits >> 4 & 1,
-                         .upper_known = bits >> 5 & 1,
-                         .has_limit = bits >> 6 & 1,
-                         .has_offset = bits >> 7 & 1};
-}
-
-static bool put(struct buf *words, const char *text) {
-    return buf_append(words, text, strlen(text));
-}
-
-/* "(a, b)" of key columns [from, to). */
-static bool put_columns(struct buf *words, const struct schema *s, unsigned from, unsigned to) {
-    bool ok = put(words, "(");
-    for (unsigned n = from; ok && n < to; n++)
-        ok = (n == from || put(words, ", ")) && put(words, s->columns[s->key[n].column].name);
-    return ok && put(words, ")");
-}
-
-static bool put_composite(struct buf *words, const struct schema *s, const struct plan *plan) {
-    bool ok = true;
-    if (plan->eq_count)
-        ok = put(words, "key=") && put_columns(words, s, 0, plan->eq_count);
-    else if (!plan->prefix)
-        ok = put(words, "key");
-    if (plan->in_column >= 0) {
-        unsigned n = (unsigned)plan->in_column;
-        ok = ok && put(words, " in list") && put_columns(words, s, n, n + 1);
-    }
-    if (plan_bound_count(plan) == 0) return ok;
-    if (ok && (plan->eq_count || !plan->prefix)) ok = put(words, " ");
-    return ok && put(words, plan->prefix ? "prefix" : "range") &&
-           put_columns(words, s, plan->eq_count, plan->eq_count + 1);
-}
-
-static bool put_simple(struct buf *words, const struct plan *plan) {
-    if (plan->in_column >= 0) return put(words, "key in list");
-    if (plan->eq_count) return put(words, "key=?");
-    return put(words, plan->prefix ? "prefix" : "key range");
-}
-
-int plan_words(const struct schema *s, const struct plan *plan, struct buf *words,
-               struct kevo_err *err) {
-    bool ok = put(words, "kevo: ");
-    if (plan->eq_count == 0 && plan_bound_count(plan) == 0)
-        ok = ok && put(words, "full scan");
-    else if (s->kind == SCHEMA_COMPOSITE)
-        ok = ok && put_composite(words, s, plan);
-    else
-        ok = ok && put_simple(words, plan);
-    if (plan->reverse) ok = ok && put(words, ", desc");
-    return ok && buf_append(words, "", 1) ? 0 : kevo_nomem(err);
+                         .upper_known = bits >> 4 & 1,
+                         .has_limit = bits >> 5 & 1,
+                         .has_offset = bits >> 6 & 1};
 }

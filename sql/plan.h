@@ -1,4 +1,4 @@
-/* plan.h - which keys a query needs to look at.
+/* plan.h - which keys a query needs to look at, in the table or in one of its indexes.
  *
  * plan_make() is the thinking part of xBestIndex: constraints in, a plan with
  * costs out. The plan fits into idxNum; idxStr is only the words that EXPLAIN QUERY
@@ -23,7 +23,7 @@
  * SQLite do with an argument before it is used.
  *
  * Using it in xFilter:
- *   plan = plan_of_index(idxNum);
+ *   plan = plan_of_index(idxNum), and with it s = plan_schema(table, &plan);
  *   for each argument i: fill args[i]; unless it is the IN list, look at
  *       plan_convert() and convert;
  *   plan_ranges_reset(&r);
@@ -43,15 +43,16 @@
 
 enum plan_op {
     PLAN_EQ,
-    PLAN_IS, /* SQLITE_INDEX_CONSTRAINT_IS */
+    PLAN_IS, /* SQLITE_INDEX_CONSTRAINT_IS, and ISNULL with a NULL that is known */
     PLAN_GT,
     PLAN_GE,
     PLAN_LT,
     PLAN_LE,
+    PLAN_NOT_NULL, /* IS NOT NULL */
     PLAN_GLOB,
     PLAN_LIMIT,
     PLAN_OFFSET,
-    PLAN_OTHER /* NE, LIKE, ISNULL, ISNOTNULL, functions and whatever else */
+    PLAN_OTHER /* NE, LIKE, functions and whatever else */
 };
 
 struct plan_constraint {
@@ -62,6 +63,8 @@ struct plan_constraint {
     bool in_list;             /* sqlite3_vtab_in(info, i, -1) said yes */
     bool rhs_known;           /* sqlite3_vtab_rhs_value() gave a value, and */
     enum value_type rhs_type; /* ... this is its type */
+    struct value rhs;         /* ... and this the value, if it may be used for estimates */
+    bool rhs_given;           /* `rhs` is filled in */
     /* out */
     int argv_index; /* 1-based as SQLite wants it, 0: not used */
     bool take_list; /* call sqlite3_vtab_in(info, i, 1) */
@@ -88,11 +91,26 @@ struct plan_query {
     unsigned order_count;
     enum plan_distinct distinct;
     double rows; /* estimate for the whole table */
+
+    /* For the choice between the table and its indexes: */
+    uint64_t used; /* columns that are asked for, as in sqlite3_index_info.colUsed */
+    uint32_t table_id;
+    /* About how many keys lie in [lower, upper), but for some of all keys, of which nobody
+     * knows where they lie; NULL: nobody knows anything. */
+    double (*count)(void *arg, slice lower, slice upper);
+    void *count_arg;
+    double unlocated;
 };
 
-enum plan_bound { PLAN_NO_BOUND = 0, PLAN_INCLUSIVE = 1, PLAN_EXCLUSIVE = 2 };
+enum plan_bound {
+    PLAN_NO_BOUND = 0,
+    PLAN_INCLUSIVE = 1,
+    PLAN_EXCLUSIVE = 2,
+    PLAN_ABOVE_NULL = 3 /* lower only: IS NOT NULL, its argument means nothing */
+};
 
 struct plan {
+    unsigned index;               /* number of the index, 0: the table itself */
     unsigned eq_count;            /* leading key columns with an equality */
     int in_column;                /* the one of them whose argument is a whole IN list, or
                                     -1; also the number of that argument */
@@ -102,16 +120,25 @@ struct plan {
     bool reverse;                 /* visit keys from last to first */
     bool order_consumed;          /* rows come as ORDER BY, GROUP BY or DISTINCT wants */
     bool order_needs_eq;          /* ... if each equality on TEXT means one text */
-    bool prefix;                  /* the bounds come from GLOB: only words */
-    bool unique;                  /* SQLITE_INDEX_SCAN_UNIQUE: at most one row */
+    bool nulls;                   /* an equality is IS: a NULL among the arguments means NULL,
+                                     and not that nothing is equal */
     bool has_limit, has_offset;   /* LIMIT and OFFSET are arguments; every other
                                     constraint is then met exactly, and OFFSET rows are
                                     to be passed over by the module */
-    /* estimates, not part of the index number */
+    /* not part of the index number */
+    bool prefix;   /* the bounds come from GLOB: only words */
+    bool covering; /* no row needs to be looked at: only words */
+    bool unique;   /* SQLITE_INDEX_SCAN_UNIQUE: at most one row */
     double rows, cost;
 };
 
-/* Make the plan and fill in the constraints' `out` fields. */
+/* What the plan walks over. */
+static inline const struct schema *plan_schema(const struct schema *table,
+                                               const struct plan *plan) {
+    return plan->index ? &table->indexes[plan->index - 1] : table;
+}
+
+/* Make the cheapest plan and fill in the constraints' `out` fields. */
 void plan_make(const struct schema *s, struct plan_query *q, struct plan *plan);
 
 /* To idxNum and back. */
@@ -120,7 +147,9 @@ struct plan plan_of_index(int index);
 
 /* Append the words for EXPLAIN QUERY PLAN, with a NUL: "kevo: key=?", "kevo: key range",
  * "kevo: prefix", "kevo: key in list", "kevo: full scan", for composite keys with the
- * columns' names as in "kevo: key=(device) range(ts)"; ", desc" when reversed. */
+ * columns' names as in "kevo: key=(device) range(ts)"; for indexes
+ * "kevo: index by_name (a=? AND b>?)" or "kevo: covering index by_name"; ", desc" when
+ * reversed. `s` is the table. */
 int plan_words(const struct schema *s, const struct plan *plan, struct buf *words,
                struct kevo_err *err);
 
@@ -151,7 +180,8 @@ static inline unsigned plan_offset_arg(const struct plan *p) {
     return p->eq_count + plan_bound_count(p) + p->has_limit;
 }
 
-/* What is to be done with argument i before plan_ranges_add(). */
+/* What is to be done with argument i before plan_ranges_add(). Here and below `s` is what
+ * plan_schema() gives. */
 enum plan_convert plan_convert(const struct schema *s, const struct plan *plan, unsigned i,
                                const struct plan_arg *arg);
 

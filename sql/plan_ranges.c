@@ -85,6 +85,17 @@ static struct limit text_limit(const struct plan_arg *arg, bool known, bool uppe
     return limit_at(shortened(*v), strict);
 }
 
+/* Of a column of type ANY. A number or text that is not bare may come from a column whose
+ * affinity makes numbers of texts, or texts of numbers. */
+static struct limit any_limit(const struct plan_arg *arg, bool known, bool upper, bool strict) {
+    const struct value *v = &arg->value;
+    if (v->type != VALUE_TEXT || arg->bare) return limit_at(shortened(*v), strict);
+    if (upper) return text_limit(arg, known, upper, strict);
+    /* No number's text is above this: they end with those of Inf. */
+    bool above_numbers = slice_cmp(v->bytes, slice_of_str("J")) >= 0;
+    return above_numbers ? limit_at(shortened(*v), strict) : everything;
+}
+
 static struct limit limit_of(const struct schema *s, unsigned n, const struct plan_arg *arg,
                              bool known, bool upper, bool strict) {
     if (arg->value.type == VALUE_NULL) return nothing;
@@ -92,6 +103,7 @@ static struct limit limit_of(const struct schema *s, unsigned n, const struct pl
     case COLUMN_INTEGER:
     case COLUMN_REAL: return number_limit(s, n, &arg->value, upper, strict);
     case COLUMN_TEXT: return text_limit(arg, known, upper, strict);
+    case COLUMN_ANY: return any_limit(arg, known, upper, strict);
     default:
         if (arg->value.type != VALUE_BLOB) return upper ? nothing : everything;
         return limit_at(shortened(arg->value), strict);
@@ -100,7 +112,22 @@ static struct limit limit_of(const struct schema *s, unsigned n, const struct pl
 
 /* ---- one equality ------------------------------------------------------------------------ */
 
-enum equal { EQUAL_NONE, EQUAL_ONE, EQUAL_NUMERIC_TEXTS };
+/* EQUAL_NUMERIC_TEXTS: the texts that may be equal to the number, and in a column of type
+ * ANY that number too. EQUAL_NUMBERS: the text, and numbers that may have it as their text. */
+enum equal { EQUAL_NONE, EQUAL_ONE, EQUAL_NUMERIC_TEXTS, EQUAL_NUMBERS };
+
+/* What equals an argument in a column of type ANY. */
+static enum equal equal_any(const struct plan_arg *arg) {
+    const struct value *v = &arg->value;
+    bool fits = !(v->type >= VALUE_TEXT && v->bytes.len > KEVO_MAX_KEY_BYTES);
+    if (arg->bare || v->type == VALUE_BLOB) return fits ? EQUAL_ONE : EQUAL_NONE;
+    if (v->type != VALUE_TEXT) return EQUAL_NUMERIC_TEXTS;
+    if (v->bytes.len == 0) return EQUAL_ONE;
+    uint8_t c = v->bytes.data[0];
+    bool like_a_number = (c >= '0' && c <= '9') || c == '-' || c == 'I';
+    if (!fits) return EQUAL_NONE;
+    return like_a_number ? EQUAL_NUMBERS : EQUAL_ONE;
+}
 
 /* Make of *v the one value of the column that equals it. */
 static enum equal equal_in_column(enum column_type type, struct value *v) {
@@ -127,6 +154,12 @@ static enum equal equal_in_column(enum column_type type, struct value *v) {
     default:
         return v->type == VALUE_BLOB && v->bytes.len <= KEVO_MAX_KEY_BYTES ? EQUAL_ONE : EQUAL_NONE;
     }
+}
+
+static enum equal equal_to(const struct key_column *k, const struct plan *plan,
+                           const struct plan_arg *arg, struct value *v) {
+    if (v->type == VALUE_NULL) return k->tagged && plan->nulls ? EQUAL_ONE : EQUAL_NONE;
+    return k->type == COLUMN_ANY ? equal_any(arg) : equal_in_column(k->type, v);
 }
 
 /* ---- building a span ----------------------------------------------------------------------- */
@@ -230,7 +263,7 @@ static int append_equalities(struct building *b, const struct plan *plan,
     *equal = EQUAL_ONE;
     for (*n = 0; *n < plan->eq_count; ++*n) {
         struct value v = args[*n].value;
-        *equal = equal_in_column(b->s->key[*n].type, &v);
+        *equal = equal_to(&b->s->key[*n], plan, &args[*n], &v);
         if (*equal != EQUAL_ONE) break;
         int rc = keycode_append(b->s, *n, &v, b->bytes, b->err);
         if (rc) return rc;
@@ -254,32 +287,82 @@ static int add_numeric_texts(struct plan_ranges *r, const struct building *b, un
     return 0;
 }
 
+/* The keys whose key column n, of type ANY, is this value. */
+static int add_value(struct plan_ranges *r, const struct building *b, unsigned n,
+                     const struct value *v) {
+    struct limit at = limit_at(*v, false);
+    return reserve_spans(r, 1) ? add_between(r, b, n, &at, &at) : kevo_nomem(b->err);
+}
+
+/* Just above NULL, and just below every text. */
+static const struct limit above_null = {.what = LIMIT_AT, .strict = true};
+static const struct limit below_text = {
+    .what = LIMIT_AT, .at = {.type = VALUE_TEXT}, .strict = true};
+
+/* An equality with a column of type ANY or TEXT that means more than one value. */
+static int add_equals(struct plan_ranges *r, const struct building *b, unsigned n, enum equal equal,
+                      const struct value *v) {
+    int rc = 0;
+    if (b->s->key[n].type == COLUMN_ANY) rc = add_value(r, b, n, v);
+    if (rc) return rc;
+    if (equal == EQUAL_NUMERIC_TEXTS) return add_numeric_texts(r, b, n, v);
+    if (!reserve_spans(r, 1)) return kevo_nomem(b->err);
+    return add_between(r, b, n, &above_null, &below_text);
+}
+
+/* A column of type ANY below a number that may have numeric affinity: texts that look like
+ * numbers are compared as numbers. */
+static int add_texts_below(struct plan_ranges *r, const struct building *b, unsigned n,
+                           const struct plan_arg *arg, const struct limit *low) {
+    const struct text_span *all = numeric_text_all(&arg->value);
+    struct limit from = limit_at(text_of(all->lower), false);
+    struct limit to = limit_at(text_of(all->upper), true);
+    if (low->what == LIMIT_AT && value_cmp(&low->at, &from.at) > 0) from = *low;
+    return reserve_spans(r, 1) ? add_between(r, b, n, &from, &to) : kevo_nomem(b->err);
+}
+
+static int add_bounded(struct plan_ranges *r, const struct building *b, const struct plan *plan,
+                       const struct plan_arg *args) {
+    struct limit low = everything, high = everything;
+    unsigned n = plan->eq_count;
+    const struct plan_arg *arg = &args[n];
+    bool tagged = b->s->key[n].tagged && plan_bound_count(plan);
+    if (plan->lower == PLAN_ABOVE_NULL)
+        arg++;
+    else if (plan->lower)
+        low = limit_of(b->s, n, arg++, true, false, plan->lower == PLAN_EXCLUSIVE);
+    if (plan->upper)
+        high = limit_of(b->s, n, arg, plan->upper_known, true, plan->upper == PLAN_EXCLUSIVE);
+    if (low.what == LIMIT_ALL && tagged) low = above_null;
+    if (plan->upper && b->s->key[n].type == COLUMN_ANY && value_is_number(&arg->value) &&
+        !arg->bare && low.what != LIMIT_NONE) {
+        int rc = add_texts_below(r, b, n, arg, &low);
+        if (rc) return rc;
+        if (!reserve_spans(r, 1)) return kevo_nomem(b->err);
+    }
+    return add_between(r, b, n, &low, &high);
+}
+
 static int add_span(struct plan_ranges *r, struct building *b, const struct plan *plan,
                     const struct plan_arg *args) {
-    struct limit low = everything, high = everything;
     enum equal equal;
     unsigned n;
     int rc = append_equalities(b, plan, args, &n, &equal);
     if (rc || equal == EQUAL_NONE) return rc;
-    if (equal == EQUAL_NUMERIC_TEXTS) {
+    if (equal != EQUAL_ONE) {
         r->unordered |= plan->order_needs_eq;
-        return add_numeric_texts(r, b, n, &args[n].value);
+        return add_equals(r, b, n, equal, &args[n].value);
     }
-    if (n == b->s->key_count) return add_point(r, b);
-    const struct plan_arg *arg = &args[n];
-    if (plan->lower) low = limit_of(b->s, n, arg++, true, false, plan->lower == PLAN_EXCLUSIVE);
-    if (plan->upper)
-        high = limit_of(b->s, n, arg, plan->upper_known, true, plan->upper == PLAN_EXCLUSIVE);
-    return add_between(r, b, n, &low, &high);
+    return n == b->s->key_count ? add_point(r, b) : add_bounded(r, b, plan, args);
 }
 
 int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t table_id,
                     const struct plan *plan, const struct plan_arg *args, struct kevo_err *err) {
     struct building b = {.s = s, .bytes = &r->bytes, .prefix = r->bytes.len, .err = err};
     size_t count = r->count;
-    if (!reserve_spans(r, 1) || !buf_reserve(&r->bytes, KEYCODE_MAX_TABLE_BYTES))
+    if (!reserve_spans(r, 1) || !buf_reserve(&r->bytes, KEYCODE_MAX_PREFIX_BYTES))
         return kevo_nomem(err);
-    r->bytes.len += keycode_table_bytes(r->bytes.data + r->bytes.len, table_id);
+    r->bytes.len += keycode_prefix(s, table_id, r->bytes.data + r->bytes.len);
     int rc = add_span(r, &b, plan, args);
     if (rc) r->count = count;
     if (r->count == count) r->bytes.len = b.prefix; /* nothing came of it */

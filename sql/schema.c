@@ -6,6 +6,11 @@
 
 void schema_free(struct schema *s) {
     if (!s) return;
+    for (unsigned i = 0; i < s->index_count; i++) {
+        mem_free(s->indexes[i].name);
+        mem_free(s->indexes[i].key);
+    }
+    mem_free(s->indexes);
     for (unsigned i = 0; i < s->column_count; i++)
         mem_free(s->columns[i].name);
     mem_free(s->columns);
@@ -67,6 +72,22 @@ int schema_declare(const struct schema *s, struct buf *sql, struct kevo_err *err
     if (s->kind == SCHEMA_COMPOSITE) ok = ok && put(sql, ", ") && put_hidden_key(sql, s);
     ok = ok && put(sql, s->kind == SCHEMA_ROWID ? ")" : ") WITHOUT ROWID");
     return ok && buf_append(sql, "", 1) ? 0 : kevo_nomem(err);
+}
+
+static bool put_index(struct buf *text, const struct schema *index) {
+    bool ok = put(text, index->unique ? ", UNIQUE " : ", INDEX ") && put_name(text, index->name);
+    for (unsigned n = 0; ok && n < index->lead_count; n++)
+        ok = put(text, n ? ", " : " (") &&
+             put_name(text, index->columns[index->key[n].column].name) &&
+             (!index->key[n].desc || put(text, " DESC"));
+    return ok && put(text, ")");
+}
+
+int schema_describe_indexes(const struct schema *s, struct buf *text, struct kevo_err *err) {
+    bool ok = true;
+    for (unsigned i = 0; ok && i < s->index_count; i++)
+        ok = put_index(text, &s->indexes[i]);
+    return ok ? 0 : kevo_nomem(err);
 }
 
 /* ---- a value into a column ------------------------------------------------ */

@@ -6,9 +6,11 @@
  *   name = value                     an option
  *   name TYPE constraint ...         a column
  *   [CONSTRAINT name] PRIMARY KEY (column [ASC|DESC], ...)
+ *   [CONSTRAINT name] UNIQUE (column [ASC|DESC], ...)
+ *   INDEX name (column [ASC|DESC], ...)
  * in any order, in SQL's own quoting ("a", [a], `a`, 'a'), with comments. Types:
  * INTEGER, INT, REAL, TEXT, BLOB, ANY. Column constraints: PRIMARY KEY
- * [ASC|DESC], NOT NULL, NULL, COLLATE BINARY. Without any column the table is
+ * [ASC|DESC], UNIQUE, NOT NULL, NULL, COLLATE BINARY. Without any column the table is
  * (key TEXT PRIMARY KEY NOT NULL, value ANY).
  *
  * Options are the engine's, kevo_options_set(). Values may be quoted; SQLite itself refuses
@@ -26,14 +28,27 @@
  *   SCHEMA_COMPOSITE  several key columns. The declared primary key is a hidden
  *                     BLOB column behind all others (its index in the virtual
  *                     table is column_count), WITHOUT ROWID.
- * So column i of the virtual table is columns[i] in all three. */
+ * So column i of the virtual table is columns[i] in all three.
+ *
+ * Each INDEX and UNIQUE is an index, but for a UNIQUE of just the columns of the primary
+ * key or of an earlier UNIQUE, which says nothing new. An index is described as a table of
+ * its own: a struct schema with the same columns and another key, the columns of the index
+ * and behind them those of the primary key that are not among them. So whatever
+ * makes keys, plans or ranges for a table does the same for an index. */
 #ifndef KEVO_SQL_SCHEMA_H
 #define KEVO_SQL_SCHEMA_H
 
 #include "engine/base/buf.h"
 #include "sql/value.h"
 
-enum { SCHEMA_MAX_COLUMNS = 1999, SCHEMA_MAX_KEY_COLUMNS = 64, SCHEMA_NO_COLUMN = -1 };
+enum {
+    SCHEMA_MAX_COLUMNS = 1999,
+    SCHEMA_MAX_KEY_COLUMNS = 64, /* of a primary key */
+    SCHEMA_MAX_INDEXES = 63,
+    SCHEMA_MAX_INDEX_COLUMNS = 32, /* as written */
+    SCHEMA_MAX_LAYOUT = SCHEMA_MAX_KEY_COLUMNS + SCHEMA_MAX_INDEX_COLUMNS,
+    SCHEMA_NO_COLUMN = -1
+};
 
 enum schema_kind { SCHEMA_ROWID, SCHEMA_KEYED_ONE, SCHEMA_COMPOSITE };
 
@@ -51,6 +66,8 @@ struct key_column {
     int column; /* index into columns, or SCHEMA_NO_COLUMN: the hidden rowid */
     enum column_type type;
     bool desc;
+    bool tagged; /* of an index, where the column may be NULL or is of type ANY: a byte that
+                    tells the value's class comes first */
 };
 
 struct schema_options {
@@ -71,6 +88,17 @@ struct schema {
                       value of an entry holds (rowcode.h) */
     unsigned row_count;
     int *row_index; /* for each column its place in row[], or -1 */
+    int alias;      /* the column that is the rowid, or SCHEMA_NO_COLUMN */
+    struct schema *indexes;
+    unsigned index_count;
+    unsigned key_place; /* how many of the indexes were written before the PRIMARY KEY */
+
+    /* Of an index; what it shares with its table (the fields above but for `key`,
+     * `key_count`, `row`, `row_index`, `indexes`) belongs to that. */
+    unsigned number;     /* 1, 2, ... in the order they were written; 0: a table */
+    char *name;          /* NULL: a table */
+    unsigned lead_count; /* the key columns that were written, before the primary key's */
+    bool unique;
 };
 
 /* Parse argv[0..argc), SQLite's argv + 3. KEVO_INVALID with a message that names
@@ -85,9 +113,29 @@ int schema_declare(const struct schema *s, struct buf *sql, struct kevo_err *err
 /* The name of an option that the table's definition gives, NULL when it gives none. */
 const char *schema_given_option(const struct schema *s);
 
+/* Append what distinguishes tables that have the same columns: the indexes, as they would be
+ * written. Nothing for a table without. KEVO_NOMEM. */
+int schema_describe_indexes(const struct schema *s, struct buf *text, struct kevo_err *err);
+
 /* The column that is the rowid, or SCHEMA_NO_COLUMN. */
 static inline int schema_rowid_alias(const struct schema *s) {
-    return s->kind == SCHEMA_ROWID ? s->key[0].column : SCHEMA_NO_COLUMN;
+    return s->alias;
+}
+
+/* Where the value of a key column lies in an array of the values of all columns and, behind
+ * them, of the hidden rowid. */
+static inline unsigned schema_value_place(const struct schema *s, int column) {
+    return column == SCHEMA_NO_COLUMN ? s->column_count : (unsigned)column;
+}
+
+/* The place of a column among the key columns, or -1; SCHEMA_NO_COLUMN is the rowid. */
+static inline int schema_key_position(const struct schema *s, int column) {
+    if (column == SCHEMA_NO_COLUMN && s->kind != SCHEMA_ROWID) return -1;
+    for (unsigned n = 0; n < s->key_count; n++)
+        if (s->key[n].column == column ||
+            (column == SCHEMA_NO_COLUMN && s->key[n].column == s->alias))
+            return (int)n;
+    return -1;
 }
 
 /* ---- a value into a column, by the rules of STRICT tables ---------------- */

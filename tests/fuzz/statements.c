@@ -228,6 +228,10 @@ static void put_operand(struct builder *b, unsigned column) {
 
 static unsigned interesting_column(struct builder *b) {
     const struct fuzz_table *t = b->t;
+    if (t->index_count && chance(b->r, 60)) {
+        const struct fuzz_index *index = &t->indexes[below(b->r, t->index_count)];
+        return index->columns[below(b->r, index->column_count)];
+    }
     if (t->key_count && chance(b->r, 75)) return t->key[below(b->r, t->key_count)];
     return below(b->r, t->column_count);
 }
@@ -283,18 +287,25 @@ static void put_rowid_condition(struct builder *b, const char *prefix) {
     put_value(b, random_value(b->r, "iiirtb"[below(b->r, 6)]));
 }
 
-/* Conditions on a leading part of the key, as queries usually have them. */
-static void put_key_condition(struct builder *b, const char *prefix) {
-    unsigned n = 1 + below(b->r, b->t->key_count);
+/* Conditions on a leading part of these columns, as queries usually have them. */
+static void put_leading_conditions(struct builder *b, const char *prefix, const unsigned *columns,
+                                   unsigned count) {
+    unsigned n = 1 + below(b->r, count);
     for (unsigned i = 0; i < n; i++) {
         if (i) put(b, " AND ");
         if (i + 1 == n) {
-            put_condition_on(b, prefix, b->t->key[i]);
+            put_condition_on(b, prefix, columns[i]);
+        } else if (chance(b->r, 15)) {
+            sqlite3_str_appendf(b->sql, "%s%s IS NULL", prefix, b->t->names[columns[i]]);
         } else {
-            sqlite3_str_appendf(b->sql, "%s%s = ", prefix, b->t->names[b->t->key[i]]);
-            put_operand(b, b->t->key[i]);
+            sqlite3_str_appendf(b->sql, "%s%s = ", prefix, b->t->names[columns[i]]);
+            put_operand(b, columns[i]);
         }
     }
+}
+
+static const struct fuzz_index *random_index(struct builder *b) {
+    return &b->t->indexes[below(b->r, b->t->index_count)];
 }
 
 static void put_row_value_condition(struct builder *b, const char *prefix) {
@@ -325,8 +336,11 @@ static void put_condition(struct builder *b, const char *prefix, unsigned depth)
         put(b, ")");
     } else if (kind == 4 && b->t->rowid) {
         put_rowid_condition(b, prefix);
+    } else if (kind < 11 && b->t->index_count && chance(b->r, 70)) {
+        const struct fuzz_index *index = random_index(b);
+        put_leading_conditions(b, prefix, index->columns, index->column_count);
     } else if (kind < 11 && b->t->key_count) {
-        put_key_condition(b, prefix);
+        put_leading_conditions(b, prefix, b->t->key, b->t->key_count);
     } else if (kind == 11 && b->t->key_count > 1) {
         put_row_value_condition(b, prefix);
     } else {
@@ -347,7 +361,13 @@ static void put_order(struct builder *b) {
     const struct fuzz_table *t = b->t;
     bool reverse = chance(b->r, 50), follow = chance(b->r, 70);
     put(b, " ORDER BY ");
-    if (!follow) sqlite3_str_appendf(b->sql, "%s%s, ", random_column(b), reverse ? " DESC" : "");
+    if (t->index_count && chance(b->r, 50)) {
+        const struct fuzz_index *index = random_index(b);
+        for (unsigned i = 0; i < index->column_count; i++)
+            sqlite3_str_appendf(b->sql, "%s%s, ", t->names[index->columns[i]],
+                                index->desc[i] != reverse ? " DESC" : "");
+    } else if (!follow)
+        sqlite3_str_appendf(b->sql, "%s%s, ", random_column(b), reverse ? " DESC" : "");
     if (t->rowid) sqlite3_str_appendf(b->sql, "rowid%s", reverse ? " DESC" : "");
     for (unsigned i = 0; !t->rowid && i < t->key_count; i++) {
         bool desc = follow ? t->desc[i] != reverse : chance(b->r, 50);
@@ -359,7 +379,15 @@ static void put_order(struct builder *b) {
 
 static void make_select(struct builder *b) {
     bool count = chance(b->r, 35);
-    sqlite3_str_appendf(b->sql, "SELECT %s FROM t", count ? "count(*)" : "*");
+    if (!count && b->t->index_count && chance(b->r, 40)) {
+        const struct fuzz_index *index = random_index(b);
+        for (unsigned i = 0; i < index->column_count; i++)
+            sqlite3_str_appendf(b->sql, "%s %s", i ? "," : "SELECT",
+                                b->t->names[index->columns[i]]);
+        put(b, " FROM t");
+    } else {
+        sqlite3_str_appendf(b->sql, "SELECT %s FROM t", count ? "count(*)" : "*");
+    }
     put_where(b);
     if (count || b->loose || chance(b->r, 30)) return;
     put_order(b);
@@ -377,6 +405,11 @@ static void put_count(struct builder *b) {
 
 static void make_aggregate(struct builder *b) {
     unsigned column = below(b->r, b->t->column_count), shape = below(b->r, 6);
+    /* Which of 1 and 1.0 stands for both depends on the order of the rows. */
+    if (b->t->index_count && b->t->types[column][0] == 'A') {
+        put_count(b);
+        return;
+    }
     const char *x = b->t->names[column], *y = random_column(b);
     switch (shape) {
     case 0:
@@ -490,6 +523,14 @@ static bool is_key(const struct fuzz_table *t, unsigned column) {
     return false;
 }
 
+/* Whether a change of the column may meet a row in its way. */
+static bool is_unique(const struct fuzz_table *t, unsigned column) {
+    for (unsigned i = 0; i < t->index_count; i++)
+        for (unsigned k = 0; t->indexes[i].unique && k < t->indexes[i].column_count; k++)
+            if (t->indexes[i].columns[k] == column) return true;
+    return is_key(t, column);
+}
+
 static void put_assignment(struct builder *b, unsigned column) {
     const char *name = b->t->names[column];
     unsigned kind = below(b->r, 10);
@@ -527,7 +568,7 @@ static void make_update(struct builder *b) {
         if (column == last) break;
         if (i) put(b, ", ");
         put_assignment(b, column);
-        moves |= is_key(b->t, column);
+        moves |= is_unique(b->t, column);
         last = column;
     }
     if (moves)
@@ -538,7 +579,7 @@ static void make_update(struct builder *b) {
 
 static void make_update_from(struct builder *b) {
     unsigned column = interesting_column(b), target = below(b->r, b->t->column_count);
-    if (is_key(b->t, target) || b->t->types[column][0] != 'I') {
+    if (is_unique(b->t, target) || b->t->types[column][0] != 'I') {
         make_update(b);
         return;
     }
@@ -630,8 +671,9 @@ static void make_upkeep(struct builder *b) {
     unsigned kind = below(b->r, 100);
     b->s->flags = kind < 40 ? FUZZ_REOPEN : FUZZ_KEVO_ONLY;
     put(b, kind < 40   ? "-- close and open again"
-           : kind < 90 ? "SELECT kevo_flush('t')"
-           : kind < 98 ? "SELECT kevo_check('t')"
+           : kind < 60 ? "SELECT kevo_flush('t')"
+           : kind < 90 ? "SELECT kevo_check('t')"
+           : kind < 98 ? "SELECT kevo_reindex('t')"
                        : "SELECT kevo_compact('t')");
 }
 
@@ -710,6 +752,44 @@ static void make_random(struct fuzz_table *t, struct rng *r) {
     }
 }
 
+static void make_indexes(struct fuzz_table *t, struct rng *r) {
+    unsigned count = chance(r, 30) ? 0 : 1 + below(r, FUZZ_INDEXES);
+    for (; t->index_count < count; t->index_count++) {
+        struct fuzz_index *index = &t->indexes[t->index_count];
+        index->unique = chance(r, 40);
+        for (unsigned n = 1 + below(r, 3); n > 0; n--) {
+            unsigned column = below(r, t->column_count), i = 0;
+            while (i < index->column_count && index->columns[i] != column)
+                i++;
+            if (i < index->column_count) continue;
+            index->desc[i] = chance(r, 30);
+            index->columns[i] = column;
+            index->column_count++;
+        }
+    }
+}
+
+static void put_index_columns(const struct fuzz_table *t, const struct fuzz_index *index,
+                              sqlite3_str *out) {
+    for (unsigned i = 0; i < index->column_count; i++)
+        sqlite3_str_appendf(out, "%s%s%s", i ? ", " : " (", t->names[index->columns[i]],
+                            index->desc[i] ? " DESC" : "");
+    sqlite3_str_appendall(out, ")");
+}
+
+/* UNIQUE for both, INDEX as the one or the other of them has it. */
+static void put_indexes(const struct fuzz_table *t, bool unique, const char *before,
+                        sqlite3_str *out) {
+    for (unsigned i = 0; i < t->index_count; i++) {
+        if (t->indexes[i].unique != unique) continue;
+        if (unique)
+            sqlite3_str_appendall(out, before);
+        else
+            sqlite3_str_appendf(out, before, i);
+        put_index_columns(t, &t->indexes[i], out);
+    }
+}
+
 static void put_definition(const struct fuzz_table *t, sqlite3_str *out) {
     bool alias = t->rowid && t->key_count;
     for (unsigned i = 0; i < t->column_count; i++)
@@ -731,6 +811,7 @@ void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r) {
     else
         make_random(t, r);
     t->plain = number == 0;
+    if (!t->plain) make_indexes(t, r);
     t->rowid = t->key_count == 0 ||
                (t->key_count == 1 && !t->desc[0] && strcmp(t->types[t->key[0]], "INTEGER") == 0);
     /* NOT NULL on the alias would refuse the NULL that asks for a new one. */
@@ -740,11 +821,15 @@ void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r) {
     sqlite3_str_appendall(kevo, "CREATE VIRTUAL TABLE t USING kevo");
     if (!t->plain) {
         put_definition(t, kevo);
+        put_indexes(t, true, ", UNIQUE", kevo);
+        put_indexes(t, false, ", INDEX i%u", kevo);
         sqlite3_str_appendall(kevo, ", memtable_size=64 KB)");
     }
     sqlite3_str_appendall(ordinary, "CREATE TABLE t");
     put_definition(t, ordinary);
+    put_indexes(t, true, ", UNIQUE", ordinary);
     sqlite3_str_appendf(ordinary, ") STRICT%s", t->rowid ? "" : ", WITHOUT ROWID");
+    put_indexes(t, false, "; CREATE INDEX i%u ON t", ordinary);
     t->kevo = sqlite3_str_finish(kevo);
     t->ordinary = sqlite3_str_finish(ordinary);
 }

@@ -9,7 +9,7 @@
 
 #include "tests/lib/harness.h"
 
-enum { FUZZ_COLUMNS = 6, FUZZ_BINDS = 24 };
+enum { FUZZ_COLUMNS = 6, FUZZ_BINDS = 24, FUZZ_INDEXES = 3 };
 
 struct fuzz_table {
     unsigned column_count, key_count; /* key_count 0: a hidden rowid */
@@ -18,6 +18,11 @@ struct fuzz_table {
     bool not_null[FUZZ_COLUMNS];
     unsigned key[FUZZ_COLUMNS];
     bool desc[FUZZ_COLUMNS];
+    unsigned index_count;
+    struct fuzz_index {
+        unsigned column_count, columns[FUZZ_COLUMNS];
+        bool desc[FUZZ_COLUMNS], unique;
+    } indexes[FUZZ_INDEXES];
     bool rowid;            /* the key is the rowid */
     bool plain;            /* kevo's own columns: USING kevo, without any arguments */
     unsigned depth;        /* of transaction and savepoints, if the statements so far succeeded */

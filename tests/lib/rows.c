@@ -108,6 +108,41 @@ struct schema *rows_random_schema(struct rng *r, unsigned keys) {
     return rows_schema(arguments);
 }
 
+/* Append "name (c, c DESC, ...)" of up to `most` different columns that fit. */
+static void put_list(struct rng *r, char *text, size_t size, unsigned count, unsigned most,
+                     const char *forbidden) {
+    unsigned used = 0, put = 0;
+    for (unsigned i = 0; i < most || put == 0; i++) {
+        unsigned c = (unsigned)rng_below(r, count);
+        if (used >> c & 1 || forbidden[c] == 'A') continue;
+        used |= 1u << c;
+        snprintf(text + strlen(text), size - strlen(text), "%sc%u%s", put++ ? ", " : " (", c,
+                 rng_below(r, 3) ? "" : " DESC");
+    }
+    snprintf(text + strlen(text), size - strlen(text), ")");
+}
+
+struct schema *rows_random_indexed(struct rng *r) {
+    static const char *const types[] = {"INT", "INTEGER", "REAL", "TEXT", "BLOB", "ANY", "ANY"};
+    char text[512] = "", letters[7] = "";
+    unsigned count = 2 + (unsigned)rng_below(r, 5);
+    for (unsigned i = 0; i < count; i++) {
+        const char *type = types[rng_below(r, i ? 7 : 5)]; /* one that may be a key */
+        letters[i] = type[0];
+        snprintf(text + strlen(text), 64, "%sc%u %s%s", i ? "|" : "", i, type,
+                 rng_below(r, 3) ? "" : " NOT NULL");
+    }
+    /* A UNIQUE of just the key's columns would be none. */
+    bool key = rng_below(r, 3) != 0, unique = !key && rng_below(r, 2);
+    strcat(text, unique ? "|CONSTRAINT i UNIQUE" : "|INDEX i");
+    put_list(r, text, sizeof text, count, 1 + (unsigned)rng_below(r, 3), "      ");
+    if (key) {
+        strcat(text, "|PRIMARY KEY");
+        put_list(r, text, sizeof text, count, 1 + (unsigned)rng_below(r, 3), letters);
+    }
+    return rows_schema(text);
+}
+
 enum value_type rows_type(struct rng *r, enum column_type type) {
     switch (type) {
     case COLUMN_INTEGER: return VALUE_INTEGER;

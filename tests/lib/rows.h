@@ -18,6 +18,10 @@ struct value rows_value(struct rng *r, enum value_type type, unsigned slot);
  * columns. */
 struct schema *rows_random_schema(struct rng *r, unsigned keys);
 
+/* A random table of up to six columns, with or without a primary key, and one index on up to
+ * three of them, of all types and directions, NULL allowed in most. */
+struct schema *rows_random_indexed(struct rng *r);
+
 /* The type of value that a column holds; for ANY some type. */
 enum value_type rows_type(struct rng *r, enum column_type type);
 

@@ -473,7 +473,7 @@ static const struct {
     {"'x', 'y'", "y"},
     {"a INTEGER, a TEXT", "a"},
     {"a TEXT DEFAULT 1", "DEFAULT"},
-    {"a TEXT UNIQUE", "UNIQUE"},
+    {"a TEXT UNIQUE ON CONFLICT FAIL", "ON CONFLICT"},
     {"a TEXT CHECK(a > 1)", "CHECK"},
     {"a TEXT COLLATE NOCASE PRIMARY KEY", "NOCASE"},
     {"a ANY PRIMARY KEY", "ANY"},

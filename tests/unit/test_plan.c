@@ -184,6 +184,9 @@ START_TEST(planning) {
 
     struct plan back = plan_of_index(plan_index(&plan));
     ck_assert_int_ge(plan_index(&plan), 0);
+    back.prefix = plan.prefix;
+    back.unique = plan.unique;
+    back.covering = plan.covering;
     back.rows = plan.rows;
     back.cost = plan.cost;
     struct buf again = {0};

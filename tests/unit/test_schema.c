@@ -53,15 +53,13 @@ static const struct {
     {"a TEXT REFERENCES b(c)", NULL, "no REFERENCES"},
     {"a TEXT GENERATED ALWAYS AS (1)", NULL, "no GENERATED"},
     {"a TEXT AS (1)", NULL, "no AS"},
-    {"a TEXT UNIQUE", NULL, "no UNIQUE"},
     {"a INTEGER PRIMARY KEY AUTOINCREMENT", NULL, "no AUTOINCREMENT"},
     {"a INTEGER PRIMARY KEY ON CONFLICT REPLACE", NULL, "no ON"},
     {"a TEXT NOT NULL ON CONFLICT IGNORE", NULL, "no ON"},
-    {"a TEXT|UNIQUE (a)", NULL, "no UNIQUE"},
     {"a TEXT|CHECK (a)", NULL, "no CHECK"},
     {"a TEXT|CONSTRAINT f FOREIGN KEY (a) REFERENCES b", NULL, "no FOREIGN"},
     {"a TEXT|PRIMARY KEY (a NULLS FIRST)", NULL, "no NULLS"},
-    {"a TEXT|PRIMARY KEY (a) UNIQUE (a)", NULL, "no UNIQUE"},
+    {"a TEXT|PRIMARY KEY (a) UNIQUE (a)", NULL, "UNIQUE is not understood"},
     {"a ANY PRIMARY KEY", NULL, "key column t.a may not be of type ANY"},
     {"a TEXT|b ANY|PRIMARY KEY (a, b)", NULL, "key column t.b"},
     {"a", NULL, "missing type of column a"},
@@ -117,6 +115,122 @@ static const struct {
     {"memtable_count=4 KB", NULL, "from 2 to 16"},
     {"filter_bits=33", NULL, "from 0 to 32"},
 };
+
+/* The indexes that the arguments make, as schema_describe_indexes() writes them, each with
+ * all of its key columns; NULL: they are refused, with a message that has `words`. */
+static const struct {
+    const char *arguments, *indexes, *words;
+} index_cases[] = {
+    {"a TEXT|b INT", "", NULL},
+    {"a TEXT|b INT|INDEX by_b (b)", ", INDEX \"by_b\" (\"b\") b?,rowid", NULL},
+    {"INDEX by_b (b DESC, a ASC)|id INTEGER PRIMARY KEY|a TEXT NOT NULL|b ANY NOT NULL",
+     ", INDEX \"by_b\" (\"b\" DESC, \"a\") b?-,a,id", NULL},
+    {"index \"x y\" ([a], `b`)|a TEXT|b INT|PRIMARY KEY (b DESC, a)",
+     ", INDEX \"x y\" (\"a\", \"b\") a,b", NULL},
+    {"a TEXT|b INT|c REAL|PRIMARY KEY (b DESC, a)|INDEX i (c)", ", INDEX \"i\" (\"c\") c?,b-,a",
+     NULL},
+    {"a TEXT UNIQUE|b INT CONSTRAINT \"u\" UNIQUE NOT NULL",
+     ", UNIQUE \"unique_1\" (\"a\") a?,rowid, UNIQUE \"u\" (\"b\") b,rowid", NULL},
+    {"a TEXT|UNIQUE (a)|UNIQUE (a)|CONSTRAINT two UNIQUE (a COLLATE BINARY)",
+     ", UNIQUE \"unique_1\" (\"a\") a?,rowid", NULL},
+    {"a TEXT PRIMARY KEY UNIQUE|b INT", "", NULL},
+    {"id INTEGER PRIMARY KEY|UNIQUE (id)|INDEX i (id)", ", INDEX \"i\" (\"id\") id", NULL},
+    {"a TEXT|b INT|PRIMARY KEY (a, b)|UNIQUE (a, b)|UNIQUE (b, a)",
+     ", UNIQUE \"unique_1\" (\"b\", \"a\") b,a", NULL},
+    {"a TEXT|UNIQUE (a)|INDEX unique_1 (a)",
+     ", UNIQUE \"unique_1_\" (\"a\") a?,rowid, INDEX \"unique_1\" (\"a\") a?,rowid", NULL},
+    {"a TEXT|\"index\" INT|INDEX \"index\" (\"index\")",
+     ", INDEX \"index\" (\"index\") index?,rowid", NULL},
+    {"a TEXT|INDEX i (b)", NULL, "INDEX i of table t names b, which is none of its columns"},
+    {"a TEXT|UNIQUE (b)", NULL, "UNIQUE of table t names b, which is none of its columns"},
+    {"a TEXT|INDEX i (a, A)", NULL, "INDEX i of table t names a twice"},
+    {"a TEXT|INDEX i (a)|INDEX I (a)", NULL, "two indexes called I"},
+    {"a TEXT|INDEX i (a)|CONSTRAINT i UNIQUE (a)", NULL, "two indexes called i"},
+    {"a TEXT|INDEX (a)", NULL, "INDEX of table t: ( is not understood"},
+    {"a TEXT|INDEX i", NULL, "INDEX i of table t is not complete"},
+    {"a TEXT|INDEX i a", NULL, "INDEX i of table t: a is not understood"},
+    {"a TEXT|INDEX i ()", NULL, "INDEX i of table t: ) is not understood"},
+    {"a TEXT|INDEX i (a) x", NULL, "x is not understood"},
+    {"a TEXT|INDEX i (lower(a))", NULL, "INDEX i of table t: ( is not understood"},
+    {"a TEXT|INDEX i (a) WHERE a > 1", NULL, "no WHERE here: an index has all rows"},
+    {"a TEXT|INDEX i (a COLLATE NOCASE)", NULL, "no COLLATE NOCASE"},
+    {"a TEXT|INDEX i (a NULLS LAST)", NULL, "no NULLS"},
+    {"a TEXT|UNIQUE (a) ON CONFLICT REPLACE", NULL, "no ON"},
+    {"a TEXT UNIQUE ON CONFLICT REPLACE", NULL, "no ON"},
+    {"a TEXT UNIQUE UNIQUE", NULL, "UNIQUE is given twice"},
+    {"a TEXT|INDEX \"\" (a)", NULL, "empty name"},
+    {"a TEXT|INDEX 'x", NULL, "does not end"},
+    {"a TEXT|UNIQUE", NULL, "UNIQUE of table t is not complete"},
+    {"INDEX i (key)", NULL, "no columns"},
+};
+
+/* The index's key columns, with ? where NULL may be and - for DESC. */
+static void put_layout(char *text, size_t size, const struct schema *index) {
+    for (unsigned n = 0; n < index->key_count; n++) {
+        const struct key_column *k = &index->key[n];
+        snprintf(text + strlen(text), size - strlen(text), "%s%s%s%s", n ? "," : " ",
+                 k->column < 0 ? "rowid" : index->columns[k->column].name, k->tagged ? "?" : "",
+                 k->desc ? "-" : "");
+    }
+}
+
+START_TEST(indexes) {
+    struct schema *s;
+    int rc = rows_parse(index_cases[_i].arguments, &s);
+    if (!index_cases[_i].indexes) {
+        ck_assert_msg(rc == KEVO_INVALID, "%s is accepted", index_cases[_i].arguments);
+        ck_assert_msg(strstr(test_err.msg, index_cases[_i].words) != NULL, "%s: %s",
+                      index_cases[_i].arguments, test_err.msg);
+    } else {
+        char text[500] = "";
+        ck_ok(rc);
+        unsigned count = s->index_count;
+        for (unsigned i = 0; i < count; i++) {
+            struct schema one = *s;
+            struct buf sql = {0};
+            one.indexes = &s->indexes[i];
+            one.index_count = 1;
+            ck_ok(schema_describe_indexes(&one, &sql, &test_err));
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", (int)sql.len,
+                     (char *)sql.data);
+            put_layout(text, sizeof text, &s->indexes[i]);
+            ck_assert_uint_eq(s->indexes[i].number, i + 1);
+            buf_release(&sql);
+        }
+        ck_assert_str_eq(text, index_cases[_i].indexes);
+    }
+    schema_free(s);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+START_TEST(many_indexes) {
+    static char texts[SCHEMA_MAX_INDEXES + 2][40];
+    static const char *argv[SCHEMA_MAX_INDEXES + 2] = {"a INT"};
+    struct schema *s;
+    for (int i = 1; i <= SCHEMA_MAX_INDEXES + 1; i++) {
+        snprintf(texts[i], sizeof texts[i], "INDEX i%d (a)", i);
+        argv[i] = texts[i];
+    }
+    ck_ok(schema_parse("t", SCHEMA_MAX_INDEXES + 1, argv, &s, &test_err));
+    ck_assert_uint_eq(s->index_count, SCHEMA_MAX_INDEXES);
+    schema_free(s);
+    ck_assert_int_eq(schema_parse("t", SCHEMA_MAX_INDEXES + 2, argv, &s, &test_err), KEVO_INVALID);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, "more than 63 indexes"));
+
+    char list[1024] = "INDEX i (";
+    for (int i = 0; i <= SCHEMA_MAX_INDEX_COLUMNS; i++) {
+        snprintf(texts[i], sizeof texts[i], "c%d INT", i);
+        snprintf(list + strlen(list), 24, "%sc%d", i ? "," : "", i);
+        argv[i] = texts[i];
+    }
+    strcat(list, ")");
+    argv[SCHEMA_MAX_INDEX_COLUMNS + 1] = list;
+    ck_assert_int_eq(schema_parse("t", SCHEMA_MAX_INDEX_COLUMNS + 2, argv, &s, &test_err),
+                     KEVO_INVALID);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, "INDEX i of table t has more than 32 columns"));
+}
+END_TEST
 
 START_TEST(arguments) {
     struct schema *s;
@@ -302,11 +416,11 @@ END_TEST
 /* No bytes, however odd, do more than be refused. */
 START_TEST(random_arguments) {
     static const char *const pieces[] = {
-        "a",      "b",   "\"c\"", "[d]",        "'e'",     "`f`",  "TEXT",    "INTEGER",
-        "INT",    "ANY", "REAL",  "BLOB",       "PRIMARY", "KEY",  "NOT",     "(",
-        ")",      ",",   "=",     "DESC",       "ASC",     "NULL", "COLLATE", "sync",
-        "BINARY", "5",   "KB",    "/*x*/",      "--",      "\n",   "UNIQUE",  "'",
-        "\"",     "[",   "/*",    "CONSTRAINT", "DEFAULT", "full", "|",       "|"};
+        "a",          "b",       "\"c\"", "[d]",     "'e'",     "`f`",   "TEXT",   "INTEGER", "INT",
+        "ANY",        "REAL",    "BLOB",  "PRIMARY", "KEY",     "NOT",   "(",      ")",       ",",
+        "=",          "DESC",    "ASC",   "NULL",    "COLLATE", "sync",  "BINARY", "5",       "KB",
+        "/*x*/",      "--",      "\n",    "UNIQUE",  "'",       "INDEX", "\"",     "[",       "/*",
+        "CONSTRAINT", "DEFAULT", "full",  "|",       "|"};
     struct rng r = rng_of(harness_seed());
     unsigned accepted = 0;
     for (unsigned n = 0; n < 30000; n++) {
@@ -338,7 +452,10 @@ START_TEST(no_memory) {
         struct buf sql = {0};
         fault_alloc_fail_at(n, _i);
         rc = rows_parse(
-            "a TEXT|b INT COLLATE binary|'dir'|sync = full|PRIMARY KEY (a, b)|kevo_key INT", &s);
+            "a TEXT|b INT COLLATE binary|'dir'|sync = full|PRIMARY KEY (a, b)|kevo_key INT UNIQUE|"
+            "INDEX i (b, a)",
+            &s);
+        if (rc == 0) rc = schema_describe_indexes(s, &sql, &test_err);
         if (rc == 0) rc = schema_declare(s, &sql, &test_err);
         fault_alloc_fail_at(0, false);
         buf_release(&sql);
@@ -362,6 +479,8 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("schema");
     TCase *tc = tcase_create("schema");
+    tcase_add_loop_test(tc, indexes, 0, sizeof index_cases / sizeof index_cases[0]);
+    tcase_add_test(tc, many_indexes);
     tcase_add_loop_test(tc, arguments, 0, sizeof cases / sizeof cases[0]);
     tcase_add_test(tc, shape);
     tcase_add_test(tc, options);

@@ -1,0 +1,37 @@
+/* indexcode.h - entries of a secondary index.
+ *
+ * An entry is a key and a value. The key (keycode.h) has the columns of the index and
+ * behind them those of the primary key, so it names its row. The value is empty but for
+ * numbers in columns of type ANY whose type the key does not tell: keys are equal where SQL
+ * says that numbers are, 1 and 1.0, 0.0 and -0.0. So an entry gives back exactly what is in
+ * the row, and a query of these columns alone need not look at it.
+ *
+ * Arrays of values have all columns of the schema and, behind them, the hidden rowid. */
+#ifndef KEVO_SQL_INDEXCODE_H
+#define KEVO_SQL_INDEXCODE_H
+
+#include "sql/keycode.h"
+
+/* Replace *key and *types by the entry of a row. KEVO_TOOBIG, KEVO_NOMEM. */
+int indexcode_encode(const struct schema *index, uint32_t table_id, const struct value *values,
+                     struct buf *key, struct buf *types, struct kevo_err *err);
+
+/* Decode the n-th key column of an entry. Bytes point into the key or into *scratch
+ * (replaced). KEVO_CORRUPT, KEVO_NOMEM. */
+int indexcode_column(const struct schema *index, slice key, slice types, unsigned n,
+                     struct value *v, struct buf *scratch, struct kevo_err *err);
+
+/* Replace *row_key by the key of the entry's row. values[] and *scratch are used on the way. */
+int indexcode_row_key(const struct schema *table, const struct schema *index, uint32_t table_id,
+                      slice key, struct value *values, struct buf *scratch, struct buf *row_key,
+                      struct kevo_err *err);
+
+/* Whether one of the columns of the index is NULL, so that it equals no other row. */
+bool indexcode_has_null(const struct schema *index, const struct value *values);
+
+/* The entries with the same values in the columns of the index: lower and upper are
+ * replaced. KEVO_TOOBIG, KEVO_NOMEM. */
+int indexcode_equal_range(const struct schema *index, uint32_t table_id, const struct value *values,
+                          struct buf *lower, struct buf *upper, struct kevo_err *err);
+
+#endif
