@@ -81,6 +81,7 @@ typedef struct kevo_txn kevo_txn;
 typedef struct kevo_iter kevo_iter;
 typedef struct kevo_snapshot kevo_snapshot;
 typedef struct kevo_batch kevo_batch;
+typedef struct kevo_ingest kevo_ingest;
 struct env; /* engine/base/env.h */
 
 /* ---- opening ---------------------------------------------------------- */
@@ -256,6 +257,39 @@ void kevo_batch_free(kevo_batch *batch);
  * may be reset and used again, or applied again. */
 int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
                      struct kevo_err *err);
+
+/* ---- bulk writes (KEVO_AUTHORITY_SELF) ----------------------------------- */
+
+/* One batch of any size from input in ascending order of keys: it is written once, to
+ * tables, and takes little memory. Puts only. Nobody sees anything of it before the end, and
+ * other writes go on meanwhile.
+ *
+ *     kevo_ingest_new(store, &ingest, &err);
+ *     for each key, ascending:
+ *         kevo_ingest_put(ingest, key, value, &err);
+ *     kevo_ingest_finish(ingest, &id, &err);
+ *     kevo_ingest_free(ingest);
+ *
+ * An ingestion belongs to one thread at a time, and is freed before the store is closed.
+ * Several may be under way; their order is that of kevo_ingest_finish(). */
+int kevo_ingest_new(kevo_store *store, kevo_ingest **ingest, struct kevo_err *err);
+
+/* KEVO_INVALID: the key is empty or not above the one before; KEVO_TOOBIG. These change
+ * nothing. After any other error the ingestion can only be freed. */
+int kevo_ingest_put(kevo_ingest *ingest, struct kevo_slice key, struct kevo_slice value,
+                    struct kevo_err *err);
+
+/* Commit what was put as one batch, durably whatever the sync mode; its id is in *id (which
+ * may be NULL). Without puts nothing happens, and *id is that of the newest batch. What lies
+ * in memory within the range of the keys is flushed first; writers wait for that. Afterwards,
+ * also after an error, the ingestion can only be freed. After an error nothing was committed,
+ * but for KEVO_READONLY and a failed write or sync of the log: then it may turn out, when the
+ * store is opened again, that it was. */
+int kevo_ingest_finish(kevo_ingest *ingest, uint64_t *id, struct kevo_err *err);
+
+/* Without kevo_ingest_finish() before: undo. What a crash leaves is removed by the next
+ * writer. ingest may be NULL. */
+void kevo_ingest_free(kevo_ingest *ingest);
 
 /* ---- transactions: a private write buffer over a snapshot -------------- */
 

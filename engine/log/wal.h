@@ -41,7 +41,8 @@ enum {
 
 enum wal_type {
     WAL_BATCH = 1,
-    WAL_VOID = 2 /* the batches before it, down to one that it names, never were */
+    WAL_VOID = 2,  /* the batches before it, down to one that it names, never were */
+    WAL_TABLES = 3 /* a batch whose changes are tables, which it names */
 };
 
 /* A record as its successor names it. */

@@ -66,8 +66,8 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
 static bool record_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
     if (at > r->size || r->size - at < WAL_RECORD_HEADER_BYTES) return false;
     wal_decode_record_header(r->data + at, h);
-    return h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES &&
-           (h->type == WAL_BATCH || h->type == WAL_VOID) &&
+    return h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES && h->type >= WAL_BATCH &&
+           h->type <= WAL_TABLES &&
            h->checksum == wal_record_checksum(r->data + at, h->payload_bytes, r->salt);
 }
 

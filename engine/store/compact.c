@@ -167,10 +167,41 @@ static int run_merge(kevo_store *s, struct compaction *c, bool manual, bool (*ca
     return rc;
 }
 
-static struct version *current_version(kevo_store *s) {
+/* Widen [*lower, *upper] by the files' keys. */
+static void widen(struct table_file *const *files, size_t count, slice *lower, slice *upper) {
+    for (size_t i = 0; i < count; i++) {
+        slice min = buf_slice(&files[i]->min_key), max = buf_slice(&files[i]->max_key);
+        if (!lower->data || slice_cmp(min, *lower) < 0) *lower = min;
+        if (!upper->data || slice_cmp(max, *upper) > 0) *upper = max;
+    }
+}
+
+/* Keep ingested tables out of where the output goes: it may reach over gaps between the
+ * inputs. False when some came since the choice was made. */
+static bool claim_output(kevo_store *s, const struct compaction *c, uint64_t ingests) {
+    pthread_mutex_lock(&s->manifest_mutex);
+    bool current = s->ingests == ingests;
+    if (current) {
+        s->merging.output_level = c->output_level;
+        s->merging.lower = s->merging.upper = slice_of(NULL, 0);
+        for (int side = 0; side < 2; side++)
+            widen(c->inputs[side], c->input_count[side], &s->merging.lower, &s->merging.upper);
+    }
+    pthread_mutex_unlock(&s->manifest_mutex);
+    return current;
+}
+
+static void release_output(kevo_store *s) {
+    pthread_mutex_lock(&s->manifest_mutex);
+    s->merging.output_level = 0;
+    pthread_mutex_unlock(&s->manifest_mutex);
+}
+
+static struct version *current_version(kevo_store *s, uint64_t *ingests) {
     pthread_mutex_lock(&s->mutex);
     struct version *v = s->current->version;
     version_ref(v);
+    *ingests = s->ingests;
     pthread_mutex_unlock(&s->mutex);
     return v;
 }
@@ -179,11 +210,15 @@ static struct version *current_version(kevo_store *s) {
 int compact_run(kevo_store *s, struct kevo_err *err) {
     struct compact_options o = pick_options(s);
     struct compaction c;
-    struct version *v = current_version(s);
+    uint64_t ingests;
+    struct version *v = current_version(s, &ingests);
     int rc = compact_pick(v, &o, &s->cursor, &c, err);
     version_unref(v);
     if (rc) return rc;
-    rc = c.trivial_move ? move_inputs(s, &c, err) : run_merge(s, &c, false, NULL, NULL, err);
+    if (claim_output(s, &c, ingests)) {
+        rc = c.trivial_move ? move_inputs(s, &c, err) : run_merge(s, &c, false, NULL, NULL, err);
+        release_output(s);
+    }
     compaction_release(&c);
     return rc;
 }
@@ -213,11 +248,15 @@ int kevo_compact(kevo_store *store, bool (*cancel)(void *), void *arg, struct ke
     begin_manual(store);
     while (rc == 0) {
         struct compaction c;
-        struct version *v = current_version(store);
+        uint64_t ingests;
+        struct version *v = current_version(store, &ingests);
         rc = compact_pick_all(v, &c, err);
         version_unref(v);
         if (rc == 0) {
-            rc = run_merge(store, &c, true, cancel, arg, err);
+            if (claim_output(store, &c, ingests)) {
+                rc = run_merge(store, &c, true, cancel, arg, err);
+                release_output(store);
+            }
             compaction_release(&c);
         }
     }

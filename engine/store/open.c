@@ -70,6 +70,8 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
 
 static void store_free(kevo_store *s) {
     superversion_release(s->current);
+    ingest_void(s, 0);
+    mem_free(s->recovered);
     manifest_state_release(&s->state);
     manifest_close(s->manifest);
     wal_close(s->wal);

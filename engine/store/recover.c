@@ -27,7 +27,7 @@ static int add_memtable(kevo_store *s, struct recovery *r, uint64_t segment, str
 /* Each record counts as soon as it is in: when memory ends, what was read so far is a
  * consistent state to go on from. */
 static void note_record(kevo_store *s, const struct wal_record *record) {
-    if (record->type == WAL_BATCH) {
+    if (record->type != WAL_VOID) {
         s->newest = record->commit;
         history_add(&s->history, record->commit);
         s->recovered_batches++;
@@ -64,6 +64,15 @@ static int replay_batch(kevo_store *s, const struct wal_reader *reader,
     return 0;
 }
 
+static int replay_tables(kevo_store *s, const struct wal_reader *reader,
+                         const struct wal_record *record, struct memtable *m,
+                         struct batch_start *start, struct kevo_err *err) {
+    *start = (struct batch_start){memtable_mark(m), s->newest};
+    int rc = ingest_replay(s, record, reader->path, err);
+    if (rc == 0) m->last_commit = record->commit;
+    return rc;
+}
+
 static int replay_void(kevo_store *s, const struct wal_reader *reader,
                        const struct wal_record *record, struct memtable *const *memtables,
                        unsigned count, const struct batch_start *start, struct kevo_err *err) {
@@ -80,6 +89,7 @@ static int replay_void(kevo_store *s, const struct wal_reader *reader,
         store_void(memtables, count, keep);
     }
     s->newest = keep;
+    ingest_void(s, keep.batch);
     history_cut(&s->history, keep.batch);
     return 0;
 }
@@ -95,8 +105,9 @@ int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *cons
     s->tail.offset = reader->at;
     s->tail.last = reader->last;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
-        rc = record.type == WAL_BATCH
-                 ? replay_batch(s, reader, &record, m, &start, err)
+        rc = record.type == WAL_BATCH ? replay_batch(s, reader, &record, m, &start, err)
+             : record.type == WAL_TABLES
+                 ? replay_tables(s, reader, &record, m, &start, err)
                  : replay_void(s, reader, &record, memtables, count, &start, err);
         if (rc) return rc;
         note_record(s, &record);
@@ -184,11 +195,14 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     }
     for (unsigned i = 0; i + 1 < r->count; i++)
         immutable[r->count - 2 - i] = r->memtables[i];
+    struct version *v;
+    int rc = ingest_version(s, &v, err);
+    if (rc) return rc;
     s->current = superversion_alloc();
-    if (!s->current) return kevo_nomem(err);
     s->active = r->memtables[r->count - 1];
-    superversion_init(s->current, s->active, immutable, r->count - 1, s->state.version);
-    return 0;
+    if (s->current) superversion_init(s->current, s->active, immutable, r->count - 1, v);
+    version_unref(v);
+    return s->current ? 0 : kevo_nomem(err);
 }
 
 /* The manifest, and what depends on the options that it keeps. */

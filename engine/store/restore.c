@@ -128,7 +128,7 @@ static int replay_more(kevo_store *s, struct kevo_err *err) {
     rc = store_replay(s, reader, memtables, count, err);
     pthread_mutex_unlock(&s->mutex);
     wal_reader_close(reader);
-    return rc;
+    return rc ? rc : ingest_show(s, err);
 }
 
 /* Needs write_mutex. */

@@ -9,6 +9,7 @@
  *     options.c    the tunable options, by name
  *     dir.c        a store's directory: what lies there, lock, destroy
  *     checkpoint.c a copy as of one moment
+ *     ingest.c     sorted input that becomes tables at once
  *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
  *     restore.c    the log's tail kept by the authority, and back
@@ -101,12 +102,20 @@ struct kevo_store {
         uint64_t salt, offset;
         struct wal_link last;
     } tail;
-    bool swept; /* orphans were removed */
+    bool swept;                         /* orphans were removed */
+    struct recovered_tables *recovered; /* batches in the log that are tables, which the
+                                           manifest lacks; in the order of their ids */
+    size_t recovered_count, recovered_cap;
 
     pthread_mutex_t manifest_mutex;
     struct manifest *manifest;
     struct manifest_state state;
     struct compact_cursor cursor; /* of the one running compaction */
+    uint64_t ingests;             /* tables were ingested so many times */
+    struct {
+        unsigned output_level; /* of the running compaction, 0: none runs */
+        slice lower, upper;    /* its keys, all inclusive; borrowed from its files */
+    } merging;
 
     pthread_mutex_t mutex;
     pthread_cond_t work_cond; /* background threads: there may be work */
@@ -186,6 +195,10 @@ void store_void(struct memtable *const *memtables, unsigned count, struct kevo_c
 int store_start_writing(kevo_store *s, struct kevo_err *err);
 /* Sync the log, and count it. Needs write_mutex and an open log. */
 int store_sync_log(kevo_store *s, struct kevo_err *err);
+uint64_t store_next_nonce(kevo_store *s);
+/* Tell the log, before anything else is appended, of batches that never were. Needs
+ * write_mutex. */
+int store_settle_void(kevo_store *s, struct kevo_err *err);
 /* Append the batch whose payload is in s->record behind the header's room, put its
  * entries into the active memtable, and make it pending. Needs write_mutex and no
  * pending batch. */
@@ -204,6 +217,23 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
  * write_mutex, which is kept. */
 int store_rotate(kevo_store *s, struct kevo_err *err);
+
+/* ---- ingest.c ---- */
+struct recovered_tables {
+    struct kevo_commit commit;
+    struct version_edit edit;
+};
+/* A record of tables was found in the log: remember what the manifest lacks. */
+int ingest_replay(kevo_store *s, const struct wal_record *record, const char *path,
+                  struct kevo_err *err);
+/* Forget the recovered tables of batches above `keep`. */
+void ingest_void(kevo_store *s, uint64_t keep);
+/* The manifest's version with the recovered tables, one reference. */
+int ingest_version(kevo_store *s, struct version **v, struct kevo_err *err);
+/* Let readers see that version. Needs write_mutex. */
+int ingest_show(kevo_store *s, struct kevo_err *err);
+/* The recovered tables are committed: into the manifest with them. Needs write_mutex. */
+int ingest_adopt(kevo_store *s, struct kevo_err *err);
 
 /* ---- checkpoint.c ---- */
 /* Whether somebody still reads log segments that are not needed any more. Takes mutex. */

@@ -8,7 +8,7 @@
 
 enum { BUFFER_CHUNK_BYTES = 4096 };
 
-static int check_sizes(slice key, slice value, struct kevo_err *err) {
+int txn_check_sizes(slice key, slice value, struct kevo_err *err) {
     if (key.len == 0) return kevo_fail(err, KEVO_INVALID, "a key must not be empty");
     if (key.len > KEVO_MAX_KEY_BYTES)
         return kevo_fail(err, KEVO_TOOBIG, "the key has %zu bytes; at most %u are possible",
@@ -55,7 +55,7 @@ void kevo_txn_unref(kevo_txn *txn) {
 
 static int txn_write(kevo_txn *txn, uint8_t type, slice key, slice value, struct kevo_err *err) {
     int rc = store_check_process(txn->store, err);
-    if (rc == 0) rc = check_sizes(key, value, err);
+    if (rc == 0) rc = txn_check_sizes(key, value, err);
     if (rc == 0) rc = memtable_add(txn->buffer, key, SEQ_PRIVATE + txn->ops + 1, type, value, err);
     if (rc) return rc;
     txn->ops++;
@@ -194,13 +194,13 @@ int kevo_batch_new(kevo_batch **batch, struct kevo_err *err) {
 }
 
 int kevo_batch_put(kevo_batch *batch, slice key, slice value, struct kevo_err *err) {
-    int rc = check_sizes(key, value, err);
+    int rc = txn_check_sizes(key, value, err);
     return rc ? rc : memtable_add(batch->buffer, key, ++batch->ops, ENTRY_PUT, value, err);
 }
 
 int kevo_batch_delete(kevo_batch *batch, slice key, struct kevo_err *err) {
     slice none = slice_of(NULL, 0);
-    int rc = check_sizes(key, none, err);
+    int rc = txn_check_sizes(key, none, err);
     return rc ? rc : memtable_add(batch->buffer, key, ++batch->ops, ENTRY_DELETE, none, err);
 }
 
@@ -264,7 +264,7 @@ int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
 static int write_one(kevo_store *s, uint8_t type, slice key, slice value, struct kevo_err *err) {
     struct kevo_commit commit;
     uint64_t start = store_now(s);
-    int rc = check_sizes(key, value, err);
+    int rc = txn_check_sizes(key, value, err);
     if (rc == 0) rc = begin_write(s, err);
     if (rc) return rc;
     struct batch_totals totals = {type == ENTRY_PUT, type == ENTRY_DELETE, key.len + value.len};

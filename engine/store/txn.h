@@ -30,4 +30,7 @@ struct kevo_batch {
     uint64_t ops;
 };
 
+/* KEVO_INVALID, KEVO_TOOBIG. */
+int txn_check_sizes(slice key, slice value, struct kevo_err *err);
+
 #endif

@@ -13,6 +13,7 @@ enum { SLOWEST_NS_PER_BYTE = 250, SLOW_MIN_NS = 1000000, SLOW_MAX_NS = 100000000
 
 struct sweep {
     kevo_store *store;
+    const struct version *version; /* with the tables that the log names */
     struct kevo_err *err;
 };
 
@@ -33,7 +34,7 @@ static int sweep_name(void *arg, const char *name) {
     uint64_t number = strtoull(name, NULL, 10);
     bool orphan = false;
     if (digits >= 6 && strcmp(name + digits, ".sst") == 0)
-        orphan = !is_live_table(s->state.version, number);
+        orphan = !is_live_table(sweep->version, number);
     else if (digits >= 6 && strcmp(name + digits, ".wal") == 0)
         orphan = number < s->state.wal_floor || (s->tail.number && number > s->tail.number);
     if (!orphan) return 0;
@@ -43,13 +44,17 @@ static int sweep_name(void *arg, const char *name) {
 }
 
 static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
-    struct sweep sweep = {s, err};
+    struct superversion *sv = superversion_acquire(s);
+    struct sweep sweep = {s, sv->version, err};
     /* Tables being written by a flush are not in the version yet: none runs before
      * the first sweep. */
     pthread_mutex_lock(&s->manifest_mutex);
     int rc = manifest_sync(s->manifest, err);
     if (rc == 0) rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
     pthread_mutex_unlock(&s->manifest_mutex);
+    superversion_release(sv);
+    /* Before a flush may move the log's floor past the records that name them. */
+    if (rc == 0 && s->options.authority == KEVO_AUTHORITY_SELF) rc = ingest_adopt(s, err);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     s->swept = true;
@@ -70,7 +75,7 @@ int store_start_writing(kevo_store *s, struct kevo_err *err) {
                       s->options.file_mode, &s->wal, err);
 }
 
-static uint64_t next_nonce(kevo_store *s) {
+uint64_t store_next_nonce(kevo_store *s) {
     /* splitmix64 (Steele, Lea, Flood 2014) */
     uint64_t z = s->nonce_state += 0x9e3779b97f4a7c15u;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -111,7 +116,7 @@ static int append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *
 }
 
 /* Before anything else is appended. */
-static int settle_void(kevo_store *s, struct kevo_err *err) {
+int store_settle_void(kevo_store *s, struct kevo_err *err) {
     if (!s->void_owed) return 0;
     int rc = append_void(s, s->committed, err);
     if (rc == 0) s->void_owed = false;
@@ -139,10 +144,10 @@ static void slow_down(kevo_store *s, size_t l0_tables, size_t bytes) {
 
 int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
     struct memtable *active = s->active;
-    int rc = settle_void(s, err);
+    int rc = store_settle_void(s, err);
     if (rc) return rc;
     struct pending p = {
-        .commit = {s->last_id + 1, next_nonce(s)},
+        .commit = {s->last_id + 1, store_next_nonce(s)},
         .mark = memtable_mark(active),
     };
     size_t payload_bytes = s->record.len - WAL_RECORD_HEADER_BYTES;
@@ -194,7 +199,7 @@ int store_cut_pending(kevo_store *s, struct kevo_err *err) {
     s->newest = s->committed;
     pthread_mutex_unlock(&s->mutex);
     s->void_owed = true;
-    return settle_void(s, err);
+    return store_settle_void(s, err);
 }
 
 /* Remember when what was committed, a few times per retain_ms. Needs mutex. */
@@ -257,7 +262,7 @@ static int wait_for_room(kevo_store *s, struct kevo_err *err) {
 
 /* The next log segment, its predecessor sealed: all of it is durable first. */
 static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err *err) {
-    int rc = settle_void(s, err);
+    int rc = store_settle_void(s, err);
     if (rc == 0) rc = store_sync_log(s, err);
     if (rc) return rc;
     rc = wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
@@ -361,7 +366,7 @@ static int scan_segment(struct wal_reader *reader, struct kevo_commit commit, bo
     struct kevo_commit keep;
     int rc;
     while ((rc = wal_reader_next(reader, &record, err)) == 0) {
-        if (record.type == WAL_BATCH)
+        if (record.type != WAL_VOID)
             *found |= same_commit(record.commit, commit);
         else if (wal_decode_void(record.payload, &keep) && keep.batch < commit.batch)
             *found = false;
@@ -423,6 +428,9 @@ static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err 
     if (rc == 0 && longer) rc = append_void(s, last, err);
     if (rc) return rc;
     if (longer) void_recovered(s, last);
+    ingest_void(s, last.batch);
+    rc = ingest_adopt(s, err);
+    if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     history_cut(&s->history, last.batch);
     s->committed = s->newest = last;
@@ -444,7 +452,7 @@ static int resolve_pending(kevo_store *s, struct kevo_commit last, struct kevo_e
         return 0;
     }
     if (same_commit(last, committed))
-        return pending.batch ? store_cut_pending(s, err) : settle_void(s, err);
+        return pending.batch ? store_cut_pending(s, err) : store_settle_void(s, err);
     if (last.batch > s->last_id) return diverged(s, last, "which the store never saw", err);
     return diverged(s, last, "which is not what the store committed last", err);
 }

@@ -70,6 +70,7 @@ struct block_iter {
     struct block_frame frame;
     uint32_t at, next;   /* offsets of the current and the following head */
     uint32_t value_next; /* offset of the following value */
+    uint64_t base_seq;   /* added to the sequence numbers stored */
     struct buf key;      /* the current key, with room behind it for a wide copy */
     struct block_run_entry *run;
     size_t run_count, run_cap;

@@ -51,12 +51,21 @@ static int block_seek_first(struct iter *base, struct kevo_err *err) {
     return block_iter_step(it, err);
 }
 
+/* Go behind all versions of the key: they are all newer than what is sought. */
+static int seek_past(struct block_iter *it, slice key, struct kevo_err *err) {
+    int rc = block_iter_ops.seek(&it->base, key, it->base_seq, err);
+    while (rc == 0 && it->base.valid && slice_eq(it->base.key, key))
+        rc = block_iter_step(it, err);
+    return rc;
+}
+
 static int block_seek(struct iter *base, slice key, uint64_t seq, struct kevo_err *err) {
     struct block_iter *it = (struct block_iter *)base;
     struct block_entry e;
     bool same;
     it->base.valid = false;
-    int rc = block_locate(&it->frame, key, seq, &e, &same);
+    if (unlikely(seq < it->base_seq)) return seek_past(it, key, err);
+    int rc = block_locate(&it->frame, key, seq - it->base_seq, &e, &same);
     if (rc) return rc == KEVO_NOTFOUND ? 0 : block_iter_damaged(it, err);
     if (unlikely(e.shared + (size_t)BLOCK_KEY_SLOP > it->key.cap)) {
         rc = block_iter_grow_key(it, e.shared, err);

@@ -102,6 +102,11 @@ int table_open(struct env *env, const char *path, uint64_t number, uint64_t size
                uint64_t checksum, struct cache *cache, struct table **t, struct kevo_err *err);
 void table_close(struct table *t); /* t may be NULL */
 
+/* Add `base_seq` to every sequence number that is read from the table, before its first
+ * use: its entries were written when their batch had no id yet. Properties and
+ * table_verify() speak of what is stored. */
+void table_set_base(struct table *t, uint64_t base_seq);
+
 const struct table_properties *table_properties(const struct table *t);
 /* Its range tombstones; NULL: none. They live as long as the table is open. */
 const struct range_set *table_ranges(const struct table *t);

@@ -15,6 +15,7 @@ struct table {
     uint64_t number;
     const uint8_t *map;
     uint64_t size_bytes;
+    uint64_t base_seq; /* see table_set_base() */
     slice filter;
     struct table_index index;
     struct table_properties properties;

@@ -162,6 +162,7 @@ int table_iter_new(struct table *t, bool keep, struct iter **iter, struct kevo_e
     if (!it) return kevo_nomem(err);
     block_iter_init(&it->block);
     it->block.base.ops = &table_iter_ops;
+    it->block.base_seq = t->base_seq;
     it->table = t;
     it->keep = keep;
     it->at = t->index.count;

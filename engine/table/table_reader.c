@@ -114,6 +114,10 @@ void table_close(struct table *t) {
     mem_free(t);
 }
 
+void table_set_base(struct table *t, uint64_t base_seq) {
+    t->base_seq = base_seq;
+}
+
 /* ---- asking ------------------------------------------------------------------ */
 
 const struct table_properties *table_properties(const struct table *t) {
@@ -127,16 +131,17 @@ const struct range_set *table_ranges(const struct table *t) {
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
               bool *filtered, struct kevo_err *err) {
     *v = (struct table_value){0};
-    bool maybe = filter_may_contain(t->filter, hash), past_end = true;
+    bool maybe = max_seq >= t->base_seq && filter_may_contain(t->filter, hash), past_end = true;
     if (filtered) *filtered = !maybe;
     if (!maybe) return KEVO_NOTFOUND;
     for (size_t i = table_index_find(&t->index, key); i < t->index.count; i++) {
         struct table_block b;
         int rc = table_block_get(t, i, &b, err);
         if (rc) return rc;
-        rc = block_get(b.bytes, key, max_seq, &v->type, &v->seq, &v->value, &past_end, t->path,
-                       b.offset, err);
+        rc = block_get(b.bytes, key, max_seq - t->base_seq, &v->type, &v->seq, &v->value, &past_end,
+                       t->path, b.offset, err);
         if (rc == 0) {
+            v->seq += t->base_seq;
             v->block = b.pin;
             return 0;
         }

@@ -14,7 +14,8 @@ enum edit_tag {
     TAG_COMMITTED = 4,
     TAG_ADD = 5,
     TAG_DELETE = 6,
-    TAG_OPTIONS = 7
+    TAG_OPTIONS = 7,
+    TAG_INGESTED = 8
 };
 
 /* Flags of an added table. */
@@ -74,7 +75,8 @@ static bool put_file(struct buf *b, unsigned level, const struct table_file *f) 
            buf_put_varint(b, f->range_count) && buf_put_varint(b, f->ends_below) &&
            buf_put_varint(b, f->key_count) && buf_put_varint(b, f->garbage_seq) &&
            buf_put_varint(b, f->compression) && buf_put_varint(b, f->min_seq) &&
-           buf_put_varint(b, f->max_seq) && buf_put_slice(b, buf_slice(&f->min_key)) &&
+           buf_put_varint(b, f->max_seq) && buf_put_varint(b, f->base_seq) &&
+           buf_put_slice(b, buf_slice(&f->min_key)) &&
            buf_put_slice(b, range_end_shorten(buf_slice(&f->max_key)));
 }
 
@@ -88,7 +90,8 @@ int edit_encode(const struct version_edit *e, struct buf *out, struct kevo_err *
               put_number(out, e->has_wal_floor, TAG_WAL_FLOOR, e->wal_floor) &&
               put_commit(out, e->has_flushed, TAG_FLUSHED, e->flushed) &&
               put_commit(out, e->has_committed, TAG_COMMITTED, e->committed) &&
-              put_options(out, e->has_options, &e->options);
+              put_options(out, e->has_options, &e->options) &&
+              put_number(out, e->has_ingested, TAG_INGESTED, e->ingested);
     for (size_t i = 0; i < e->deleted_count && ok; i++)
         ok = put_delete(out, &e->deleted[i]);
     for (size_t i = 0; i < e->added_count && ok; i++)
@@ -166,13 +169,14 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
     uint64_t compression = read_varint(r);
     p.min_seq = read_varint(r);
     p.max_seq = read_varint(r);
+    uint64_t base_seq = read_varint(r);
     slice min_key = read_slice(r), max_key = read_slice(r);
     if (r->bad) return damaged(at, "a table is cut short", err);
     if (level >= KEVO_MAX_LEVELS || number == 0 || size_bytes == 0 || size_bytes > INT64_MAX)
         return damaged(at, "a table's level, number or size", err);
     if (p.entry_count + p.range_count == 0 || p.tombstone_count > p.entry_count)
         return damaged(at, "a table's count of entries", err);
-    if (p.min_seq == 0 || p.min_seq > p.max_seq || p.max_seq >= SEQ_PRIVATE)
+    if (p.min_seq == 0 || p.min_seq > p.max_seq || p.max_seq >= SEQ_PRIVATE || base_seq > p.min_seq)
         return damaged(at, "a table's sequence numbers", err);
     p.ends_below = flags & TABLE_ENDS_BELOW;
     if (!table_properties_make_sense(&p) || compression > KEVO_COMPRESSION_LZ4 ||
@@ -184,6 +188,7 @@ static int get_file(struct reader *r, const struct table_home *home, struct vers
         return damaged(at, "a table's key range", err);
     struct table_file *f = table_file_new(home, number, size_bytes, checksum, &p, min_key, max_key);
     if (!f) return kevo_nomem(err);
+    f->base_seq = base_seq; /* the other numbers are true ones already */
     int rc = edit_add_file(e, (unsigned)level, f, err);
     table_file_unref(f);
     return rc;
@@ -207,6 +212,7 @@ static int get_field(struct reader *r, const struct table_home *home, struct ver
     case TAG_ADD: return get_file(r, home, e, at, err);
     case TAG_DELETE: return get_delete(r, e, at, err);
     case TAG_OPTIONS: return get_options(r, e, at, err);
+    case TAG_INGESTED: return get_number(r, &e->has_ingested, &e->ingested, at, err);
     default: return damaged(at, "a field this version does not know", err);
     }
 }

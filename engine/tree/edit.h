@@ -23,13 +23,15 @@ struct version_edit {
     size_t added_count, added_cap;
     struct edit_delete *deleted;
     size_t deleted_count, deleted_cap;
-    bool has_next_file, has_wal_floor, has_flushed, has_committed, has_options;
+    bool has_next_file, has_wal_floor, has_flushed, has_committed, has_options, has_ingested;
     uint64_t next_file;           /* no file of this number or above was ever used; it
                                      only grows: a smaller one changes nothing */
     uint64_t wal_floor;           /* log segments below this number are not needed */
     struct kevo_commit flushed;   /* every batch up to this one is in tables */
     struct kevo_commit committed; /* a batch known committed */
     struct buf options;           /* all that are kept: strings, names and values in turn */
+    uint64_t ingested;            /* a batch id: what log records up to it say of tables is
+                                     done */
 };
 
 void edit_init(struct version_edit *e);

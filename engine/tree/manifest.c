@@ -129,6 +129,8 @@ static int state_to_edit(const struct manifest_state *state, struct version_edit
     e->committed = state->committed;
     e->has_options = state->options.len > 0;
     if (!buf_set(&e->options, buf_slice(&state->options))) return kevo_nomem(err);
+    e->has_ingested = state->ingested > 0;
+    e->ingested = state->ingested;
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         for (size_t i = 0; i < state->version->levels[l].count; i++) {
             int rc = edit_add_file(e, l, state->version->levels[l].files[i], err);
@@ -337,6 +339,7 @@ static int take_state(const struct manifest *m, struct replay *replay, struct ma
     state->committed = n->committed;
     state->options = n->options;
     n->options = (struct buf){0};
+    state->ingested = n->ingested;
     return 0;
 }
 
@@ -459,6 +462,7 @@ static void apply_numbers(struct manifest_state *state, const struct version_edi
         state->options = *options;
         *options = old;
     }
+    if (e->has_ingested) state->ingested = e->ingested;
 }
 
 /* No file above the next number: what manifest_open() would refuse. */

@@ -20,7 +20,7 @@
 struct manifest_state {
     uint8_t uuid[16];
     int authority; /* enum kevo_authority */
-    uint64_t next_file, wal_floor;
+    uint64_t next_file, wal_floor, ingested;
     struct kevo_commit flushed, committed;
     struct version *version;
     struct buf options; /* that are kept: strings, names and values in turn; store/options.h */

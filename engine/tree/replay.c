@@ -64,10 +64,12 @@ static int merge_numbers(struct version_edit *to, const struct version_edit *fro
     if (from->has_wal_floor) to->wal_floor = from->wal_floor;
     if (from->has_flushed) to->flushed = from->flushed;
     if (from->has_committed) to->committed = from->committed;
+    if (from->has_ingested) to->ingested = from->ingested;
     to->has_next_file |= from->has_next_file;
     to->has_wal_floor |= from->has_wal_floor;
     to->has_flushed |= from->has_flushed;
     to->has_committed |= from->has_committed;
+    to->has_ingested |= from->has_ingested;
     to->has_options |= from->has_options;
     return 0;
 }

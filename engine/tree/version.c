@@ -46,6 +46,15 @@ struct table_file *table_file_new(const struct table_home *home, uint64_t number
     return f;
 }
 
+void table_file_set_base(struct table_file *f, uint64_t base_seq) {
+    bool has_garbage = f->tombstone_count || f->range_count || f->key_count != f->entry_count;
+    assert(f->base_seq == 0);
+    f->base_seq = base_seq;
+    f->min_seq += base_seq;
+    f->max_seq += base_seq;
+    if (has_garbage) f->garbage_seq += base_seq;
+}
+
 void table_file_ref(struct table_file *f) {
     atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
 }
@@ -77,7 +86,9 @@ static int open_locked(struct table_file *f, struct table **t, struct kevo_err *
     if (rc == 0)
         rc = table_open(f->home->env, path, f->number, f->size_bytes, f->checksum, f->home->cache,
                         t, err);
-    if (rc == 0) atomic_store_explicit(&f->table, *t, memory_order_release);
+    if (rc) return rc;
+    table_set_base(*t, f->base_seq);
+    atomic_store_explicit(&f->table, *t, memory_order_release);
     return rc;
 }
 

@@ -38,6 +38,7 @@ struct table_file {
     uint64_t checksum;   /* of its footer */
     uint64_t entry_count, tombstone_count, range_count, key_count, min_seq, max_seq;
     uint64_t garbage_seq; /* as in struct table_properties */
+    uint64_t base_seq;    /* to be added to the sequence numbers in the file; those here are true */
     uint8_t compression;  /* enum kevo_compression */
     bool ends_below;      /* max_key itself is outside, as in struct table_properties */
     struct buf min_key, max_key;
@@ -53,6 +54,9 @@ struct table_file *table_file_new(const struct table_home *home, uint64_t number
                                   uint64_t size_bytes, uint64_t checksum,
                                   const struct table_properties *props, slice min_key,
                                   slice max_key);
+/* The file's entries belong to batch `base_seq`, which had no id when they were written.
+ * Before anybody else knows of the file. */
+void table_file_set_base(struct table_file *f, uint64_t base_seq);
 void table_file_ref(struct table_file *f);
 /* With the last reference closes the table, and unlinks the file if obsolete;
  * an unlink that fails leaves an orphan for the next sweep. f may be NULL. */

@@ -127,6 +127,28 @@ static int write_self(struct world *w) {
     return rc;
 }
 
+/* A batch of puts that becomes a table at once. It is durable, and so is all before it. */
+static int ingest(struct world *w) {
+    struct past *next = next_state(w);
+    kevo_ingest *g;
+    uint64_t id = 0;
+    int rc = kevo_ingest_new(w->store, &g, &test_err);
+    if (rc) return rc;
+    for (unsigned k = 0; rc == 0 && k < KEYS; k++) {
+        if (rng_below(&w->rng, 3)) continue;
+        next->now[k] = ++w->number;
+        rc = kevo_ingest_put(g, key_of(k), value_of(w->number), &test_err);
+    }
+    w->unsure = rc == 0; /* it may have happened */
+    if (rc == 0) rc = kevo_ingest_finish(g, &id, &test_err);
+    kevo_ingest_free(g);
+    next->commit = kevo_last_commit(w->store);
+    if (rc == 0 && id == w->past[w->acknowledged].commit.batch) return 0; /* no puts */
+    if (rc == 0) w->unsure = false;
+    if (rc == 0) w->acknowledged = w->durable = w->count++;
+    return rc;
+}
+
 /* With sync=full the log is synced, else the authority keeps its end. */
 static int prepare(struct world *w, kevo_txn *t, struct past *next, struct kevo_tail *tail) {
     int rc = kevo_txn_prepare(t, w->options.sync, &next->commit, &test_err);
@@ -185,7 +207,8 @@ static int do_something(struct world *w) {
         w->store = NULL;
         return kevo_open(KV_DIR, &w->options, &w->store, &test_err);
     }
-    return w->options.authority == KEVO_AUTHORITY_SELF ? write_self(w) : write_external(w);
+    if (w->options.authority == KEVO_AUTHORITY_EXTERNAL) return write_external(w);
+    return what <= 6 ? ingest(w) : write_self(w);
 }
 
 /* Until the power goes. */

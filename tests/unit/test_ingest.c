@@ -1,0 +1,913 @@
+#include "engine/kevo.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/base/checksum.h"
+#include "engine/base/coding.h"
+#include "engine/log/wal.h"
+#include "engine/tree/edit.h"
+#include "tests/lib/array_iter.h"
+#include "tests/lib/fault_env.h"
+#include "tests/lib/kv.h"
+
+static struct env *memory, *env;
+static struct kevo_options options;
+static kevo_store *store;
+
+static void setup(void) {
+    memory = env_memory_new();
+    ck_assert_ptr_nonnull(memory);
+    env = fault_env_new(memory);
+    options = kv_options(env);
+    options.memtable_bytes = 8 << 10;
+    options.table_bytes = 4096;
+    options.level1_bytes = 8192;
+    options.l0_trigger = 2;
+    options.l0_slow = options.l0_stop = 4;
+}
+
+static void teardown(void) {
+    kevo_close(store);
+    store = NULL;
+    fault_env_free(env);
+    env_memory_free(memory);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static void reopen(void) {
+    kevo_close(store);
+    store = kv_open(&options);
+}
+
+static kevo_ingest *begin(void) {
+    kevo_ingest *g;
+    ck_ok(kevo_ingest_new(store, &g, &test_err));
+    return g;
+}
+
+static void put(kevo_ingest *g, const char *key, const char *value) {
+    ck_ok(kevo_ingest_put(g, kv_slice(key), kv_slice(value), &test_err));
+}
+
+static uint64_t finish(kevo_ingest *g) {
+    uint64_t id;
+    ck_ok(kevo_ingest_finish(g, &id, &test_err));
+    kevo_ingest_free(g);
+    return id;
+}
+
+/* "a=1 b=2" */
+static uint64_t ingest(const char *pairs) {
+    kevo_ingest *g = begin();
+    char text[200], *save, *at;
+    snprintf(text, sizeof text, "%s", pairs);
+    for (at = strtok_r(text, " =", &save); at; at = strtok_r(NULL, " =", &save))
+        put(g, at, strtok_r(NULL, " =", &save));
+    return finish(g);
+}
+
+static void expect(const char *dump) {
+    ck_assert_str_eq(kv_dump(store, NULL), dump);
+}
+
+static unsigned tables_in(unsigned level) {
+    return kv_stats(store).table_count[level];
+}
+
+START_TEST(becomes_one_batch) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    uint64_t before = kevo_last_commit(store).batch;
+    kevo_ingest *g = begin();
+    for (unsigned i = 0; i < 1000; i++) {
+        char key[16], value[64];
+        snprintf(key, sizeof key, "key%05u", i);
+        snprintf(value, sizeof value, "value %u of a thousand, some bytes long", i * 7919 % 1000);
+        put(g, key, value);
+        if (i % 300 == 0) expect("a=1"); /* nobody sees anything yet */
+    }
+    uint64_t id = finish(g);
+    ck_assert_uint_eq(id, before + 1);
+    ck_assert_uint_eq(kevo_last_commit(store).batch, id);
+    ck_assert_uint_gt(tables_in(KEVO_MAX_LEVELS - 1), 5);
+    ck_assert_uint_eq(kv_tables(store), tables_in(KEVO_MAX_LEVELS - 1));
+    for (unsigned round = 0; round < 3; round++) {
+        ck_assert_str_eq(kv_get(store, NULL, "key00999"),
+                         "value 81 of a thousand, some bytes long");
+        ck_assert_ptr_null(kv_get(store, NULL, "key00999x"));
+        ck_assert_ptr_nonnull(strstr(kv_dump(store, NULL), "key00500=value 500 of"));
+        ck_ok(kevo_verify(store, &test_err));
+        ck_assert_uint_eq(kevo_last_commit(store).batch, id);
+        if (round == 0) reopen();
+        if (round == 1) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    }
+}
+END_TEST
+
+START_TEST(refuses_what_is_not_in_order) {
+    static char big[KEVO_MAX_KEY_BYTES + 2];
+    store = kv_open(&options);
+    kevo_ingest *g = begin();
+    memset(big, 'x', sizeof big - 1);
+    slice v = kv_slice("v");
+    put(g, "b", "1");
+    ck_assert_int_eq(kevo_ingest_put(g, kv_slice("b"), v, &test_err), KEVO_INVALID);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, "key 2 "));
+    ck_assert_int_eq(kevo_ingest_put(g, kv_slice("a"), v, &test_err), KEVO_INVALID);
+    ck_assert_int_eq(kevo_ingest_put(g, kv_slice(""), v, &test_err), KEVO_INVALID);
+    ck_assert_int_eq(kevo_ingest_put(g, kv_slice(big), v, &test_err), KEVO_TOOBIG);
+    put(g, "ba", ""); /* nothing was changed by all that */
+    uint64_t id;
+    ck_ok(kevo_ingest_finish(g, &id, &test_err));
+    ck_assert_int_eq(kevo_ingest_put(g, kv_slice("c"), v, &test_err), KEVO_INVALID);
+    ck_assert_int_eq(kevo_ingest_finish(g, &id, &test_err), KEVO_INVALID);
+    kevo_ingest_free(g);
+    expect("b=1 ba=");
+}
+END_TEST
+
+START_TEST(nothing_is_a_batch_too) {
+    store = kv_open(&options);
+    ck_assert_uint_eq(finish(begin()), 0);
+    kv_put(store, "a", "1");
+    ck_assert_uint_eq(finish(begin()), 1);
+    ck_assert_uint_eq(kevo_last_commit(store).batch, 1);
+    kevo_ingest_free(NULL);
+}
+END_TEST
+
+START_TEST(freed_without_an_end) {
+    store = kv_open(&options);
+    kevo_ingest *g = begin();
+    for (unsigned i = 0; i < 300; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key%05u", i);
+        put(g, key, "some bytes that make up a value");
+    }
+    ck_assert_uint_gt(kv_files(memory, ".sst"), 1);
+    /* What a crash leaves now is removed by the next writer. */
+    struct env *image = kv_copy(memory);
+    struct kevo_options o = options;
+    o.env = image;
+    kevo_store *other = kv_open(&o);
+    ck_assert_str_eq(kv_dump(other, NULL), "");
+    kv_put(other, "a", "1");
+    ck_assert_uint_eq(kv_files(image, ".sst"), 0);
+    kevo_close(other);
+    env_memory_free(image);
+
+    kevo_ingest_free(g);
+    ck_assert_uint_eq(kv_files(memory, ".sst"), 0);
+    expect("");
+}
+END_TEST
+
+/* A key in a memtable, in level 0 and deeper, before and after. */
+START_TEST(the_newest_version_wins) {
+    store = kv_open(&options);
+    kv_put(store, "b", "old");
+    if (_i & 1) ck_ok(kevo_flush(store, &test_err));
+    if (_i & 2) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    kv_put(store, "x", "far");
+    ingest("a=1 b=2 c=3");
+    expect("a=1 b=2 c=3 x=far");
+    ck_assert_str_eq(kv_get(store, NULL, "b"), "2");
+    kv_delete(store, "b");
+    kv_put(store, "c", "new");
+    expect("a=1 c=new x=far");
+    if (_i & 4) ck_ok(kevo_flush(store, &test_err));
+    reopen();
+    expect("a=1 c=new x=far");
+    ingest("b=4 bb=5");
+    expect("a=1 b=4 bb=5 c=new x=far");
+    reopen();
+    expect("a=1 b=4 bb=5 c=new x=far");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    expect("a=1 b=4 bb=5 c=new x=far");
+    ck_ok(kevo_verify(store, &test_err));
+}
+END_TEST
+
+/* Memory that holds nothing in the range stays where it is. */
+START_TEST(flushes_what_overlaps_only) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    kv_put(store, "z", "1");
+    ingest("m=1 n=2");
+    ck_assert_uint_eq(kv_stats(store).flushes, 0);
+    ck_assert_uint_eq(tables_in(KEVO_MAX_LEVELS - 1), 1);
+    ingest("b=1 n=3"); /* level 6 has n */
+    ck_assert_uint_eq(kv_stats(store).flushes, 0);
+    ck_assert_uint_eq(tables_in(KEVO_MAX_LEVELS - 2), 1);
+    ingest("z=2");
+    ck_assert_uint_eq(kv_stats(store).flushes, 1);
+    ck_assert_uint_eq(tables_in(0), 2); /* above what was flushed */
+    expect("a=1 b=1 m=1 n=3 z=2");
+    reopen();
+    expect("a=1 b=1 m=1 n=3 z=2");
+}
+END_TEST
+
+START_TEST(older_snapshots_do_not_see_it) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    kv_put(store, "c", "1");
+    kevo_snapshot *snap = kv_snapshot(store);
+    struct kevo_read read = {.snapshot = snap};
+    kevo_iter *it = kv_iter(store, NULL);
+    ingest("a=2 b=2 c=2 d=2");
+    kevo_snapshot *later = kv_snapshot(store);
+    struct kevo_read read_later = {.snapshot = later};
+    kv_put(store, "b", "3");
+    for (unsigned round = 0; round < 3; round++) {
+        ck_assert_str_eq(kv_dump(store, &read), "a=1 c=1");
+        ck_assert_str_eq(kv_dump(store, &read_later), "a=2 b=2 c=2 d=2");
+        expect("a=2 b=3 c=2 d=2");
+        ck_assert_ptr_null(kv_get(store, &read, "b"));
+        ck_assert_str_eq(kv_get(store, &read, "c"), "1");
+        ck_assert_str_eq(kv_get(store, &read_later, "b"), "2");
+        /* Seeks land behind what is too new. */
+        kevo_iter *at = kv_iter(store, &read);
+        ck_ok(kevo_iter_seek(at, kv_slice("b"), &test_err));
+        ck_assert_str_eq(kv_entry(at), "c=1");
+        ck_ok(kevo_iter_seek(at, kv_slice("d"), &test_err));
+        ck_assert_str_eq(kv_entry(at), "-");
+        ck_ok(kevo_iter_seek_for_prev(at, kv_slice("b"), &test_err));
+        ck_assert_str_eq(kv_entry(at), "a=1");
+        kevo_iter_free(at);
+        if (round == 0) ck_ok(kevo_flush(store, &test_err));
+        if (round == 1) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    }
+    ck_ok(kevo_iter_first(it, &test_err));
+    ck_assert_str_eq(kv_entry(it), "a=1");
+    kevo_iter_free(it);
+    kevo_snapshot_free(snap);
+    kevo_snapshot_free(later);
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    expect("a=2 b=3 c=2 d=2");
+}
+END_TEST
+
+START_TEST(several_at_once) {
+    store = kv_open(&options);
+    kevo_ingest *one = begin(), *two = begin();
+    put(one, "a", "one");
+    put(two, "a", "two");
+    put(one, "b", "one");
+    put(two, "c", "two");
+    finish(two);
+    kv_put(store, "c", "put");
+    finish(one);
+    expect("a=one b=one c=put");
+    reopen();
+    expect("a=one b=one c=put");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    expect("a=one b=one c=put");
+}
+END_TEST
+
+START_TEST(not_while_a_transaction_is_in_doubt) {
+    struct kevo_commit c;
+    store = kv_open(&options);
+    kevo_txn *t = kv_txn(store);
+    kv_txn_put(t, "a", "1");
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err));
+    kevo_ingest *g = begin();
+    put(g, "b", "2");
+    ck_assert_int_eq(kevo_ingest_finish(g, NULL, &test_err), KEVO_INVALID);
+    kevo_ingest_free(g);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    ingest("b=2");
+    expect("a=1 b=2");
+    ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
+}
+END_TEST
+
+START_TEST(only_for_stores_that_decide_themselves) {
+    kevo_ingest *g;
+    options.authority = KEVO_AUTHORITY_EXTERNAL;
+    store = kv_open(&options);
+    ck_assert_int_eq(kevo_ingest_new(store, &g, &test_err), KEVO_INVALID);
+    ck_assert_ptr_null(g);
+}
+END_TEST
+
+/* ---- a record without its edit ----------------------------------------------------------- */
+
+/* The log has the record, synced; whether the manifest has the edit nobody knows. */
+static void ingest_without_edit(const char *key, const char *value) {
+    kevo_ingest *g = begin();
+    put(g, key, value);
+    fault_env_plan(env, (struct fault_plan){.kinds = FAULT_SYNC, .path = "MANIFEST", .nth = 1});
+    ck_assert_int_eq(kevo_ingest_finish(g, NULL, &test_err), KEVO_READONLY);
+    ck_assert(fault_env_hit(env));
+    kevo_ingest_free(g);
+}
+
+/* Take the manifest's last record away: it was never written. */
+static void lose_edit(struct env *image) {
+    struct env_file *f;
+    uint64_t size;
+    ck_ok(image->open(image, KV_DIR "/MANIFEST", ENV_READ | ENV_WRITE, 0, &f, &test_err));
+    ck_ok(image->size(image, f, &size, &test_err));
+    ck_ok(image->truncate(image, f, size - 512, &test_err));
+    image->close(image, f);
+}
+
+START_TEST(the_log_tells_when_the_manifest_does_not) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "b", "1");
+    ingest_without_edit("a", "2");
+    expect("a=1 b=1");
+    ck_assert_int_eq(kevo_put(store, kv_slice("x"), kv_slice("y"), &test_err), KEVO_READONLY);
+    kevo_close(store);
+    store = NULL;
+    if (_i) lose_edit(memory);
+    store = kv_open(&options);
+    expect("a=2 b=1");
+    ck_ok(kevo_verify(store, &test_err));
+    ck_ok(kevo_checkpoint(store, "/copy", &test_err));
+    kevo_store *copy;
+    ck_ok(kevo_open("/copy", &options, &copy, &test_err));
+    ck_assert_str_eq(kv_dump(copy, NULL), "a=2 b=1");
+    kv_put(copy, "c", "1");
+    ck_ok(kevo_compact(copy, NULL, NULL, &test_err));
+    ck_assert_str_eq(kv_dump(copy, NULL), "a=2 b=1 c=1");
+    kevo_close(copy);
+    reopen(); /* nothing was written meanwhile */
+    expect("a=2 b=1");
+    kv_put(store, "b", "3");
+    expect("a=2 b=3");
+    ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
+    reopen();
+    expect("a=2 b=3");
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    reopen();
+    expect("a=2 b=3");
+    ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
+}
+END_TEST
+
+/* The manifest cannot take the edit, and certainly has not: the batch never was. */
+START_TEST(taken_back) {
+    store = kv_open(&options);
+    kv_put(store, "b", "1");
+    kevo_ingest *g = begin();
+    put(g, "a", "2");
+    fault_env_plan(env, (struct fault_plan){
+                            .kinds = FAULT_WRITE, .path = "MANIFEST", .nth = 1, .rc = KEVO_FULL});
+    ck_assert_int_eq(kevo_ingest_finish(g, NULL, &test_err), KEVO_FULL);
+    kevo_ingest_free(g);
+    ck_assert_uint_eq(kv_files(memory, ".sst"), 0);
+    expect("b=1");
+    reopen();
+    expect("b=1");
+    ingest("a=3");
+    expect("a=3 b=1");
+    reopen();
+    expect("a=3 b=1");
+}
+END_TEST
+
+/* Let somebody else decide about the commits of the store. */
+static void set_authority(uint32_t authority) {
+    uint8_t header[48];
+    struct env_file *f;
+    size_t got;
+    ck_ok(memory->open(memory, KV_DIR "/MANIFEST", ENV_READ | ENV_WRITE, 0, &f, &test_err));
+    ck_ok(memory->read(memory, f, 0, header, sizeof header, &got, &test_err));
+    put_fixed32(header + 12, authority);
+    put_fixed64(header + 40, checksum64(header, 40, 0));
+    ck_ok(memory->write(memory, f, 0, header, sizeof header, &test_err));
+    memory->close(memory, f);
+}
+
+/* The authority says that the batch was the last one, or that it never was. */
+START_TEST(decided_elsewhere) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    struct kevo_commit before = kevo_last_commit(store), last;
+    ingest_without_edit("a", "2");
+    kevo_close(store);
+    lose_edit(memory);
+    store = kv_open(&options);
+    last = kevo_last_commit(store);
+    ck_assert_uint_eq(last.batch, before.batch + 1);
+    kevo_close(store);
+    set_authority(KEVO_AUTHORITY_EXTERNAL);
+    options.authority = KEVO_AUTHORITY_EXTERNAL;
+    store = kv_open(&options);
+    ck_assert(kevo_needs_resolve(store));
+    kevo_snapshot *old, *new;
+    ck_ok(kevo_snapshot_at(store, before, &old, &test_err));
+    ck_ok(kevo_snapshot_at(store, last, &new, &test_err));
+    struct kevo_read read_old = {.snapshot = old}, read_new = {.snapshot = new};
+    ck_assert_str_eq(kv_dump(store, &read_old), "a=1");
+    ck_assert_str_eq(kv_dump(store, &read_new), "a=2");
+    kevo_snapshot_free(old);
+    kevo_snapshot_free(new);
+    ck_ok(kevo_resolve(store, _i ? last : before, &test_err));
+    expect(_i ? "a=2" : "a=1");
+    reopen();
+    ck_ok(kevo_resolve(store, _i ? last : before, &test_err));
+    expect(_i ? "a=2" : "a=1");
+    ck_ok(kevo_rotate(store, &test_err));
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    expect(_i ? "a=2" : "a=1");
+    reopen();
+    ck_ok(kevo_resolve(store, _i ? last : before, &test_err));
+    expect(_i ? "a=2" : "a=1");
+    ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
+}
+END_TEST
+
+/* ---- records that make no sense ------------------------------------------------------------- */
+
+/* A store whose log has one record with this payload. */
+static int open_with_record(slice payload, uint64_t batch) {
+    uint8_t uuid[16];
+    struct wal_writer *w;
+    struct buf record = {0};
+    store = kv_open(&options);
+    memcpy(uuid, kevo_store_uuid(store), sizeof uuid);
+    kevo_close(store);
+    store = NULL;
+    ck_ok(wal_create(env, KV_DIR, 1, uuid, (struct wal_link){0, 0}, 0600, &w, &test_err));
+    ck_assert(buf_reserve(&record, WAL_RECORD_HEADER_BYTES));
+    record.len = WAL_RECORD_HEADER_BYTES;
+    ck_assert(buf_append(&record, payload.data, payload.len));
+    ck_ok(wal_append(w, WAL_TABLES, (struct kevo_commit){batch, 77}, &record, &test_err));
+    ck_ok(wal_sync(w, &test_err));
+    wal_close(w);
+    buf_release(&record);
+    int rc = kevo_open(KV_DIR, &options, &store, &test_err);
+    kevo_close(store);
+    store = NULL;
+    return rc;
+}
+
+struct field {
+    const char *what;
+    void (*spoil)(struct version_edit *e);
+    int rc;
+};
+
+static void as_it_is(struct version_edit *e) {
+    (void)e;
+}
+static void no_table(struct version_edit *e) {
+    while (e->added_count)
+        table_file_unref(e->added[--e->added_count].file);
+}
+static void a_level(struct version_edit *e) {
+    e->added[0].level = 3;
+}
+static void another_batch(struct version_edit *e) {
+    e->added[0].file->min_seq = e->added[0].file->max_seq = e->added[0].file->base_seq = 8;
+}
+static void several_batches(struct version_edit *e) {
+    e->added[0].file->min_seq = e->added[0].file->base_seq = 8;
+}
+static void base_above_the_smallest(struct version_edit *e) {
+    e->added[0].file->base_seq = 10;
+}
+static void a_deletion(struct version_edit *e) {
+    must(edit_delete_file(e, 1, 1, &test_err));
+}
+static void a_number(struct version_edit *e) {
+    e->has_wal_floor = true;
+    e->wal_floor = 2;
+}
+static void the_mark(struct version_edit *e) {
+    e->has_ingested = true;
+    e->ingested = 9;
+}
+static void a_table_twice(struct version_edit *e) {
+    must(edit_add_file(e, 0, e->added[0].file, &test_err));
+}
+static void no_number(struct version_edit *e) {
+    e->added[0].file->number = 0;
+}
+
+static const struct field fields[] = {
+    {"as it is", as_it_is, 0},
+    {"no table", no_table, KEVO_CORRUPT},
+    {"a level", a_level, KEVO_CORRUPT},
+    {"another batch", another_batch, KEVO_CORRUPT},
+    {"several batches", several_batches, KEVO_CORRUPT},
+    {"base above the smallest", base_above_the_smallest, KEVO_CORRUPT},
+    {"a deletion", a_deletion, KEVO_CORRUPT},
+    {"a number", a_number, KEVO_CORRUPT},
+    {"the mark", the_mark, KEVO_CORRUPT},
+    {"a table twice", a_table_twice, KEVO_CORRUPT},
+    {"no number", no_number, KEVO_CORRUPT},
+};
+enum { FIELDS = sizeof fields / sizeof fields[0] };
+
+static void some_tables(const struct table_home *home, struct version_edit *e) {
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct table_properties p = {.entry_count = 2, .key_count = 2};
+    edit_init(e);
+    for (unsigned i = 0; i < 2; i++) {
+        struct table_file *f = table_file_new(home, 5 + i, 1000, 1, &p, kv_slice(keys[2 * i]),
+                                              kv_slice(keys[2 * i + 1]));
+        ck_assert_ptr_nonnull(f);
+        table_file_set_base(f, 9);
+        ck_ok(edit_add_file(e, 0, f, &test_err));
+        table_file_unref(f);
+    }
+}
+
+START_TEST(each_field_is_checked) {
+    struct table_home home = {env, KV_DIR, NULL};
+    struct version_edit e;
+    struct buf payload = {0};
+    some_tables(&home, &e);
+    fields[_i].spoil(&e);
+    ck_ok(edit_encode(&e, &payload, &test_err));
+    int rc = open_with_record(buf_slice(&payload), 9);
+    if (rc != fields[_i].rc) ck_abort_msg("%s: %d", fields[_i].what, rc);
+    if (rc) ck_assert_ptr_nonnull(strstr(test_err.msg, KV_DIR));
+    edit_release(&e);
+    buf_release(&payload);
+}
+END_TEST
+
+START_TEST(every_truncation_is_noticed) {
+    struct table_home home = {env, KV_DIR, NULL};
+    struct version_edit e;
+    struct buf payload = {0};
+    some_tables(&home, &e);
+    ck_ok(edit_encode(&e, &payload, &test_err));
+    size_t len = payload.len, one = len / 2;
+    for (payload.len = 0; payload.len < len; payload.len++) {
+        int rc = open_with_record(buf_slice(&payload), 9);
+        ck_assert_int_eq(rc, payload.len == one ? 0 : KEVO_CORRUPT);
+        ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
+    }
+    edit_release(&e);
+    buf_release(&payload);
+}
+END_TEST
+
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+/* All of one ingestion over a store with something everywhere. Whether it may have been
+ * committed is told by the error. */
+static int whole_life(void) {
+    kevo_ingest *g;
+    kv_put(store, "m", "old");
+    int rc = kevo_ingest_new(store, &g, &test_err);
+    for (unsigned i = 0; rc == 0 && i < 60; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "m%05u", i);
+        rc = kevo_ingest_put(g, kv_slice(i ? key : "m"),
+                             kv_slice("a value of some bytes, so that there are many tables, or "
+                                      "at least more than just a single one of them"),
+                             &test_err);
+    }
+    if (rc == 0) rc = kevo_ingest_finish(g, NULL, &test_err);
+    kevo_ingest_free(g);
+    return rc;
+}
+
+static unsigned count_rows(void) {
+    unsigned count = 0;
+    kevo_iter *it = kv_iter(store, NULL);
+    ck_ok(kevo_iter_first(it, &test_err));
+    for (; kevo_iter_valid(it); count++)
+        ck_ok(kevo_iter_next(it, &test_err));
+    kevo_iter_free(it);
+    return count;
+}
+
+static void start_over(void) {
+    kevo_close(store);
+    store = NULL;
+    fault_env_plan(env, (struct fault_plan){.nth = 0});
+    int rc = kevo_destroy(KV_DIR, &options, &test_err);
+    if (rc) ck_assert_int_eq(rc, KEVO_CANTOPEN);
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "m", "old");
+}
+
+/* Nothing or all of it, and after a reopen too. */
+static void check_after(int rc, bool may_be) {
+    unsigned rows = count_rows();
+    ck_assert_uint_eq(rows, rc ? 2 : 61);
+    reopen();
+    rows = count_rows();
+    if (rc == 0 || !may_be)
+        ck_assert_uint_eq(rows, rc ? 2 : 61);
+    else
+        ck_assert(rows == 2 || rows == 61);
+    ck_ok(kevo_verify(store, &test_err));
+    kv_put(store, "z", "1");
+    ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_assert_uint_eq(count_rows(), rows + 1);
+    reopen();
+    ck_assert_uint_eq(count_rows(), rows + 1);
+}
+
+START_TEST(every_call_fails) {
+    for (uint64_t n = 1;; n++) {
+        start_over();
+        kv_put(store, "m", "old");
+        fault_env_plan(env, (struct fault_plan){.kinds = FAULT_ALL,
+                                                .nth = n + 3, /* the put of whole_life() */
+                                                .rc = _i ? KEVO_FULL : KEVO_IOERR,
+                                                .partial_write = _i});
+        int rc = whole_life();
+        bool hit = fault_env_hit(env);
+        fault_env_plan(env, (struct fault_plan){.nth = 0});
+        if (rc) ck_assert(rc == (_i ? KEVO_FULL : KEVO_IOERR) || rc == KEVO_READONLY);
+        check_after(rc, true);
+        if (!hit) break;
+        ck_assert_uint_lt(n, 1000);
+    }
+}
+END_TEST
+
+START_TEST(every_allocation_fails) {
+    for (uint64_t n = 1;; n++) {
+        start_over();
+        kv_put(store, "m", "old");
+        kevo_ingest *g;
+        fault_alloc_fail_at(n, false);
+        int rc = kevo_ingest_new(store, &g, &test_err);
+        for (unsigned i = 0; rc == 0 && i < 60; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "m%05u", i);
+            rc = kevo_ingest_put(g, kv_slice(i ? key : "m"),
+                                 kv_slice("a value of some bytes, so that there are many tables, "
+                                          "or at least more than just a single one of them"),
+                                 &test_err);
+        }
+        if (rc == 0) rc = kevo_ingest_finish(g, NULL, &test_err);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        kevo_ingest_free(g);
+        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
+        check_after(rc, false);
+        if (!hit) break;
+    }
+}
+END_TEST
+
+/* ---- against a model -------------------------------------------------------------------------- */
+
+enum { KEYS = 30, SNAPS = 4 };
+
+struct model {
+    unsigned now[KEYS];
+    struct {
+        kevo_snapshot *snap;
+        unsigned now[KEYS];
+    } past[SNAPS];
+};
+
+static const char *key_text(unsigned k) {
+    static char text[8][8];
+    static unsigned turn;
+    char *t = text[turn++ % 8];
+    snprintf(t, 8, "k%02u", k);
+    return t;
+}
+
+static void check_state(const unsigned now[KEYS], kevo_snapshot *snap) {
+    char text[KEYS * 20] = "";
+    size_t at = 0;
+    struct kevo_read read = {.snapshot = snap};
+    for (unsigned k = 0; k < KEYS; k++) {
+        if (now[k])
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s%s=%u", at ? " " : "",
+                                   key_text(k), now[k]);
+        const char *found = kv_get(store, &read, key_text(k));
+        if (now[k])
+            ck_assert_uint_eq(found ? strtoul(found, NULL, 10) : 0, now[k]);
+        else
+            ck_assert_ptr_null(found);
+    }
+    ck_assert_str_eq(kv_dump(store, &read), text);
+}
+
+static void release_snapshots(struct model *m) {
+    for (unsigned i = 0; i < SNAPS; i++)
+        kevo_snapshot_free(m->past[i].snap);
+    memset(m->past, 0, sizeof m->past);
+}
+
+static void random_ingest(struct model *m, struct rng *rng, unsigned *number) {
+    kevo_ingest *g = begin();
+    unsigned first = (unsigned)rng_below(rng, KEYS), density = 1 + (unsigned)rng_below(rng, 4);
+    unsigned next[KEYS];
+    memcpy(next, m->now, sizeof next);
+    for (unsigned k = first; k < KEYS && k < first + 10; k++) {
+        char value[16];
+        if (rng_below(rng, density)) continue;
+        snprintf(value, sizeof value, "%u", next[k] = ++*number);
+        put(g, key_text(k), value);
+    }
+    if (rng_below(rng, 8) == 0) {
+        kevo_ingest_free(g);
+        return;
+    }
+    finish(g);
+    memcpy(m->now, next, sizeof next);
+}
+
+static void random_step(struct model *m, struct rng *rng, unsigned *number) {
+    unsigned k = (unsigned)rng_below(rng, KEYS), slot = (unsigned)rng_below(rng, SNAPS);
+    char value[16];
+    switch (rng_below(rng, 12)) {
+    case 0:
+    case 1:
+    case 2:
+        snprintf(value, sizeof value, "%u", m->now[k] = ++*number);
+        kv_put(store, key_text(k), value);
+        break;
+    case 3:
+    case 4:
+        m->now[k] = 0;
+        kv_delete(store, key_text(k));
+        break;
+    case 5: ck_ok(kevo_flush(store, &test_err)); break;
+    case 6:
+        if (rng_below(rng, 3) == 0) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        while (kevo_step(store, &test_err) == 0) {
+        }
+        break;
+    case 7:
+        kevo_snapshot_free(m->past[slot].snap);
+        m->past[slot].snap = kv_snapshot(store);
+        memcpy(m->past[slot].now, m->now, sizeof m->now);
+        break;
+    case 8:
+        if (rng_below(rng, 3)) break;
+        release_snapshots(m);
+        reopen();
+        break;
+    default: random_ingest(m, rng, number);
+    }
+}
+
+START_TEST(as_a_model_says) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct model m = {0};
+    unsigned number = 0;
+    options.table_bytes = 4096;
+    options.block_bytes = 64;
+    store = kv_open(&options);
+    for (uint64_t i = 0; i < harness_count("KEVO_OPS", 400); i++) {
+        random_step(&m, &rng, &number);
+        check_state(m.now, NULL);
+        for (unsigned s = 0; s < SNAPS && i % 5 == 0; s++)
+            if (m.past[s].snap) check_state(m.past[s].now, m.past[s].snap);
+    }
+    ck_ok(kevo_verify(store, &test_err));
+    release_snapshots(&m);
+}
+END_TEST
+
+/* ---- while others work -------------------------------------------------------------------------- */
+
+static atomic_bool stop;
+
+#define sure(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* Keys between those that are ingested, and beyond. */
+static void *write_others(void *arg) {
+    struct kevo_err err;
+    (void)arg;
+    for (unsigned i = 0; !atomic_load(&stop); i++) {
+        char key[16], value[100];
+        memset(value, 'v', sizeof value);
+        snprintf(key, sizeof key, "k%02u%c%u", i % 40, i % 3 ? 'x' : 'y', i % 100);
+        int rc = i % 7 ? kevo_put(store, kv_slice(key), slice_of(value, 100), &err)
+                       : kevo_delete(store, kv_slice(key), &err);
+        sure(rc == 0);
+    }
+    return NULL;
+}
+
+static void *compact(void *arg) {
+    struct kevo_err err;
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        sure(kevo_compact(store, NULL, NULL, &err) == 0);
+        sure(kevo_flush(store, &err) == 0);
+    }
+    return NULL;
+}
+
+/* All keys of the ingestions have one number at each moment. */
+static void *read_all(void *arg) {
+    struct kevo_err err;
+    unsigned long last = 0;
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        kevo_snapshot *snap;
+        sure(kevo_snapshot_new(store, &snap, &err) == 0);
+        struct kevo_read read = {.snapshot = snap};
+        unsigned long number = 0;
+        for (unsigned k = 0; k < KEYS; k++) {
+            struct kevo_value v;
+            char key[8], text[16] = "";
+            snprintf(key, sizeof key, "k%02u", k);
+            int rc = kevo_get(store, &read, kv_slice(key), &v, &err);
+            sure(rc == 0 || (rc == KEVO_NOTFOUND && number == 0));
+            if (rc == 0) memcpy(text, v.slice.data, v.slice.len);
+            unsigned long found = strtoul(text, NULL, 10);
+            if (k == 0) number = found;
+            sure(found == number);
+            kevo_value_release(&v);
+        }
+        sure(number >= last);
+        last = number;
+        kevo_snapshot_free(snap);
+    }
+    return NULL;
+}
+
+START_TEST(while_all_goes_on) {
+    static void *(*const work[])(void *) = {write_others, compact, read_all};
+    pthread_t threads[3];
+    options.background = true;
+    options.sync = KEVO_SYNC_OFF;
+    options.l0_slow = options.l0_stop = 8;
+    store = kv_open(&options);
+    atomic_store(&stop, false);
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, work[i], NULL), 0);
+    unsigned rounds = (unsigned)harness_count("KEVO_OPS", 100);
+    for (unsigned n = 1; n <= rounds; n++) {
+        char value[16];
+        kevo_ingest *g = begin();
+        snprintf(value, sizeof value, "%u", n);
+        for (unsigned k = 0; k < KEYS; k++)
+            put(g, key_text(k), value);
+        finish(g);
+        if (n % 25 == 0) {
+            ck_ok(kevo_checkpoint(store, "/copy", &test_err));
+            kevo_store *copy;
+            ck_ok(kevo_open("/copy", &options, &copy, &test_err));
+            ck_assert_str_eq(kv_get(copy, NULL, key_text(KEYS - 1)), value);
+            ck_ok(kevo_verify(copy, &test_err));
+            kevo_close(copy);
+            ck_ok(kevo_destroy("/copy", &options, &test_err));
+        }
+    }
+    atomic_store(&stop, true);
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    reopen();
+    char value[16];
+    snprintf(value, sizeof value, "%u", rounds);
+    for (unsigned k = 0; k < KEYS; k++)
+        ck_assert_str_eq(kv_get(store, NULL, key_text(k)), value);
+    ck_ok(kevo_verify(store, &test_err));
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("ingest");
+    TCase *tc = tcase_create("ingest");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, becomes_one_batch);
+    tcase_add_test(tc, refuses_what_is_not_in_order);
+    tcase_add_test(tc, nothing_is_a_batch_too);
+    tcase_add_test(tc, freed_without_an_end);
+    tcase_add_loop_test(tc, the_newest_version_wins, 0, 8);
+    tcase_add_test(tc, flushes_what_overlaps_only);
+    tcase_add_test(tc, older_snapshots_do_not_see_it);
+    tcase_add_test(tc, several_at_once);
+    tcase_add_test(tc, not_while_a_transaction_is_in_doubt);
+    tcase_add_test(tc, only_for_stores_that_decide_themselves);
+    tcase_add_loop_test(tc, the_log_tells_when_the_manifest_does_not, 0, 2);
+    tcase_add_test(tc, taken_back);
+    tcase_add_loop_test(tc, decided_elsewhere, 0, 2);
+    tcase_add_loop_test(tc, each_field_is_checked, 0, FIELDS);
+    tcase_add_test(tc, every_truncation_is_noticed);
+    tcase_add_loop_test(tc, every_call_fails, 0, 2);
+    tcase_add_test(tc, every_allocation_fails);
+    tcase_add_loop_test(tc, as_a_model_says, 0, 4);
+    tcase_add_test(tc, while_all_goes_on);
+    suite_add_tcase(suite, tc);
+    return harness_run(suite);
+}
