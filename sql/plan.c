@@ -16,7 +16,7 @@ enum { LIST_VALUES = 10 };           /* a guess: the length of an IN list is not
 static bool is_exact(const struct schema *s, unsigned n, const struct plan_constraint *c) {
     if (c->op == PLAN_NOT_NULL) return true;
     if (s->key[n].type == COLUMN_ANY)
-        return c->rhs_known && (c->rhs_type == VALUE_NULL || c->rhs_type == VALUE_BLOB);
+        return c->rhs_known && c->rhs_type != VALUE_INTEGER && c->rhs_type != VALUE_REAL;
     if (s->key[n].type != COLUMN_TEXT) return true;
     if (c->op == PLAN_IS && c->rhs_known && c->rhs_type == VALUE_NULL) return true;
     return c->rhs_known && (c->rhs_type == VALUE_TEXT || c->rhs_type == VALUE_BLOB);

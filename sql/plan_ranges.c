@@ -85,15 +85,12 @@ static struct limit text_limit(const struct plan_arg *arg, bool known, bool uppe
     return limit_at(shortened(*v), strict);
 }
 
-/* Of a column of type ANY. A number or text that is not bare may come from a column whose
- * affinity makes numbers of texts, or texts of numbers. */
+/* Of a column of type ANY, which has no affinity: but the other side may have one that makes
+ * numbers of the column's texts. */
 static struct limit any_limit(const struct plan_arg *arg, bool known, bool upper, bool strict) {
     const struct value *v = &arg->value;
-    if (v->type != VALUE_TEXT || arg->bare) return limit_at(shortened(*v), strict);
-    if (upper) return text_limit(arg, known, upper, strict);
-    /* No number's text is above this: they end with those of Inf. */
-    bool above_numbers = slice_cmp(v->bytes, slice_of_str("J")) >= 0;
-    return above_numbers ? limit_at(shortened(*v), strict) : everything;
+    return upper && v->type == VALUE_TEXT ? text_limit(arg, known, upper, strict)
+                                          : limit_at(shortened(*v), strict);
 }
 
 static struct limit limit_of(const struct schema *s, unsigned n, const struct plan_arg *arg,
@@ -113,21 +110,8 @@ static struct limit limit_of(const struct schema *s, unsigned n, const struct pl
 /* ---- one equality ------------------------------------------------------------------------ */
 
 /* EQUAL_NUMERIC_TEXTS: the texts that may be equal to the number, and in a column of type
- * ANY that number too. EQUAL_NUMBERS: the text, and numbers that may have it as their text. */
-enum equal { EQUAL_NONE, EQUAL_ONE, EQUAL_NUMERIC_TEXTS, EQUAL_NUMBERS };
-
-/* What equals an argument in a column of type ANY. */
-static enum equal equal_any(const struct plan_arg *arg) {
-    const struct value *v = &arg->value;
-    bool fits = !(v->type >= VALUE_TEXT && v->bytes.len > KEVO_MAX_KEY_BYTES);
-    if (arg->bare || v->type == VALUE_BLOB) return fits ? EQUAL_ONE : EQUAL_NONE;
-    if (v->type != VALUE_TEXT) return EQUAL_NUMERIC_TEXTS;
-    if (v->bytes.len == 0) return EQUAL_ONE;
-    uint8_t c = v->bytes.data[0];
-    bool like_a_number = (c >= '0' && c <= '9') || c == '-' || c == 'I';
-    if (!fits) return EQUAL_NONE;
-    return like_a_number ? EQUAL_NUMBERS : EQUAL_ONE;
-}
+ * ANY that number too. */
+enum equal { EQUAL_NONE, EQUAL_ONE, EQUAL_NUMERIC_TEXTS };
 
 /* Make of *v the one value of the column that equals it. */
 static enum equal equal_in_column(enum column_type type, struct value *v) {
@@ -154,6 +138,12 @@ static enum equal equal_in_column(enum column_type type, struct value *v) {
     default:
         return v->type == VALUE_BLOB && v->bytes.len <= KEVO_MAX_KEY_BYTES ? EQUAL_ONE : EQUAL_NONE;
     }
+}
+
+static enum equal equal_any(const struct plan_arg *arg) {
+    const struct value *v = &arg->value;
+    if (value_is_number(v)) return arg->bare ? EQUAL_ONE : EQUAL_NUMERIC_TEXTS;
+    return v->bytes.len <= KEVO_MAX_KEY_BYTES ? EQUAL_ONE : EQUAL_NONE;
 }
 
 static enum equal equal_to(const struct key_column *k, const struct plan *plan,
@@ -294,21 +284,8 @@ static int add_value(struct plan_ranges *r, const struct building *b, unsigned n
     return reserve_spans(r, 1) ? add_between(r, b, n, &at, &at) : kevo_nomem(b->err);
 }
 
-/* Just above NULL, and just below every text. */
+/* Just above NULL. */
 static const struct limit above_null = {.what = LIMIT_AT, .strict = true};
-static const struct limit below_text = {
-    .what = LIMIT_AT, .at = {.type = VALUE_TEXT}, .strict = true};
-
-/* An equality with a column of type ANY or TEXT that means more than one value. */
-static int add_equals(struct plan_ranges *r, const struct building *b, unsigned n, enum equal equal,
-                      const struct value *v) {
-    int rc = 0;
-    if (b->s->key[n].type == COLUMN_ANY) rc = add_value(r, b, n, v);
-    if (rc) return rc;
-    if (equal == EQUAL_NUMERIC_TEXTS) return add_numeric_texts(r, b, n, v);
-    if (!reserve_spans(r, 1)) return kevo_nomem(b->err);
-    return add_between(r, b, n, &above_null, &below_text);
-}
 
 /* A column of type ANY below a number that may have numeric affinity: texts that look like
  * numbers are compared as numbers. */
@@ -349,9 +326,10 @@ static int add_span(struct plan_ranges *r, struct building *b, const struct plan
     unsigned n;
     int rc = append_equalities(b, plan, args, &n, &equal);
     if (rc || equal == EQUAL_NONE) return rc;
-    if (equal != EQUAL_ONE) {
+    if (equal == EQUAL_NUMERIC_TEXTS) {
         r->unordered |= plan->order_needs_eq;
-        return add_equals(r, b, n, equal, &args[n].value);
+        if (b->s->key[n].type == COLUMN_ANY) rc = add_value(r, b, n, &args[n].value);
+        return rc ? rc : add_numeric_texts(r, b, n, &args[n].value);
     }
     return n == b->s->key_count ? add_point(r, b) : add_bounded(r, b, plan, args);
 }

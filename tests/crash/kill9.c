@@ -69,12 +69,12 @@ static void create_tables(sqlite3 *db, uint64_t seed) {
                  "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, "
                  "memtable_size=64 KB);"
                  "CREATE VIRTUAL TABLE two USING kevo(a INTEGER, b TEXT, v INTEGER, "
-                 "PRIMARY KEY(a, b DESC));"
+                 "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
                  "CREATE VIRTUAL TABLE klog USING kevo(n INTEGER PRIMARY KEY)");
     /* Sometimes a second store takes part. */
     sql_exec(db,
              "CREATE VIRTUAL TABLE pad USING kevo(%sk INTEGER, n INTEGER, body BLOB, "
-             "PRIMARY KEY(k DESC))",
+             "PRIMARY KEY(k DESC), INDEX by_n (n DESC))",
              seed & 1 ? "'second.store', memtable_size=64 KB, " : "");
     for (unsigned i = 0; i < ACCOUNTS; i++)
         sql_exec(db,
@@ -323,8 +323,8 @@ static void check_file(struct file *f) {
         model_step(&f->model, f->seed);
     check_money(db, &f->model);
     check_pads(db, &f->model);
-    expect_rows(db, "ok;ok;ok",
-                "SELECT kevo_check('kv'); SELECT kevo_check('pad');"
+    expect_rows(db, "ok;ok;ok;ok",
+                "SELECT kevo_check('kv'); SELECT kevo_check('pad'); SELECT kevo_check('two');"
                 "PRAGMA integrity_check");
     f->acknowledged = last;
     f->kills = 0;

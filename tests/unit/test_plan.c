@@ -9,7 +9,7 @@
 /* ---- planning ------------------------------------------------------------------------ */
 
 /* A query in short: constraints "column op flags" and an order, separated by commas.
- * Flags: ! not usable, L a list, = known TEXT, # known INTEGER, G glob. */
+ * Flags: ! not usable, L a list, = known TEXT, # known INTEGER, 0 known NULL. */
 static const struct {
     const char *table, *query, *order;
     enum plan_distinct distinct;
@@ -112,9 +112,9 @@ static enum plan_op parse_op(const char **p) {
         const char *text;
         enum plan_op op;
     } ops[] = {{"limit", PLAN_LIMIT}, {"offset", PLAN_OFFSET}, {"other", PLAN_OTHER},
-               {"glob", PLAN_GLOB},   {"is", PLAN_IS},         {">=", PLAN_GE},
-               {"<=", PLAN_LE},       {">", PLAN_GT},          {"<", PLAN_LT},
-               {"=", PLAN_EQ}};
+               {"glob", PLAN_GLOB},   {"is", PLAN_IS},         {"notnull", PLAN_NOT_NULL},
+               {">=", PLAN_GE},       {"<=", PLAN_LE},         {">", PLAN_GT},
+               {"<", PLAN_LT},        {"=", PLAN_EQ}};
     for (unsigned i = 0;; i++) {
         size_t n = strlen(ops[i].text);
         if (strncmp(*p, ops[i].text, n) != 0) continue;
@@ -136,8 +136,8 @@ static unsigned parse_constraints(const char *p, struct plan_constraint *c) {
         for (; *p && *p != ','; p++) {
             if (*p == '!') c[n].usable = false;
             if (*p == 'L') c[n].in_list = true;
-            if (*p == '=' || *p == '#') c[n].rhs_known = true;
-            c[n].rhs_type = *p == '#' ? VALUE_INTEGER : VALUE_TEXT;
+            if (*p == '=' || *p == '#' || *p == '0') c[n].rhs_known = true;
+            c[n].rhs_type = *p == '0' ? VALUE_NULL : *p == '#' ? VALUE_INTEGER : VALUE_TEXT;
         }
         if (*p == ',') p++;
     }
@@ -196,6 +196,164 @@ START_TEST(planning) {
     ck_assert_uint_eq(plan_arg_count(&back), most);
     buf_release(&again);
     buf_release(&words);
+    schema_free(s);
+}
+END_TEST
+
+/* ---- the table or one of its indexes ------------------------------------------------------- */
+
+#define PERSON                                                                                     \
+    "id INTEGER PRIMARY KEY|name TEXT NOT NULL|born INT|note ANY|mail TEXT UNIQUE|x INT|"          \
+    "INDEX by_name (name, born DESC)|INDEX by_note (note)"
+
+/* `used`: the columns asked for, a bit each. */
+static const struct {
+    const char *query, *order;
+    enum plan_distinct distinct;
+    uint64_t used;
+    const char *words, *args;
+    bool consumed, needs_eq, unique;
+} choices[] = {
+#define EVERY 0x3f
+#define BOTH  0x7 /* what by_name covers */
+    {"", "", 0, EVERY, "kevo: full scan", "", false, false, false},
+    {"", "", 0, BOTH, "kevo: covering index by_name", "", false, false, false},
+    {"1==", "", 0, EVERY, "kevo: index by_name (name=?)", "1", false, false, false},
+    {"1==", "", 0, BOTH, "kevo: covering index by_name (name=?)", "1", false, false, false},
+    {"1==,2>", "", 0, EVERY, "kevo: index by_name (name=? AND born>?)", "12", false, false, false},
+    {"2<,1==,2>=", "", 0, EVERY, "kevo: index by_name (name=? AND born>=? AND born<?)", "312",
+     false, false, false},
+    {"1==,2=", "", 0, EVERY, "kevo: index by_name (name=? AND born=?)", "12", false, false, false},
+    {"1==,2=,0>", "", 0, EVERY, "kevo: index by_name (name=? AND born=? AND id>?)", "123", false,
+     false, false},
+    {"1==,2is0", "", 0, EVERY, "kevo: index by_name (name=? AND born=?)", "12", false, false,
+     false},
+    {"1==,2notnull", "", 0, EVERY, "kevo: index by_name (name=? AND born IS NOT NULL)", "12", false,
+     false, false},
+    {"1>==,1<,1glob", "", 0, EVERY, "kevo: index by_name (name prefix)", "120", false, false,
+     false},
+    {"1==L", "", 0, EVERY, "kevo: index by_name (name in list)", "1L", false, false, false},
+    {"1==!", "", 0, EVERY, "kevo: full scan", "0", false, false, false},
+    {"2=", "", 0, EVERY, "kevo: full scan", "0", false, false, false},
+    {"0=", "", 0, EVERY, "kevo: key=?", "1", false, false, true},
+    {"0=,1==", "", 0, EVERY, "kevo: key=?", "10", false, false, true},
+    {"-=,1==", "", 0, BOTH, "kevo: key=?", "10", false, false, true},
+    {"4==", "", 0, EVERY, "kevo: index unique_1 (mail=?)", "1", false, false, true},
+    {"4=", "", 0, EVERY, "kevo: index unique_1 (mail=?)", "1", false, false, false},
+    {"4is=", "", 0, EVERY, "kevo: index unique_1 (mail=?)", "1", false, false, false},
+    {"4==,1==", "", 0, EVERY, "kevo: index unique_1 (mail=?)", "10", false, false, true},
+    {"4notnull", "", 0, EVERY, "kevo: full scan", "0", false, false, false},
+    {"4notnull", "+4", 0, EVERY, "kevo: index unique_1 (mail IS NOT NULL)", "1", true, false,
+     false},
+    {"3=", "", 0, EVERY, "kevo: index by_note (note=?)", "1", false, false, false},
+    {"3>#", "+3", 0, EVERY, "kevo: index by_note (note>?)", "1", true, false, false},
+    {"3=", "+0", 0, EVERY, "kevo: index by_note (note=?)", "1", true, true, false},
+    {"3==", "+0", 0, EVERY, "kevo: index by_note (note=?)", "1", true, false, false},
+    /* order */
+    {"", "+1-2", 0, EVERY, "kevo: index by_name", "", true, false, false},
+    {"", "-1+2", 0, EVERY, "kevo: index by_name, desc", "", true, false, false},
+    {"", "-1", 0, BOTH, "kevo: covering index by_name, desc", "", true, false, false},
+    {"", "+1-2+0+5", 0, EVERY, "kevo: index by_name", "", true, false, false},
+    {"", "+1-2+-", 0, EVERY, "kevo: index by_name", "", true, false, false},
+    {"", "+1+2", 0, EVERY, "kevo: full scan", "", false, false, false},
+    {"", "+1+2", 1, EVERY, "kevo: index by_name", "", true, false, false},
+    {"", "+1", 2, BOTH, "kevo: covering index by_name", "", true, false, false},
+    {"", "+5", 0, EVERY, "kevo: full scan", "", false, false, false},
+    {"1==", "+2", 0, EVERY, "kevo: index by_name (name=?), desc", "1", true, false, false},
+    {"0>", "+0", 0, EVERY, "kevo: key range", "1", true, false, false},
+    /* LIMIT */
+    {"1==,limit,offset", "-2", 0, EVERY, "kevo: index by_name (name=?)", "123O", true, false,
+     false},
+    {"1=,limit", "", 0, EVERY, "kevo: index by_name (name=?)", "10", false, false, false},
+    {"1==,2is0,limit", "", 0, EVERY, "kevo: index by_name (name=? AND born=?)", "123", false, false,
+     false},
+    {"3==,limit", "", 0, EVERY, "kevo: index by_note (note=?)", "12", false, false, false},
+    {"3=#,limit", "", 0, EVERY, "kevo: index by_note (note=?)", "10", false, false, false},
+};
+
+static void argument_text(const struct plan_query *q, char *text, size_t size) {
+    *text = '\0';
+    for (unsigned i = 0; i < q->constraint_count; i++)
+        snprintf(text + strlen(text), size - strlen(text), "%d%s%s", q->constraints[i].argv_index,
+                 q->constraints[i].take_list ? "L" : "", q->constraints[i].omit ? "O" : "");
+}
+
+START_TEST(choice_of_index) {
+    struct plan_constraint c[8];
+    struct plan_order order[8];
+    struct schema *s = rows_schema(PERSON);
+    struct plan_query q = {.constraints = c,
+                           .constraint_count = parse_constraints(choices[_i].query, c),
+                           .order = order,
+                           .order_count = parse_order(choices[_i].order, order),
+                           .distinct = choices[_i].distinct,
+                           .used = choices[_i].used,
+                           .rows = 1e6};
+    struct plan plan;
+    struct buf words = {0};
+    char args[64];
+    plan_make(s, &q, &plan);
+    ck_ok(plan_words(s, &plan, &words, &test_err));
+    ck_assert_str_eq((char *)words.data, choices[_i].words);
+    argument_text(&q, args, sizeof args);
+    ck_assert_str_eq(args, choices[_i].args);
+    ck_assert(plan.order_consumed == choices[_i].consumed);
+    ck_assert(plan.order_needs_eq == choices[_i].needs_eq);
+    ck_assert(plan.unique == choices[_i].unique);
+    ck_assert_int_ge(plan_index(&plan), 0);
+    struct plan back = plan_of_index(plan_index(&plan));
+    ck_assert_uint_eq(back.index, plan.index);
+    ck_assert(back.nulls == plan.nulls && back.lower == plan.lower);
+    ck_assert_int_eq(plan_index(&back), plan_index(&plan));
+    buf_release(&words);
+    schema_free(s);
+}
+END_TEST
+
+/* What the store counts in the ranges decides where the values are known. */
+struct counts {
+    unsigned index; /* has many keys in any range, others few */
+};
+
+static double count_most(void *arg, slice lower, slice upper) {
+    const struct counts *counts = arg;
+    ck_assert_int_lt(slice_cmp(lower, upper), 0);
+    ck_assert_uint_eq(lower.data[0], 0xfc);
+    return lower.data[2] == counts->index ? 500000 : 3;
+}
+
+START_TEST(counts_decide) {
+    struct schema *s = rows_schema("a INT|b INT|x INT|INDEX i (a)|INDEX j (b)");
+    struct plan_constraint c[2];
+    struct counts counts = {1 + (unsigned)_i};
+    struct plan_query q = {.constraints = c,
+                           .constraint_count = 2,
+                           .used = 7,
+                           .rows = 1e6,
+                           .table_id = 1,
+                           .count = count_most,
+                           .count_arg = &counts};
+    struct plan plan;
+    for (unsigned i = 0; i < 2; i++)
+        c[i] = (struct plan_constraint){.column = (int)i,
+                                        .op = PLAN_EQ,
+                                        .usable = true,
+                                        .rhs_known = true,
+                                        .rhs_type = VALUE_INTEGER,
+                                        .rhs = value_integer(5),
+                                        .rhs_given = true};
+    plan_make(s, &q, &plan);
+    ck_assert_uint_eq(plan.index, 2 - (unsigned)_i);
+    ck_assert(plan.rows >= 3 && plan.rows < 4);
+    /* Both find half of the table: better to read it from end to end. */
+    q.constraint_count = 1;
+    c[0].column = _i;
+    plan_make(s, &q, &plan);
+    ck_assert_uint_eq(plan.index, 0);
+    /* The same where nobody knows: the rules of thumb. */
+    c[0].rhs_given = false;
+    plan_make(s, &q, &plan);
+    ck_assert_uint_eq(plan.index, 1 + (unsigned)_i);
     schema_free(s);
 }
 END_TEST
@@ -280,7 +438,10 @@ static bool is_true(struct value key, enum plan_op op, struct value v, enum affi
         bool numeric = column == NUMERIC_AFFINITY || other == NUMERIC_AFFINITY;
         apply = numeric ? NUMERIC_AFFINITY : BLOB_AFFINITY;
     }
-    if (v.type == VALUE_NULL) return false;
+    if (op == PLAN_NOT_NULL) return key.type != VALUE_NULL;
+    if (op == PLAN_IS && (key.type == VALUE_NULL || v.type == VALUE_NULL))
+        return key.type == v.type;
+    if (v.type == VALUE_NULL || key.type == VALUE_NULL) return false;
     if (apply == NUMERIC_AFFINITY) {
         apply_numeric(&key);
         apply_numeric(&v);
@@ -300,7 +461,8 @@ static bool is_true(struct value key, enum plan_op op, struct value v, enum affi
 
 static enum affinity column_affinity(enum column_type type) {
     if (type == COLUMN_TEXT) return TEXT_AFFINITY;
-    return type == COLUMN_BLOB ? BLOB_AFFINITY : NUMERIC_AFFINITY;
+    /* A column that is declared without a type has BLOB affinity. */
+    return type == COLUMN_BLOB || type == COLUMN_ANY ? BLOB_AFFINITY : NUMERIC_AFFINITY;
 }
 
 /* ---- ranges against the oracle ---------------------------------------------------------------- */
@@ -347,7 +509,9 @@ static struct side random_side(struct rng *r, const struct value *near, unsigned
 
 /* Whether a plan promises to exclude every other key for this comparison. */
 static bool promises_exact(enum column_type type, enum plan_op op, const struct side *side) {
-    if (type != COLUMN_TEXT) return true;
+    if (type == COLUMN_ANY && value_is_number(&side->value)) return side->bound;
+    if (type != COLUMN_TEXT && type != COLUMN_ANY) return true;
+    if (op == PLAN_NOT_NULL) return true;
     if (value_is_number(&side->value)) return false;
     if (op != PLAN_EQ && op != PLAN_IS && side->affinity == NUMERIC_AFFINITY) return false;
     bool upper = op == PLAN_LT || op == PLAN_LE;
@@ -374,7 +538,11 @@ static void random_query(struct rng *r, const struct schema *s, const struct val
         enum plan_op op = rng_below(r, 3) ? PLAN_EQ : (enum plan_op)rng_below(r, PLAN_GLOB);
         bool list = op == PLAN_EQ && rng_below(r, 4) == 0;
         for (unsigned k = 0; k < q->list_len; k++)
-            q->sides[i][k] = random_side(r, &near[s->key[n].column], slot++);
+            q->sides[i][k] = random_side(r, &near[schema_value_place(s, s->key[n].column)], slot++);
+        if (s->number && !list && rng_below(r, 5) == 0) {
+            op = rng_below(r, 2) ? PLAN_IS : PLAN_NOT_NULL;
+            q->sides[i][0] = (struct side){.affinity = NO_AFFINITY, .known = true};
+        }
         q->c[i] = (struct plan_constraint){.column = s->key[n].column,
                                            .op = op,
                                            .usable = rng_below(r, 8) != 0,
@@ -418,12 +586,13 @@ static bool all_true(const struct schema *s, const struct query *q, const struct
     *exact = true;
     for (unsigned i = 0; i < q->count; i++) {
         if (q->c[i].argv_index == 0) continue;
-        enum column_type type = s->columns[q->c[i].column].type;
+        int column = q->c[i].column;
+        enum column_type type = column < 0 ? COLUMN_INTEGER : s->columns[column].type;
+        const struct value *v = &row[schema_value_place(s, column)];
         bool any = false;
         for (unsigned k = 0; k < (q->c[i].take_list ? q->list_len : 1); k++) {
             const struct side *side = &q->sides[i][k];
-            any |= is_true(row[q->c[i].column], q->c[i].op, side->value, column_affinity(type),
-                           side->affinity);
+            any |= is_true(*v, q->c[i].op, side->value, column_affinity(type), side->affinity);
             *exact &= promises_exact(type, q->c[i].op, side);
         }
         result &= any;
@@ -470,6 +639,75 @@ START_TEST(ranges_follow_comparisons) {
         schema_free(s);
     }
     ck_assert(hits > 1000 && misses > 1000);
+    plan_ranges_release(&ranges);
+    buf_release(&key);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+/* A row for a table with an index: NULL where it may be, and the hidden rowid. */
+static void random_nullable_row(struct rng *r, const struct schema *s, struct value *row,
+                                const struct value *near, unsigned slot) {
+    for (unsigned i = 0; i < s->column_count; i++) {
+        const struct column *c = &s->columns[i];
+        bool null = !c->not_null && (int)i != s->alias;
+        if (near && rng_below(r, 3)) {
+            row[i] = near[i];
+            continue;
+        }
+        do
+            row[i] = rows_value(r, rows_type(r, c->type), slot + i);
+        while (row[i].type == VALUE_NULL && !null);
+        if (null && rng_below(r, 4) == 0) row[i] = value_null();
+    }
+    row[s->column_count] =
+        near && rng_below(r, 2) ? near[s->column_count] : rows_value(r, VALUE_INTEGER, 0);
+}
+
+/* A NULL meets an equality that another one, by IS, lets through. */
+static bool lets_nulls_through(const struct query *q, const struct plan *plan) {
+    for (unsigned i = 0; plan->nulls && i < q->count; i++)
+        for (unsigned k = 0; k < q->list_len; k++)
+            if (q->c[i].op == PLAN_EQ && q->sides[i][k].value.type == VALUE_NULL) return true;
+    return false;
+}
+
+START_TEST(index_ranges_follow_comparisons) {
+    struct rng r = rng_of(harness_seed() + (uint64_t)_i);
+    struct plan_ranges ranges = {.spans = NULL};
+    struct buf key = {0};
+    struct value near[MAX_COLUMNS], row[MAX_COLUMNS];
+    unsigned hits = 0, misses = 0, over_index = 0;
+    for (uint64_t round = harness_count("KEVO_OPS", 20000) / 10; round > 0; round--) {
+        struct schema *s = rows_random_indexed(&r);
+        const struct schema *index = &s->indexes[0];
+        random_nullable_row(&r, s, near, NULL, 20);
+        for (unsigned n = 0; n < 4; n++) {
+            struct query q;
+            struct plan plan;
+            random_query(&r, index, near, &q);
+            struct plan_query pq = {
+                .constraints = q.c, .constraint_count = q.count, .used = ~0ull, .rows = 1e6};
+            plan_make(s, &pq, &plan);
+            plan = plan_of_index(plan_index(&plan));
+            const struct schema *over = plan_schema(s, &plan);
+            over_index += over == index;
+            make_ranges(over, &plan, &q, &ranges);
+            for (unsigned k = 0; k < 20; k++) {
+                bool exact;
+                random_nullable_row(&r, s, row, near, 0);
+                ck_ok(keycode_encode(over, 300, row, &key, &test_err));
+                bool wanted = all_true(over, &q, row, &exact);
+                bool found = in_ranges(&ranges, buf_slice(&key));
+                ck_assert_msg(found || !wanted, "an entry that fits is left out");
+                if (exact && !lets_nulls_through(&q, &plan))
+                    ck_assert_msg(found == wanted, "an entry that does not fit is visited");
+                wanted ? hits++ : misses++;
+            }
+        }
+        schema_free(s);
+    }
+    ck_assert(hits > 1000 && misses > 1000 && over_index > 1000);
     plan_ranges_release(&ranges);
     buf_release(&key);
     ck_assert_uint_eq(fault_alloc_live(), 0);
@@ -756,6 +994,9 @@ int main(void) {
     TCase *tc = tcase_create("plan");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, planning, 0, sizeof cases / sizeof cases[0]);
+    tcase_add_loop_test(tc, choice_of_index, 0, sizeof choices / sizeof choices[0]);
+    tcase_add_loop_test(tc, counts_decide, 0, 2);
+    tcase_add_loop_test(tc, index_ranges_follow_comparisons, 0, 3);
     tcase_add_loop_test(tc, costs, 0, 4);
     tcase_add_loop_test(tc, ranges_follow_comparisons, 1, 4);
     tcase_add_loop_test(tc, comparisons, 0, sizeof compare / sizeof compare[0]);

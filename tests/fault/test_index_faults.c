@@ -1,0 +1,83 @@
+/* Memory runs out in the middle of a change of a table with indexes. The extension is linked
+ * in, so that the engine's allocator is the tests'. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/sql.h"
+
+int sqlite3_kevo_init(sqlite3 *db, char **message, const void *api);
+
+/* As SQLite loads it, but that statically linked extensions have no other word for success. */
+static int load(sqlite3 *db, char **message, const void *api) {
+    int rc = sqlite3_kevo_init(db, message, api);
+    return rc == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : rc;
+}
+
+static const char *const statements[] = {
+    "INSERT INTO t VALUES(9, 'nine', 90, 9.5)",
+    "INSERT INTO t VALUES(9, 'nine', 90, 9.5), (10, 'ten', 100, 5), (11, 'ten', NULL, NULL)",
+    "INSERT OR REPLACE INTO t VALUES(1, 'two', 20, 30)",
+    "INSERT OR IGNORE INTO t VALUES(9, 'nine', 20, 9.5), (10, 'ten', 100, 5)",
+    "UPDATE t SET a = a || 'x'",
+    "UPDATE t SET c = 5.0 WHERE id = 1",
+    "UPDATE t SET id = id + 100",
+    "UPDATE OR REPLACE t SET b = 10 WHERE id = 3",
+    "DELETE FROM t WHERE c = 5",
+    "DELETE FROM t",
+    "SELECT kevo_reindex('t')",
+    "SELECT kevo_check('t')",
+    "SELECT b FROM t WHERE c IN (5, 'x') OR a BETWEEN 'a' AND 'z' ORDER BY c DESC",
+};
+
+#define ALL "SELECT id, a, b, c FROM t ORDER BY +id"
+
+static sqlite3 *open_filled(void) {
+    sqlite3_auto_extension((void (*)(void))load);
+    sqlite3 *db = sql_open_plain(sql_file("a.db"));
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(id INTEGER, a TEXT, b INTEGER UNIQUE, c ANY, "
+                 "PRIMARY KEY (id DESC), INDEX by_a (a, c), INDEX by_c (c DESC))");
+    sql_exec(db, "INSERT INTO t VALUES(1, 'one', 10, 5), (2, 'two', 20, 5.0), (3, 'three', NULL, "
+                 "'x'), (4, 'a text that is longer than what fits anywhere', 40, NULL)");
+    return db;
+}
+
+/* `_i`: the statement, and whether the failure is for good or for once. */
+START_TEST(no_memory) {
+    const char *statement = statements[_i / 2];
+    sqlite3 *db = open_filled();
+    char before[1000];
+    bool hit = true;
+    unsigned failed = 0;
+    snprintf(before, sizeof before, "%s", sql_rows(db, ALL));
+    for (uint64_t n = 1; hit; n++) {
+        sql_exec(db, "BEGIN; SELECT count(*) FROM t");
+        fault_alloc_fail_at(n, _i % 2);
+        int rc = sql_try(db, "%s", statement);
+        hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        if (rc != SQLITE_OK) {
+            ck_assert_msg((rc & 0xff) == SQLITE_NOMEM, "%s: allocation %u: %d, %s", statement,
+                          (unsigned)n, rc, sqlite3_errmsg(db));
+            failed++;
+            expect_rows(db, before, ALL);
+        }
+        expect_rows(db, "ok", "SELECT kevo_check('t')");
+        if (!sqlite3_get_autocommit(db)) sql_exec(db, "ROLLBACK");
+        expect_rows(db, before, ALL);
+        expect_rows(db, "ok", "SELECT kevo_check('t')");
+    }
+    ck_assert_uint_gt(failed, 0);
+    sql_exec(db, "%s", statement);
+    expect_rows(db, "ok", "SELECT kevo_check('t')");
+    sql_close(db);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("index_faults");
+    TCase *tc = tcase_create("index_faults");
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, no_memory, 0, 2 * sizeof statements / sizeof statements[0]);
+    suite_add_tcase(suite, tc);
+    return harness_run(suite);
+}
