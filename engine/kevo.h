@@ -405,10 +405,20 @@ void kevo_iter_free(kevo_iter *iter); /* iter may be NULL */
  * authority is external only what is in immutable memtables: see kevo_rotate(). */
 int kevo_flush(kevo_store *store, struct kevo_err *err);
 
-/* Merge everything into as few levels as possible, dropping what no snapshot
- * needs. `cancel` (may be NULL) is polled; true stops with KEVO_CANCELLED and
- * leaves the store sound. */
-int kevo_compact(kevo_store *store, bool (*cancel)(void *), void *arg, struct kevo_err *err);
+/* How far a long call is, told now and then on the thread that made it: `done_bytes` of
+ * about `total_bytes` were read and merged. The total is an estimate and may change; the last
+ * call before a success has both equal. True: stop, with KEVO_CANCELLED. */
+typedef bool kevo_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+
+/* Flush what is in memory, then merge the tables that have keys in [lower, upper) (data NULL:
+ * open) into one level and drop what no snapshot needs: afterwards they hold no tombstone and
+ * no old version but for the sake of a snapshot, or of readers within retain_ms when the
+ * authority is external. Tables that have none, lie there already and are of a decent size
+ * are left alone. Writers and readers go on meanwhile; what is written later than the call
+ * may stay where it is. `progress` may be NULL. When it stops the call (KEVO_CANCELLED), and
+ * after an error, the store is sound and what was merged so far stays merged. */
+int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper,
+                 kevo_progress *progress, void *arg, struct kevo_err *err);
 
 /* Do one piece of background work if there is any: KEVO_OK when something was
  * done, KEVO_NOTFOUND when there was nothing to do. For stores without threads. */

@@ -64,7 +64,9 @@ bool vtab_interrupted(sqlite3_stmt *probe) {
     return rc == SQLITE_INTERRUPT;
 }
 
-static bool interrupted(void *probe) {
+static bool interrupted(void *probe, uint64_t done_bytes, uint64_t total_bytes) {
+    (void)done_bytes;
+    (void)total_bytes;
     return vtab_interrupted(probe);
 }
 
@@ -73,7 +75,7 @@ static bool interrupted(void *probe) {
 static int wait_out_retention(const struct session *s, sqlite3_stmt *probe) {
     enum { STEP_MS = 20 };
     for (uint64_t waited = 0; waited <= s->in_force.retain_ms; waited += STEP_MS) {
-        if (interrupted(probe)) return SQLITE_INTERRUPT;
+        if (vtab_interrupted(probe)) return SQLITE_INTERRUPT;
         sqlite3_sleep(STEP_MS);
     }
     return SQLITE_OK;
@@ -82,6 +84,7 @@ static int wait_out_retention(const struct session *s, sqlite3_stmt *probe) {
 static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     char *message = NULL;
     struct kevo_err err;
+    const struct kevo_slice everything = {NULL, 0};
     sqlite3_stmt *probe = NULL;
     struct vtab *t = table_of(context, argv);
     (void)argc;
@@ -89,7 +92,8 @@ static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     int rc = session_flush(t->session, &message);
     if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(t->connection->db, "SELECT 1", -1, &probe, NULL);
     if (rc == SQLITE_OK) rc = wait_out_retention(t->session, probe);
-    if (rc == SQLITE_OK && kevo_compact(t->session->store, interrupted, probe, &err))
+    if (rc == SQLITE_OK &&
+        kevo_compact(t->session->store, everything, everything, interrupted, probe, &err))
         rc = report(&message, &err);
     sqlite3_finalize(probe);
     done(context, rc, message);

@@ -3,24 +3,50 @@
 #include "engine/store/work.h"
 #include "engine/tree/merge_iter.h"
 
-static struct compact_options pick_options(const kevo_store *s) {
-    return (struct compact_options){s->options.l0_trigger, s->options.level1_bytes,
-                                    s->options.level_factor, s->options.table_bytes};
+/* ---- whether to -------------------------------------------------------------------------- */
+
+/* Needs mutex. */
+static struct compact_options pick_options(const kevo_store *s, bool lag) {
+    struct compact_options o = {.l0_trigger = s->options.l0_trigger,
+                                .level1_bytes = s->options.level1_bytes,
+                                .level_factor = s->options.level_factor,
+                                .table_bytes = s->options.table_bytes,
+                                .oldest_snapshot = gc_oldest(s, lag)};
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        o.compression[l] = (uint8_t)work_writer_options(s, l).compression;
+    return o;
 }
 
 bool compact_pending(const kevo_store *s) {
-    struct compact_options o = pick_options(s);
-    unsigned level;
-    return compact_score(s->current->version, &o, &level) >= 1.0;
+    struct compact_options o = pick_options(s, true);
+    if (s->idle.edits == s->edits && s->idle.oldest == o.oldest_snapshot) return false;
+    return compact_is_due(s->current->version, &o);
 }
+
+bool compact_pending_soon(const kevo_store *s) {
+    uint64_t dense_seq = s->current->version->dense_seq;
+    return dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false);
+}
+
+/* ---- one compaction ------------------------------------------------------------------------ */
+
+/* A call of kevo_compact(). */
+struct manual {
+    kevo_store *store;
+    struct compact_pass pass;
+    kevo_progress *progress; /* NULL: nobody asks */
+    void *arg;
+    uint64_t done_bytes; /* of the compactions that are done */
+};
 
 /* What build_tables asks about a compaction. */
 struct compact_context {
     kevo_store *store;
     struct bottom_finder bottom;
     struct overlap_meter overlap;
-    bool (*cancel)(void *);
-    void *cancel_arg;
+    const struct build *build;
+    uint64_t input_bytes, input_entries;
+    const struct manual *manual; /* NULL: background work */
 };
 
 static bool ask_bottom(void *arg, slice key) {
@@ -35,9 +61,19 @@ static uint64_t ask_number(void *arg) {
     return store_next_file(((struct compact_context *)arg)->store);
 }
 
+/* Tell how far a manual compaction is, `bytes` into its present step. True: stop. */
+static bool report(const struct manual *m, uint64_t bytes) {
+    if (!m->progress) return false;
+    uint64_t total = m->done_bytes + m->pass.left_bytes, done = m->done_bytes + bytes;
+    return m->progress(m->arg, done < total ? done : total, total);
+}
+
 static bool ask_cancelled(void *arg) {
     struct compact_context *c = arg;
-    return work_closing(c->store) || (c->cancel && c->cancel(c->cancel_arg));
+    if (work_closing(c->store)) return true;
+    if (!c->manual) return false;
+    double share = (double)c->build->entries_read / (double)c->input_entries;
+    return report(c->manual, (uint64_t)(share * (double)c->input_bytes));
 }
 
 /* Tables of level 0 overlap and are walked one by one; those of a deeper level follow one
@@ -136,13 +172,26 @@ static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
     return rc;
 }
 
-static int run_merge(kevo_store *s, struct compaction *c, bool manual, bool (*cancel)(void *),
-                     void *cancel_arg, struct kevo_err *err) {
-    struct compact_context context = {.store = s, .cancel = cancel, .cancel_arg = cancel_arg};
+static uint64_t count_entries(const struct compaction *c) {
+    uint64_t entries = 0;
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < c->input_count[side]; i++)
+            entries += c->inputs[side][i]->entry_count;
+    }
+    return entries;
+}
+
+static int run_merge(kevo_store *s, struct compaction *c, const struct manual *manual, bool lag,
+                     struct kevo_err *err) {
+    struct compact_context context = {.store = s,
+                                      .manual = manual,
+                                      .input_bytes = c->input_bytes,
+                                      .input_entries = count_entries(c)};
     struct build b = {
         .home = &s->home,
         .table = work_writer_options(s, c->output_level),
-        .table_bytes = s->options.table_bytes,
+        /* Files of level 0 are counted: those that were merged stay one. */
+        .table_bytes = c->output_level ? s->options.table_bytes : 0,
         .level = c->output_level,
         .is_bottom = ask_bottom,
         .cut_before = ask_cut,
@@ -151,11 +200,9 @@ static int run_merge(kevo_store *s, struct compaction *c, bool manual, bool (*ca
         .arg = &context,
     };
     uint64_t *ids = NULL;
+    context.build = &b;
     bottom_finder_init(&context.bottom, c);
     overlap_meter_init(&context.overlap, c, s->options.table_bytes);
-    /* Who asks for a compaction wants space back now, not in a second; but with an external
-     * authority there may be readers that have their snapshot and did not pin it yet. */
-    bool lag = !manual || s->options.authority == KEVO_AUTHORITY_EXTERNAL;
     int rc = work_begin_gc(s, COMPACTOR, lag, &b, &ids, err);
     if (rc == 0) rc = merge_inputs(s, c, &b, err);
     if (rc) {
@@ -177,53 +224,65 @@ static void widen(struct table_file *const *files, size_t count, slice *lower, s
 }
 
 /* Keep ingested tables out of where the output goes: it may reach over gaps between the
- * inputs. False when some came since the choice was made. */
-static bool claim_output(kevo_store *s, const struct compaction *c, uint64_t ingests) {
-    pthread_mutex_lock(&s->manifest_mutex);
-    bool current = s->ingests == ingests;
-    if (current) {
-        s->merging.output_level = c->output_level;
-        s->merging.lower = s->merging.upper = slice_of(NULL, 0);
-        for (int side = 0; side < 2; side++)
-            widen(c->inputs[side], c->input_count[side], &s->merging.lower, &s->merging.upper);
-    }
-    pthread_mutex_unlock(&s->manifest_mutex);
-    return current;
+ * inputs. Needs manifest_mutex. */
+static void claim_output(kevo_store *s, const struct compaction *c) {
+    s->merging.output_level = c->output_level;
+    s->merging.lower = s->merging.upper = slice_of(NULL, 0);
+    for (int side = 0; side < 2; side++)
+        widen(c->inputs[side], c->input_count[side], &s->merging.lower, &s->merging.upper);
 }
 
-static void release_output(kevo_store *s) {
+static int run_one(kevo_store *s, struct compaction *c, const struct manual *manual, bool lag,
+                   struct kevo_err *err) {
+    int rc = c->trivial_move ? move_inputs(s, c, err) : run_merge(s, c, manual, lag, err);
     pthread_mutex_lock(&s->manifest_mutex);
     s->merging.output_level = 0;
     pthread_mutex_unlock(&s->manifest_mutex);
-}
-
-static struct version *current_version(kevo_store *s, uint64_t *ingests) {
-    pthread_mutex_lock(&s->mutex);
-    struct version *v = s->current->version;
-    version_ref(v);
-    *ingests = s->ingests;
-    pthread_mutex_unlock(&s->mutex);
-    return v;
-}
-
-/* Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND: nothing to do. */
-int compact_run(kevo_store *s, struct kevo_err *err) {
-    struct compact_options o = pick_options(s);
-    struct compaction c;
-    uint64_t ingests;
-    struct version *v = current_version(s, &ingests);
-    int rc = compact_pick(v, &o, &s->cursor, &c, err);
-    version_unref(v);
-    if (rc) return rc;
-    if (claim_output(s, &c, ingests)) {
-        rc = c.trivial_move ? move_inputs(s, &c, err) : run_merge(s, &c, false, NULL, NULL, err);
-        release_output(s);
-    }
-    compaction_release(&c);
+    compaction_release(c);
     return rc;
 }
 
-/* ---- on demand ---------------------------------------------------------------------------------- */
+/* What to choose from, the version referenced. */
+struct choice {
+    struct version *version;
+    struct compact_options options;
+    uint64_t edits;
+};
+
+static void begin_choice(kevo_store *s, bool lag, struct choice *choice) {
+    pthread_mutex_lock(&s->mutex);
+    choice->version = s->current->version;
+    version_ref(choice->version);
+    choice->options = pick_options(s, lag);
+    choice->edits = s->edits;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* What asks for a compaction now, done; `manual` is told while it runs. */
+static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo_err *err) {
+    struct choice choice;
+    struct compaction c;
+    pthread_mutex_lock(&s->manifest_mutex); /* nothing comes in between choice and claim */
+    begin_choice(s, true, &choice);
+    int rc = compact_pick(choice.version, &choice.options, &c, err);
+    if (rc == 0) claim_output(s, &c);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    version_unref(choice.version);
+    if (rc == 0) return run_one(s, &c, manual, true, err);
+    if (rc == KEVO_NOTFOUND) {
+        pthread_mutex_lock(&s->mutex);
+        s->idle.edits = choice.edits;
+        s->idle.oldest = choice.options.oldest_snapshot;
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return rc;
+}
+
+int compact_run(kevo_store *s, struct kevo_err *err) {
+    return run_automatic(s, NULL, err);
+}
+
+/* ---- on demand ---------------------------------------------------------------------------- */
 
 /* Keep the compactor out, waiting for the job it has. */
 static void begin_manual(kevo_store *s) {
@@ -242,24 +301,59 @@ static void end_manual(kevo_store *s) {
     pthread_mutex_unlock(&s->mutex);
 }
 
-int kevo_compact(kevo_store *store, bool (*cancel)(void *), void *arg, struct kevo_err *err) {
+/* Writers go on meanwhile, and must not stand still for want of their compactor. */
+static int relieve_level0(const struct manual *m, struct kevo_err *err) {
+    kevo_store *s = m->store;
+    pthread_mutex_lock(&s->mutex);
+    bool slow = s->current->version->levels[0].count >= s->options.l0_slow;
+    pthread_mutex_unlock(&s->mutex);
+    int rc = slow ? run_automatic(s, m, err) : 0;
+    if (!slow || rc) return rc == KEVO_NOTFOUND ? 0 : rc;
+    pthread_mutex_lock(&s->mutex);
+    pthread_cond_broadcast(&s->done_cond);
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+/* KEVO_NOTFOUND when the pass is over. */
+static int manual_step(struct manual *m, struct kevo_err *err) {
+    kevo_store *s = m->store;
+    /* Who asks for a compaction wants space back now, not in a second; but with an external
+     * authority there may be readers that have their snapshot and did not pin it yet. */
+    bool lag = s->options.authority == KEVO_AUTHORITY_EXTERNAL;
+    struct choice choice;
+    struct compaction c;
+    int rc = relieve_level0(m, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->manifest_mutex);
+    begin_choice(s, lag, &choice);
+    rc = compact_pick_pass(choice.version, &choice.options, &m->pass, &c, err);
+    if (rc == 0) claim_output(s, &c);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    version_unref(choice.version);
+    if (rc) return rc;
+    uint64_t bytes = c.input_bytes;
+    rc = run_one(s, &c, m, lag, err);
+    if (rc) return rc;
+    m->done_bytes += bytes;
+    m->pass.left_bytes -= bytes;
+    return 0;
+}
+
+int kevo_compact(kevo_store *store, slice lower, slice upper, kevo_progress *progress, void *arg,
+                 struct kevo_err *err) {
+    struct manual m = {.store = store, .progress = progress, .arg = arg};
+    m.pass.lower = lower;
+    m.pass.upper = upper;
     int rc = kevo_flush(store, err);
     if (rc) return rc;
     begin_manual(store);
     while (rc == 0) {
-        struct compaction c;
-        uint64_t ingests;
-        struct version *v = current_version(store, &ingests);
-        rc = compact_pick_all(v, &c, err);
-        version_unref(v);
-        if (rc == 0) {
-            if (claim_output(store, &c, ingests)) {
-                rc = run_merge(store, &c, true, cancel, arg, err);
-                release_output(store);
-            }
-            compaction_release(&c);
-        }
+        rc = manual_step(&m, err);
+        if (rc == 0 && report(&m, 0)) rc = kevo_fail(err, KEVO_CANCELLED, "cancelled");
     }
     end_manual(store);
+    compact_pass_release(&m.pass);
+    if (rc == KEVO_NOTFOUND) report(&m, 0);
     return rc == KEVO_NOTFOUND ? 0 : rc;
 }

@@ -1,4 +1,5 @@
 #include "engine/base/alloc.h"
+#include "engine/base/error.h"
 #include "engine/store/work.h"
 
 /* The oldest immutable memtable, referenced. */
@@ -19,12 +20,45 @@ void store_remove_segment(kevo_store *s, uint64_t number) {
     if (env_join(path, s->dir, name, &ignored) == 0) s->env->unlink(s->env, path, &ignored);
 }
 
+static bool touches_tables(const struct version *v, slice min, slice max) {
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &v->levels[l];
+        for (size_t i = l ? level_find(level, min) : 0; i < level->count; i++) {
+            const struct table_file *f = level->files[i];
+            if (slice_cmp(buf_slice(&f->min_key), max) <= 0 &&
+                slice_cmp(buf_slice(&f->max_key), min) >= 0)
+                return true;
+            if (l) break;
+        }
+    }
+    return false;
+}
+
+/* A table that overlaps no other, as in a fill in ascending order, will sink from level to
+ * level as it is: it is written as those below want it. */
+static int choose_compression(kevo_store *s, struct iter *it, struct build *b,
+                              struct kevo_err *err) {
+    struct buf min = {0};
+    int rc = it->ops->seek_first(it, err);
+    if (rc == 0 && it->valid && !buf_set(&min, it->key)) rc = kevo_nomem(err);
+    if (rc == 0) rc = it->ops->seek_last(it, err);
+    if (rc == 0 && it->valid) {
+        struct superversion *sv = superversion_acquire(s);
+        if (!touches_tables(sv->version, buf_slice(&min), it->key))
+            b->table = work_writer_options(s, KEVO_MAX_LEVELS - 1);
+        superversion_release(sv);
+    }
+    buf_release(&min);
+    return rc;
+}
+
 static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
                           struct kevo_err *err) {
     struct version_edit edit;
     struct iter *it = NULL;
     edit_init(&edit);
     int rc = memtable_iter_new(m, &it, err);
+    if (rc == 0) rc = choose_compression(s, it, b, err);
     if (rc == 0) rc = build_tables(b, it, &edit, err);
     if (rc == 0) {
         edit.has_wal_floor = edit.has_flushed = true;

@@ -373,12 +373,7 @@ static int install(kevo_ingest *g, struct superversion *sv, uint64_t batch, stru
     e->next_file = atomic_load(&s->next_file);
     e->ingested = batch;
     int rc = manifest_append(s->manifest, e, &s->state, err);
-    if (rc == 0) {
-        pthread_mutex_lock(&s->mutex);
-        s->ingests++;
-        pthread_mutex_unlock(&s->mutex);
-        show(s, sv, s->state.version);
-    }
+    if (rc == 0) show(s, sv, s->state.version);
     pthread_mutex_unlock(&s->manifest_mutex);
     return rc;
 }

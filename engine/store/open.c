@@ -75,7 +75,6 @@ static void store_free(kevo_store *s) {
     manifest_state_release(&s->state);
     manifest_close(s->manifest);
     wal_close(s->wal);
-    compact_cursor_release(&s->cursor);
     buf_release(&s->record);
     mem_free(s->pins);
     cache_free(s->cache);
@@ -95,6 +94,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     if (!s) return kevo_nomem(err);
     s->env = o->env ? o->env : env_posix();
     s->options = *o;
+    s->idle.edits = UINT64_MAX;
     pthread_mutex_init(&s->write_mutex, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);
     pthread_mutex_init(&s->mutex, NULL);

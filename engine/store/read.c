@@ -48,6 +48,7 @@ void superversion_release(struct superversion *sv) {
 struct superversion *superversion_install(kevo_store *s, struct superversion *sv) {
     struct superversion *old = s->current;
     s->current = sv;
+    s->edits++;
     return old;
 }
 
@@ -81,6 +82,8 @@ void pin_remove(kevo_store *s, uint64_t id) {
     if (--s->pins[i].count > 0) return;
     s->pin_count--;
     memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
+    /* The oldest: a table may have waited for it. */
+    if (i == 0 && s->current->version->dense_seq != UINT64_MAX) work_schedule(s);
 }
 
 /* The newest batch that was committed retain_ms ago or earlier, as far as is known. */
@@ -95,8 +98,17 @@ static uint64_t committed_before_lag(const kevo_store *s) {
     return best;
 }
 
+static uint64_t gc_horizon(const kevo_store *s, bool lag) {
+    return lag && s->options.retain_ms ? committed_before_lag(s) : s->committed.batch;
+}
+
+uint64_t gc_oldest(const kevo_store *s, bool lag) {
+    uint64_t horizon = gc_horizon(s, lag);
+    return s->pin_count && s->pins[0].id < horizon ? s->pins[0].id : horizon;
+}
+
 int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err) {
-    uint64_t horizon = lag && s->options.retain_ms ? committed_before_lag(s) : s->committed.batch;
+    uint64_t horizon = gc_horizon(s, lag);
     *ids = mem_array(s->pin_count + 1, sizeof **ids);
     *id_count = 0;
     if (!*ids) return kevo_nomem(err);

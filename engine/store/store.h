@@ -110,10 +110,8 @@ struct kevo_store {
     pthread_mutex_t manifest_mutex;
     struct manifest *manifest;
     struct manifest_state state;
-    struct compact_cursor cursor; /* of the one running compaction */
-    uint64_t ingests;             /* tables were ingested so many times */
     struct {
-        unsigned output_level; /* of the running compaction, 0: none runs */
+        unsigned output_level; /* of the running compaction, 0: none runs, or into level 0 */
         slice lower, upper;    /* its keys, all inclusive; borrowed from its files */
     } merging;
 
@@ -147,6 +145,11 @@ struct kevo_store {
     } jobs[2];                     /* enum work_job */
     unsigned log_holds;            /* segments that are not needed any more stay till 0 */
     bool manual;                   /* kevo_compact() runs, the compactor does not */
+    uint64_t edits;                /* superversions since open */
+    struct {
+        uint64_t edits, oldest; /* when the compactor found nothing to do: `edits` then, and the
+                                   oldest snapshot */
+    } idle;
     bool closing;
     uint64_t hurries;      /* grows when somebody waits for a job that failed */
     struct kevo_err fatal; /* rc 0: none; else writes are refused until reopened */
@@ -262,6 +265,8 @@ void pin_remove(kevo_store *s, uint64_t id);
  * predecessors may go. `lag` keeps what was replaced within retain_ms as well. Needs
  * mutex. The caller frees *ids. */
 int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err);
+/* The first of them. Needs mutex. */
+uint64_t gc_oldest(const kevo_store *s, bool lag);
 
 /* ---- work.c ---- */
 /* Start threads if there is work and none runs. Needs mutex. */

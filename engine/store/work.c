@@ -3,7 +3,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 
-enum { RETRY_US = 1000000 };
+enum { RETRY_US = 1000000, NAP_US = 20000 };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
@@ -133,6 +133,22 @@ static bool wanted(const kevo_store *s, enum work_job job) {
     return job == FLUSHER ? work_flush_pending(s) : !s->manual && compact_pending(s);
 }
 
+/* Whether a job will be wanted when nothing happens but that time passes. Needs mutex. */
+static bool wanted_soon(const kevo_store *s, enum work_job job) {
+    return job == COMPACTOR && !s->fatal.rc && s->swept && !s->manual && compact_pending_soon(s);
+}
+
+/* Needs mutex, which it gives up meanwhile. */
+static void wait_for_work(kevo_store *s, enum work_job job) {
+    if (!wanted_soon(s, job)) {
+        pthread_cond_wait(&s->work_cond, &s->mutex);
+        return;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    s->env->sleep_us(s->env, NAP_US);
+    pthread_mutex_lock(&s->mutex);
+}
+
 /* After a failure that may pass: wait, but not past the store's end, and not while
  * somebody waits. Needs mutex. */
 static void wait_before_retry(kevo_store *s) {
@@ -148,10 +164,9 @@ static void wait_before_retry(kevo_store *s) {
 static void thread_loop(kevo_store *s, enum work_job job) {
     pthread_mutex_lock(&s->mutex);
     while (!s->closing) {
-        int rc = wanted(s, job) ? do_job(s, job, NULL) : KEVO_NOTFOUND;
-        if (rc == KEVO_NOTFOUND)
-            pthread_cond_wait(&s->work_cond, &s->mutex);
-        else if (rc < 0)
+        if (!wanted(s, job))
+            wait_for_work(s, job);
+        else if (do_job(s, job, NULL) < 0)
             wait_before_retry(s);
         else
             work_schedule(s); /* a flush makes work for the compactor */
@@ -171,7 +186,7 @@ static void compactor(void *arg) {
  * whoever waits for its work gets the error. */
 static void start_thread(kevo_store *s, enum work_job job, void (*loop)(void *)) {
     struct job *j = &s->jobs[job];
-    if (j->thread || !wanted(s, job)) return;
+    if (j->thread || !(wanted(s, job) || wanted_soon(s, job))) return;
     if (s->env->thread_start(s->env, loop, s, &j->thread, &j->err)) {
         j->failures++;
         pthread_cond_broadcast(&s->done_cond);

@@ -38,6 +38,9 @@ int flush_run(kevo_store *s, struct kevo_err *err);
 /* ---- compact.c ---- */
 /* Whether compact_run() has something to do. Needs mutex. */
 bool compact_pending(const kevo_store *s);
+/* Whether it will, with nothing but time passing: until retain_ms is over for something.
+ * Needs mutex. */
+bool compact_pending_soon(const kevo_store *s);
 /* One compaction. Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND:
  * nothing to do. */
 int compact_run(kevo_store *s, struct kevo_err *err);

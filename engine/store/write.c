@@ -236,20 +236,23 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
     return m;
 }
 
-/* Keep writers at the door while memory or level 0 is full. Needs mutex, which it gives
- * up meanwhile. */
+/* Keep writers at the door while memory or level 0 is full. What waits for its flush counts
+ * for level 0 already, so that it never has more than l0_stop files. Needs mutex, which it
+ * gives up meanwhile. */
 static int wait_for_room(kevo_store *s, struct kevo_err *err) {
     uint64_t start = 0;
     int rc;
     while ((rc = work_check(s, err)) == 0) {
-        bool memory_full = s->current->immutable_count + 1 >= s->options.memtable_count;
-        bool l0_full = s->current->version->levels[0].count >= s->options.l0_stop;
-        if (!memory_full && !l0_full) break;
+        unsigned immutable = s->current->immutable_count;
+        size_t l0_tables = s->current->version->levels[0].count;
+        bool memory_full = immutable + 1 >= s->options.memtable_count;
+        bool l0_full = l0_tables >= s->options.l0_stop;
+        if (!memory_full && l0_tables + immutable < s->options.l0_stop) break;
         if (!start) {
             start = store_now(s);
             count(&s->counters.stalls, 1);
         }
-        rc = work_await(s, memory_full ? FLUSHER : COMPACTOR, err);
+        rc = work_await(s, immutable && (memory_full || !l0_full) ? FLUSHER : COMPACTOR, err);
         if (rc) break;
     }
     if (start) {

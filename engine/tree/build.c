@@ -130,9 +130,9 @@ static int poll(const struct build *b, struct kevo_err *err) {
 static int take_all(struct builder *w, struct iter *source, struct kevo_err *err) {
     int rc = poll(w->b, err);
     if (rc == 0) rc = source->ops->seek_first(source, err);
-    for (unsigned n = 0; rc == 0 && source->valid;) {
+    while (rc == 0 && source->valid) {
         rc = take(w, source, err);
-        if (rc == 0 && ++n % POLL_ENTRIES == 0) rc = poll(w->b, err);
+        if (rc == 0 && ++w->b->entries_read % POLL_ENTRIES == 0) rc = poll(w->b, err);
         if (rc == 0) rc = source->ops->next(source, err);
     }
     return rc;
@@ -152,7 +152,7 @@ int build_tables(struct build *b, struct iter *source, struct version_edit *edit
     struct builder w = {.b = b, .edit = edit};
     size_t before = edit->added_count;
     assert(b->snapshot_count > 0);
-    b->max_dropped_by = b->bytes_written = b->tables_written = 0;
+    b->max_dropped_by = b->bytes_written = b->tables_written = b->entries_read = 0;
     int rc = take_all(&w, source, err);
     if (rc == 0 && w.writer) rc = close_table(&w, err);
     if (rc == 0 && b->tables_written) rc = b->home->env->sync_dir(b->home->env, b->home->dir, err);

@@ -30,6 +30,7 @@ struct build {
     void *arg;
 
     /* out */
+    uint64_t entries_read;   /* up to date when `cancelled` is called */
     uint64_t max_dropped_by; /* largest seq of a version that made an older one
                                 unneeded, or of a tombstone dropped; 0: none */
     uint64_t bytes_written, tables_written;

@@ -111,7 +111,9 @@ bool table_file_overlaps(const struct table_file *f, slice lower, slice upper) {
 
 struct version *version_new(void) {
     struct version *v = mem_zalloc(sizeof *v);
-    if (v) atomic_init(&v->refs, 1);
+    if (!v) return NULL;
+    atomic_init(&v->refs, 1);
+    v->dense_seq = UINT64_MAX;
     return v;
 }
 
@@ -225,6 +227,14 @@ static int level_apply(const struct level *base, const struct level_edit *e, uns
     return 0;
 }
 
+static void note_dense(struct version *v, unsigned level) {
+    const struct level *l = &v->levels[level];
+    for (size_t i = 0; i < l->count; i++) {
+        if (table_file_is_dense(l->files[i], level) && l->files[i]->max_seq < v->dense_seq)
+            v->dense_seq = l->files[i]->max_seq;
+    }
+}
+
 static int check_level(const struct level *l, unsigned level, struct kevo_err *err) {
     for (size_t i = 0; level > 0 && i + 1 < l->count; i++) {
         const struct table_file *a = l->files[i], *b = l->files[i + 1];
@@ -273,6 +283,7 @@ int version_apply(const struct version *base, const struct version_edit *edit, s
         rc = level_apply(&base->levels[l], &e, l, &next->levels[l], err);
         level_edit_release(&e);
         if (rc == 0) rc = check_level(&next->levels[l], l, err);
+        if (rc == 0) note_dense(next, l);
     }
     if (rc == 0) rc = check_numbers(next, edit, err);
     if (rc) {

@@ -71,8 +71,20 @@ struct level {
     uint64_t bytes; /* sum of size_bytes */
 };
 
+/* Whether a file of that level is worth merging for the sake of what it drops: it has range
+ * tombstones, or a quarter of its entries or more are tombstones or old versions. What goes
+ * into level 0 is merged soon anyway; there half must be tombstones. */
+static inline bool table_file_is_dense(const struct table_file *f, unsigned level) {
+    if (level == 0) return f->tombstone_count >= f->entry_count - f->tombstone_count;
+    if (f->range_count) return true;
+    return f->garbage_seq &&
+           f->tombstone_count + (f->entry_count - f->key_count) >= (f->entry_count + 3) / 4;
+}
+
 struct version {
     _Atomic unsigned refs;
+    uint64_t dense_seq; /* the smallest max_seq of a dense file: from that snapshot on all
+                           that is old in it can go; UINT64_MAX when there is none */
     struct level levels[KEVO_MAX_LEVELS];
 };
 

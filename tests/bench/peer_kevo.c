@@ -110,7 +110,9 @@ static void compact(void *arg) {
     struct kevo_db *db = arg;
     struct kevo_err err;
     check(kevo_flush(db->store, &err), &err, "kevo_flush");
-    check(kevo_compact(db->store, NULL, NULL, &err), &err, "kevo_compact");
+    check(kevo_compact(db->store, (struct kevo_slice){NULL, 0}, (struct kevo_slice){NULL, 0}, NULL,
+                       NULL, &err),
+          &err, "kevo_compact");
 }
 
 /* ---- iterators ------------------------------------------------------------------------ */

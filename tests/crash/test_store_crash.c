@@ -196,9 +196,7 @@ static int do_something(struct world *w) {
             rc = kevo_resolve(w->store, w->past[w->acknowledged].commit, &test_err);
             if (rc == 0) rc = kevo_rotate(w->store, &test_err);
         }
-        if (rc == 0)
-            rc = what ? kevo_flush(w->store, &test_err)
-                      : kevo_compact(w->store, NULL, NULL, &test_err);
+        if (rc == 0) rc = what ? kevo_flush(w->store, &test_err) : kv_compact(w->store, &test_err);
         if (rc == 0) w->durable = w->acknowledged;
         return rc;
     }
@@ -259,7 +257,7 @@ static int go_on(struct world *w, unsigned index, const char *when) {
     int rc =
         next.options.authority == KEVO_AUTHORITY_SELF ? write_self(&next) : write_external(&next);
     if (rc == 0) rc = kevo_verify(w->store, &test_err);
-    if (rc == 0) rc = kevo_compact(w->store, NULL, NULL, &test_err);
+    if (rc == 0) rc = kv_compact(w->store, &test_err);
     if (rc) return rc;
     kevo_close(w->store);
     w->store = NULL;
@@ -301,8 +299,8 @@ static void crash_again(const struct world *crashed, enum crash_mode mode, uint6
         if (rc == 0) {
             /* Going on is recovery too, as far as it does not change what is committed. */
             rc = kevo_step(w.store, &test_err);
-            if (rc == 0) rc = kevo_compact(w.store, NULL, NULL, &test_err);
-            if (rc == KEVO_NOTFOUND) rc = kevo_compact(w.store, NULL, NULL, &test_err);
+            if (rc == 0) rc = kv_compact(w.store, &test_err);
+            if (rc == KEVO_NOTFOUND) rc = kv_compact(w.store, &test_err);
         }
         if (rc && !crash_env_stopped(image)) ck_abort_msg("%s: %s", when, test_err.msg);
         kevo_close(w.store);

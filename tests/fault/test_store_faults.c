@@ -197,7 +197,7 @@ static void run_self(struct world *w) {
         else
             put(w, i * 5 % KEYS);
         if (i % 6 == 5) note(w, kevo_flush(w->store, &test_err));
-        if (i % 13 == 12) note(w, kevo_compact(w->store, NULL, NULL, &test_err));
+        if (i % 13 == 12) note(w, kv_compact(w->store, &test_err));
         if (i % 3 == 2) look(w);
         if (i == 20) note(w, kevo_verify(w->store, &test_err));
     }
@@ -282,7 +282,7 @@ static void run_external(struct world *w) {
         look_at_marker(w);
         if (i % 4 == 2 || kevo_wants_rotate(w->store)) note(w, kevo_rotate(w->store, &test_err));
         if (i % 8 == 5) note(w, kevo_flush(w->store, &test_err));
-        if (i % 11 == 10) note(w, kevo_compact(w->store, NULL, NULL, &test_err));
+        if (i % 11 == 10) note(w, kv_compact(w->store, &test_err));
         transact(w, i, i % 5 != 4 && i % 7 != 5);
     }
 }
@@ -361,7 +361,7 @@ static void check_on(const struct world *before, struct env *env) {
         look_at_marker(w);
     }
     ck_ok(kevo_verify(w->store, &test_err));
-    ck_ok(kevo_compact(w->store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(w->store, &test_err));
     ck_assert_uint_eq(kv_files(env, ".sst"), kv_tables(w->store)); /* no orphans */
     kevo_close(w->store);
     ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
@@ -581,7 +581,7 @@ START_TEST(a_full_disk_is_survived) {
         n = put_until(s, n, n + 200, &rc);
         ck_assert_int_eq(rc, 0);
         ck_ok(kevo_flush(s, &test_err));
-        ck_ok(kevo_compact(s, NULL, NULL, &test_err));
+        ck_ok(kv_compact(s, &test_err));
         ck_ok(kevo_verify(s, &test_err));
         ck_assert_uint_eq(count_numbers(s), n);
     }
@@ -627,7 +627,7 @@ START_TEST(faults_while_threads_work) {
         int rc = kevo_open(KV_DIR, &options, &s, &test_err);
         unsigned n = s ? put_until(s, count, count + 150, &rc) : count;
         if (s && rng_below(&rng, 2)) kevo_flush(s, &test_err);
-        if (s && rng_below(&rng, 2)) kevo_compact(s, NULL, NULL, &test_err);
+        if (s && rng_below(&rng, 2)) kv_compact(s, &test_err);
         kevo_close(s);
         fault_env_plan(faulty, (struct fault_plan){.nth = 0});
         s = kv_open(&options);

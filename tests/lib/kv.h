@@ -29,6 +29,13 @@ kevo_txn *kv_txn(kevo_store *s);
 kevo_snapshot *kv_snapshot(kevo_store *s);
 kevo_iter *kv_iter(kevo_store *s, const struct kevo_read *read);
 
+static const struct kevo_slice kv_all = {NULL, 0}; /* as a bound: open */
+
+/* kevo_compact() of everything. */
+static inline int kv_compact(kevo_store *s, struct kevo_err *err) {
+    return kevo_compact(s, kv_all, kv_all, NULL, NULL, err);
+}
+
 /* The value, or NULL when there is none. Good for the next seven calls. */
 const char *kv_get(kevo_store *s, const struct kevo_read *read, const char *key);
 

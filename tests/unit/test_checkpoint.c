@@ -63,7 +63,7 @@ static void fill(kevo_store *s, unsigned rounds) {
         kv_put(s, key, value);
         if (i % 9 == 4) kv_delete(s, key);
         if (i % 60 == 59) ck_ok(kevo_flush(s, &test_err));
-        if (i % 150 == 149) ck_ok(kevo_compact(s, NULL, NULL, &test_err));
+        if (i % 150 == 149) ck_ok(kv_compact(s, &test_err));
     }
     kv_put(s, "last", "one");
 }
@@ -75,7 +75,7 @@ START_TEST(a_copy_is_equal_and_apart) {
     struct kevo_commit last = kevo_last_commit(store);
     ck_ok(kevo_checkpoint(store, COPY, &test_err));
     kv_put(store, "later", "here");
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     expect_copy(now);
 
     kevo_store *copy = open_copy(COPY);
@@ -83,7 +83,7 @@ START_TEST(a_copy_is_equal_and_apart) {
     ck_assert_uint_eq(kevo_last_commit(copy).batch, last.batch);
     ck_assert_uint_eq(kevo_last_commit(copy).nonce, last.nonce);
     kv_put(copy, "later", "there");
-    ck_ok(kevo_compact(copy, NULL, NULL, &test_err));
+    ck_ok(kv_compact(copy, &test_err));
     ck_assert_str_eq(kv_get(copy, NULL, "later"), "there");
     ck_assert_str_eq(kv_get(store, NULL, "later"), "here");
     ck_ok(kevo_verify(copy, &test_err));
@@ -459,7 +459,7 @@ static void *compact(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kevo_compact(store, NULL, NULL, &err) == 0);
+        expect(kv_compact(store, &err) == 0);
     return NULL;
 }
 

@@ -102,7 +102,7 @@ START_TEST(becomes_one_batch) {
         ck_ok(kevo_verify(store, &test_err));
         ck_assert_uint_eq(kevo_last_commit(store).batch, id);
         if (round == 0) reopen();
-        if (round == 1) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        if (round == 1) ck_ok(kv_compact(store, &test_err));
     }
 }
 END_TEST
@@ -170,7 +170,7 @@ START_TEST(the_newest_version_wins) {
     store = kv_open(&options);
     kv_put(store, "b", "old");
     if (_i & 1) ck_ok(kevo_flush(store, &test_err));
-    if (_i & 2) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    if (_i & 2) ck_ok(kv_compact(store, &test_err));
     kv_put(store, "x", "far");
     ingest("a=1 b=2 c=3");
     expect("a=1 b=2 c=3 x=far");
@@ -185,7 +185,7 @@ START_TEST(the_newest_version_wins) {
     expect("a=1 b=4 bb=5 c=new x=far");
     reopen();
     expect("a=1 b=4 bb=5 c=new x=far");
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     expect("a=1 b=4 bb=5 c=new x=far");
     ck_ok(kevo_verify(store, &test_err));
 }
@@ -239,14 +239,14 @@ START_TEST(older_snapshots_do_not_see_it) {
         ck_assert_str_eq(kv_entry(at), "a=1");
         kevo_iter_free(at);
         if (round == 0) ck_ok(kevo_flush(store, &test_err));
-        if (round == 1) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        if (round == 1) ck_ok(kv_compact(store, &test_err));
     }
     ck_ok(kevo_iter_first(it, &test_err));
     ck_assert_str_eq(kv_entry(it), "a=1");
     kevo_iter_free(it);
     kevo_snapshot_free(snap);
     kevo_snapshot_free(later);
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     expect("a=2 b=3 c=2 d=2");
 }
 END_TEST
@@ -264,7 +264,7 @@ START_TEST(several_at_once) {
     expect("a=one b=one c=put");
     reopen();
     expect("a=one b=one c=put");
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     expect("a=one b=one c=put");
 }
 END_TEST
@@ -337,7 +337,7 @@ START_TEST(the_log_tells_when_the_manifest_does_not) {
     ck_ok(kevo_open("/copy", &options, &copy, &test_err));
     ck_assert_str_eq(kv_dump(copy, NULL), "a=2 b=1");
     kv_put(copy, "c", "1");
-    ck_ok(kevo_compact(copy, NULL, NULL, &test_err));
+    ck_ok(kv_compact(copy, &test_err));
     ck_assert_str_eq(kv_dump(copy, NULL), "a=2 b=1 c=1");
     kevo_close(copy);
     reopen(); /* nothing was written meanwhile */
@@ -347,7 +347,7 @@ START_TEST(the_log_tells_when_the_manifest_does_not) {
     ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
     reopen();
     expect("a=2 b=3");
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     reopen();
     expect("a=2 b=3");
     ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
@@ -419,7 +419,7 @@ START_TEST(decided_elsewhere) {
     ck_ok(kevo_resolve(store, _i ? last : before, &test_err));
     expect(_i ? "a=2" : "a=1");
     ck_ok(kevo_rotate(store, &test_err));
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     expect(_i ? "a=2" : "a=1");
     reopen();
     ck_ok(kevo_resolve(store, _i ? last : before, &test_err));
@@ -613,7 +613,7 @@ static void check_after(int rc, bool may_be) {
     ck_ok(kevo_verify(store, &test_err));
     kv_put(store, "z", "1");
     ck_assert_uint_eq(kv_files(memory, ".sst"), kv_tables(store));
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     ck_assert_uint_eq(count_rows(), rows + 1);
     reopen();
     ck_assert_uint_eq(count_rows(), rows + 1);
@@ -743,7 +743,7 @@ static void random_step(struct model *m, struct rng *rng, unsigned *number) {
         break;
     case 5: ck_ok(kevo_flush(store, &test_err)); break;
     case 6:
-        if (rng_below(rng, 3) == 0) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        if (rng_below(rng, 3) == 0) ck_ok(kv_compact(store, &test_err));
         while (kevo_step(store, &test_err) == 0) {
         }
         break;
@@ -810,7 +810,7 @@ static void *compact(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop)) {
-        sure(kevo_compact(store, NULL, NULL, &err) == 0);
+        sure(kv_compact(store, &err) == 0);
         sure(kevo_flush(store, &err) == 0);
     }
     return NULL;

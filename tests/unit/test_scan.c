@@ -193,7 +193,7 @@ START_TEST(prefixes_and_suffixes_against_a_model) {
         for (unsigned i = 0; i < 60; i++)
             change(&m, NULL, &r);
         if (round % 3 == 1) ck_ok(kevo_flush(store, &test_err));
-        if (round % 6 == 5) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        if (round % 6 == 5) ck_ok(kv_compact(store, &test_err));
         check_reads(&m, NULL, &r);
     }
     kevo_txn *txn = kv_txn(store);
@@ -476,7 +476,7 @@ START_TEST(a_store_estimates_its_ranges) {
             snprintf(key, sizeof key, "%06u", i);
             ck_ok(kevo_put(store, kv_slice(key), slice_of(value, 150), &test_err));
         }
-        if (part == 0) ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        if (part == 0) ck_ok(kv_compact(store, &test_err));
         if (part == 1) ck_ok(kevo_flush(store, &test_err));
         if (part == 2) ck_ok(kevo_rotate(store, &test_err));
         for (unsigned i = 0; i < 40; i++) {

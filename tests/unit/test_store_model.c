@@ -407,7 +407,7 @@ static struct kevo_read choose(struct world *w, const struct state **state) {
 static void upkeep(struct world *w) {
     int rc;
     switch (below(w, 8)) {
-    case 0: must(kevo_compact(w->store, NULL, NULL, &test_err)); break;
+    case 0: must(kv_compact(w->store, &test_err)); break;
     case 1: must(kevo_verify(w->store, &test_err)); break;
     case 2:
         while ((rc = kevo_step(w->store, &test_err)) == 0)

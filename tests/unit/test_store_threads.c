@@ -185,7 +185,7 @@ static void *compact(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kevo_compact(store, NULL, NULL, &err) == 0);
+        expect(kv_compact(store, &err) == 0);
     return NULL;
 }
 
@@ -283,7 +283,7 @@ static void *flush_only(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kevo_flush(store, &err) == 0 && kevo_compact(store, NULL, NULL, &err) == 0);
+        expect(kevo_flush(store, &err) == 0 && kv_compact(store, &err) == 0);
     return NULL;
 }
 

@@ -102,7 +102,7 @@ START_TEST(a_transaction_keeps_its_snapshot) {
     kevo_txn *t = kv_txn(store);
     kv_put(store, "a", "2");
     kv_put(store, "b", "3");
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     ck_assert_str_eq(dump(t), "a=1");
     ck_assert_uint_eq(kv_stats(store).snapshot_count, 1);
     kevo_snapshot *snap = kv_snapshot(store);
@@ -350,7 +350,7 @@ START_TEST(after_opening_the_tail_is_undecided) {
     ck_assert_str_eq(dump(NULL), "a=1");
     expect_error(kevo_rotate(store, &test_err), KEVO_INVALID, "in doubt");
     ck_ok(kevo_flush(store, &test_err)); /* nothing that may be flushed */
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     ck_assert_uint_eq(kv_tables(store), 1);
 
     /* Readers know what their authority committed. */
@@ -419,7 +419,7 @@ START_TEST(resolving_to_an_older_batch) {
         ck_assert_uint_eq(strlen(dump(NULL)), strlen(prefix(n)) + (n ? 4 : 3));
         ck_ok(kevo_flush(store, &test_err));
         rotate();
-        ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+        ck_ok(kv_compact(store, &test_err));
         reopen();
         ck_assert(same(kevo_last_commit(store), next));
         ck_ok(kevo_resolve(store, next, &test_err));
@@ -569,13 +569,13 @@ START_TEST(snapshots_too_old_are_refused) {
     ck_ok(kevo_snapshot_at(store, a, &snap, &test_err));
     struct kevo_read read = {.snapshot = snap};
     rotate();
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     ck_assert_str_eq(kv_dump(store, &read), "k=1"); /* pinned */
     kevo_snapshot_free(snap);
     struct kevo_commit c = write_and_commit(b, "k", "3");
     ck_ok(kevo_resolve(store, c, &test_err));
     rotate();
-    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+    ck_ok(kv_compact(store, &test_err));
     if (_i == 1) reopen();
     if (_i == 2) kill_and_reopen();
     /* After a reopen nobody can have an old snapshot: such a database is an old copy. */
