@@ -110,6 +110,9 @@ struct kevo_options {
     int sync;                     /* enum kevo_sync, for kevo_put and its like */
     uint64_t wal_sync_bytes;      /* KEVO_SYNC_NORMAL: bytes between syncs */
     uint64_t memtable_bytes;      /* a memtable this large becomes immutable */
+    uint64_t memtable_age_ms;     /* one whose first entry is older becomes immutable at
+                                     the next write or kevo_step(), so that the log does
+                                     not hold old data for ever; 0: no limit */
     unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
     uint64_t cache_bytes;         /* decompressed blocks kept in memory */
     uint32_t block_bytes;         /* uncompressed size at which a block is cut */
@@ -230,7 +233,8 @@ int kevo_restore(kevo_store *store, struct kevo_commit last, const struct kevo_t
  * committed state durable first. */
 bool kevo_needs_resolve(kevo_store *store);
 
-/* True when the active memtable is full and the next prepare would replace it.
+/* True when the active memtable is full, or older than memtable_age_ms, and should be
+ * replaced before the next prepare.
  * The authority then makes its own committed state durable first, since what
  * leaves the log cannot be cut any more, and then calls kevo_rotate(). */
 bool kevo_wants_rotate(kevo_store *store);
@@ -495,6 +499,7 @@ struct kevo_stats {
     uint64_t level_read_bytes[KEVO_MAX_LEVELS];    /* tables of it that compactions read */
     uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
     uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */
+    uint64_t max_stall_us; /* the longest of them; a change of memtables counts as well */
     uint64_t cache_hits, cache_misses, cache_used_bytes;
     uint64_t filter_checks, filter_rejects;
     /* state now */

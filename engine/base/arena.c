@@ -18,6 +18,20 @@ void arena_release(struct arena *a) {
     *a = (struct arena){.chunk_bytes = a->chunk_bytes};
 }
 
+void arena_reset(struct arena *a) {
+    struct arena_chunk *keep = a->last;
+    if (!keep || keep->cap > ARENA_MAX_CHUNK_BYTES) {
+        arena_release(a);
+        return;
+    }
+    for (struct arena_chunk *c = a->first, *next; c != keep; c = next) {
+        next = c->next;
+        mem_free(c);
+    }
+    keep->used = 0;
+    *a = (struct arena){keep, keep, sizeof *keep + keep->cap, a->chunk_bytes};
+}
+
 static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
     size_t cap = bytes > a->chunk_bytes ? bytes : a->chunk_bytes;
     struct arena_chunk *c = mem_alloc(sizeof *c + cap);

@@ -33,6 +33,9 @@ struct arena_mark {
 /* Chunks start at `first_chunk_bytes` and double up to ARENA_MAX_CHUNK_BYTES. */
 void arena_init(struct arena *a, size_t first_chunk_bytes);
 void arena_release(struct arena *a);
+/* Take back all that was given out, and keep the last chunk, if it is an ordinary one: an
+ * arena that is filled again and again soon needs no more memory. */
+void arena_reset(struct arena *a);
 void *arena_alloc(struct arena *a, size_t bytes); /* NULL when there is no memory */
 uint64_t arena_bytes(const struct arena *a);
 

@@ -63,6 +63,9 @@ struct env {
      * cannot reserve it does as truncate. */
     int (*allocate)(struct env *env, struct env_file *file, uint64_t size_bytes,
                     struct kevo_err *err);
+    /* Start to write [offset, offset + len) to the disk, so that a later sync finds less
+     * to do. A hint: nothing is durable by it. */
+    void (*write_soon)(struct env *env, struct env_file *file, uint64_t offset, uint64_t len);
     int (*size)(struct env *env, struct env_file *file, uint64_t *size_bytes, struct kevo_err *err);
     /* All of the file, read-only, until unmap. A file of 0 bytes maps to NULL. */
     int (*map)(struct env *env, struct env_file *file, uint64_t size_bytes, const uint8_t **data,
@@ -97,6 +100,8 @@ struct env {
     /* One monotonic clock, from any origin. */
     uint64_t (*now_ns)(struct env *env);
     uint64_t (*now_us)(struct env *env);
+    /* As it stood at most 20 ms ago, several times cheaper. */
+    uint64_t (*recent_us)(struct env *env);
     void (*sleep_us)(struct env *env, uint64_t us);
     int (*random)(struct env *env, void *data, size_t len, struct kevo_err *err);
     unsigned (*process_id)(struct env *env);

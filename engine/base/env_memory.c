@@ -343,6 +343,13 @@ static int memory_allocate(struct env *env, struct env_file *f, uint64_t size_by
     return resize(f, size_bytes, false, "reserve space for", err);
 }
 
+static void memory_write_soon(struct env *env, struct env_file *f, uint64_t offset, uint64_t len) {
+    (void)env;
+    (void)f;
+    (void)offset;
+    (void)len;
+}
+
 static int memory_size(struct env *env, struct env_file *f, uint64_t *size_bytes,
                        struct kevo_err *err) {
     (void)env;
@@ -578,6 +585,7 @@ struct env *env_memory_new(void) {
     m->env.sync = memory_sync;
     m->env.truncate = memory_truncate;
     m->env.allocate = memory_allocate;
+    m->env.write_soon = memory_write_soon;
     m->env.size = memory_size;
     m->env.map = memory_map;
     m->env.unmap = memory_unmap;

@@ -173,6 +173,11 @@ static int posix_allocate(struct env *env, struct env_file *f, uint64_t size_byt
     return present < size_bytes ? posix_truncate(env, f, size_bytes, err) : KEVO_OK;
 }
 
+static void posix_write_soon(struct env *env, struct env_file *f, uint64_t offset, uint64_t len) {
+    (void)env;
+    sync_file_range(f->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 static int posix_map(struct env *env, struct env_file *f, uint64_t size_bytes, const uint8_t **data,
                      struct kevo_err *err) {
     *data = NULL;
@@ -311,15 +316,26 @@ static int posix_stat(struct env *env, const char *path, struct env_stat *result
 
 /* ---- clock, randomness, threads ---- */
 
-static uint64_t posix_now_ns(struct env *env) {
-    (void)env;
+static uint64_t clock_ns(clockid_t id) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(id, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
+static uint64_t posix_now_ns(struct env *env) {
+    (void)env;
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
 static uint64_t posix_now_us(struct env *env) {
-    return posix_now_ns(env) / 1000;
+    (void)env;
+    return clock_ns(CLOCK_MONOTONIC) / 1000;
+}
+
+/* It moves with the kernel's ticks, of which there are 100 a second at least. */
+static uint64_t posix_recent_us(struct env *env) {
+    (void)env;
+    return clock_ns(CLOCK_MONOTONIC_COARSE) / 1000;
 }
 
 static void posix_sleep_us(struct env *env, uint64_t us) {
@@ -397,6 +413,7 @@ struct env *env_posix(void) {
         .sync = posix_sync,
         .truncate = posix_truncate,
         .allocate = posix_allocate,
+        .write_soon = posix_write_soon,
         .size = posix_size,
         .map = posix_map,
         .unmap = posix_unmap,
@@ -412,6 +429,7 @@ struct env *env_posix(void) {
         .stat = posix_stat,
         .now_ns = posix_now_ns,
         .now_us = posix_now_us,
+        .recent_us = posix_recent_us,
         .sleep_us = posix_sleep_us,
         .random = posix_random,
         .process_id = posix_process_id,

@@ -10,9 +10,9 @@
  * sector: so no write ever touches a sector that holds synced bytes. Others follow their
  * predecessor closely.
  *
- * When is a record valid? Iff (1) its header and payload lie inside the file,
- * (2) its checksum, seeded with the segment's random salt, covers length, ids, type
- * and payload and matches, (3) it names its predecessor, (4) its batch id is larger
+ * When is a record valid? Iff (1) its header and payload lie inside the file, (2) its
+ * seal, over the header, and its checksum, over header and payload, both seeded with the
+ * segment's random salt, match, (3) it names its predecessor, (4) its batch id is larger
  * than the predecessor's.
  *
  * Where does the log end? At the first place where there is no valid record. That
@@ -22,6 +22,14 @@
  *
  * Batches are not cut off but declared void by a later record: a crash leaves either
  * all of that or nothing.
+ *
+ * A segment is made under the name of a spare, which means nothing, and gets its own when
+ * its header is durable: so a segment that has its name has its header. When all it holds
+ * is in tables it becomes a spare again, and a later segment is made from it: its space
+ * is allocated and was written before, so that a sync has no metadata to write. The
+ * records of its former life lie on behind the end of the log then. They are of another
+ * salt and of older batches. (Whoever copies a store copies the log's bytes; a hard link
+ * to a segment would be written over.)
  *
  * Threads: one at a time for each writer and reader. */
 #ifndef KEVO_LOG_WAL_H
@@ -34,9 +42,10 @@ enum {
     WAL_SEGMENT_HEADER_BYTES = 80,
     WAL_RECORD_HEADER_BYTES = 56,
     WAL_NAME_BYTES = 32,
-    WAL_ALIGN = 8,      /* records begin at multiples of this */
-    WAL_SECTOR = 512,   /* ... or of this */
-    WAL_VOID_BYTES = 16 /* payload of a void record */
+    WAL_ALIGN = 8,           /* records begin at multiples of this */
+    WAL_SECTOR = 512,        /* ... or of this */
+    WAL_VOID_BYTES = 16,     /* payload of a void record */
+    WAL_WRITE_SOON = 1 << 20 /* unsynced bytes that are sent on their way to the disk */
 };
 
 enum wal_type {
@@ -52,6 +61,7 @@ struct wal_link {
 };
 
 void wal_segment_name(char name[WAL_NAME_BYTES], uint64_t number); /* "000007.wal" */
+void wal_spare_name(char name[WAL_NAME_BYTES], uint64_t number);   /* "000007.spare" */
 
 /* ---- writing ---------------------------------------------------------------- */
 
@@ -63,6 +73,7 @@ struct wal_writer {
     uint64_t salt;
     uint64_t offset;      /* where the next record begins */
     uint64_t synced;      /* everything below is durable */
+    uint64_t started;     /* everything below is at least on its way to the disk */
     uint64_t allocated;   /* size of the file */
     struct wal_link last; /* the record before `offset` */
     struct buf recent;    /* a copy of the bytes from `synced` to `offset`, while short */
@@ -71,24 +82,36 @@ struct wal_writer {
 
 enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */
 
-/* Make segment `number` in `dir`, following record `last`; the file and its name
- * are durable when this returns 0. On failure nothing is left, durably, so that the
- * predecessor may grow further; KEVO_READONLY when that is not certain. */
-int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
-               struct wal_link last, unsigned file_mode, struct wal_writer **w,
-               struct kevo_err *err);
+/* Make segment `number` in `dir`, following record `last`, from the spare of that number,
+ * or from nothing when it is 0; the file and its name are durable when this returns 0. On
+ * failure there is no such segment, durably, so that the predecessor may grow further, and
+ * the spare is gone; KEVO_READONLY when that is not certain. */
+int wal_create(struct env *env, const char *dir, uint64_t number, uint64_t spare,
+               const uint8_t uuid[16], struct wal_link last, unsigned file_mode,
+               struct wal_writer **w, struct kevo_err *err);
 
 /* Open an existing segment. Before anything is appended wal_cut() says where its last
  * record ends. */
 int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
                struct wal_writer **w, struct kevo_err *err);
 
-/* Append a record. `record` holds WAL_RECORD_HEADER_BYTES of room, then the payload;
- * the header and padding are filled in here (so it may grow). When this fails the
- * log is as it was before; if even that cannot be brought about, `failed` is set
- * and all further appends are refused with KEVO_READONLY. */
-int wal_append(struct wal_writer *w, enum wal_type type, struct kevo_commit commit,
-               struct buf *record, struct kevo_err *err);
+/* Several records are appended by one write: for each of them wal_begin_record(), the
+ * payload behind what `run` has then, wal_end_record(); then wal_append_run(). */
+struct wal_run {
+    struct buf bytes;     /* of whole records, but for the last while it is being made */
+    size_t begin;         /* where that one begins */
+    size_t payload_bytes; /* of the last one that was ended */
+    struct wal_link last; /* the record before it */
+};
+
+/* Empty the run, to follow what the log has now. It keeps its memory. */
+void wal_run_reset(struct wal_run *run, const struct wal_writer *w);
+int wal_begin_record(struct wal_run *run, struct kevo_err *err);
+int wal_end_record(struct wal_run *run, const struct wal_writer *w, enum wal_type type,
+                   struct kevo_commit commit, struct kevo_err *err);
+/* When this fails the log is as it was before; if even that cannot be brought about,
+ * `failed` is set and all further appends are refused with KEVO_READONLY. */
+int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err);
 
 /* Make everything appended durable. A failure sets `failed`. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);
@@ -100,8 +123,16 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
 /* The bytes from w->synced to w->offset. False when they are too many to be kept. */
 bool wal_unsynced(const struct wal_writer *w, slice *bytes);
 
-/* Give back preallocated space and close; w may be NULL. Best effort. */
+/* Close; w may be NULL. The first gives back the space that was reserved behind the log's
+ * end, at best effort. */
 void wal_close(struct wal_writer *w);
+void wal_close_full(struct wal_writer *w);
+
+/* Segment `number` is not needed any more: make it a spare, unless it has more than
+ * `most_bytes`, else remove it. Whether it became one. What cannot be removed is an orphan
+ * that means nothing. */
+bool wal_retire(struct env *env, const char *dir, uint64_t number, uint64_t most_bytes);
+void wal_remove_spare(struct env *env, const char *dir, uint64_t number); /* best effort */
 
 /* ---- reading ---------------------------------------------------------------- */
 
@@ -121,14 +152,14 @@ struct wal_reader {
     uint64_t salt;
     struct wal_link before; /* the record before the segment, from its header */
     struct wal_link last;   /* the last record read, or `before` */
-    uint64_t torn_bytes;    /* not zero: bytes after the end that are no record */
+    uint64_t torn_bytes;    /* at the end of the log: what a crash left of records behind
+                               it, as far as their headers tell */
 };
 
 /* Open segment `number`. KEVO_NOTFOUND when there is no such file; KEVO_CORRUPT
- * when its header is damaged. A segment whose creation was cut short has no valid
- * header and nothing behind it: KEVO_NOTFOUND too, with *unfinished true. */
+ * when its header is damaged. */
 int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
-                    struct wal_reader **r, bool *unfinished, struct kevo_err *err);
+                    struct wal_reader **r, struct kevo_err *err);
 
 /* The next record; KEVO_NOTFOUND at the end of the log in this segment;
  * KEVO_CORRUPT names file and offset. */
@@ -169,7 +200,8 @@ bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
                                struct wal_segment_header *h);
 /* `record` begins with the room for the header; fills it, checksum included. */
 void wal_encode_record_header(uint8_t *record, struct wal_record_header *h, uint64_t salt);
-void wal_decode_record_header(const uint8_t *record, struct wal_record_header *h);
+/* False when the header is not whole, or of another segment: `h` means nothing then. */
+bool wal_decode_record_header(const uint8_t *record, struct wal_record_header *h, uint64_t salt);
 uint64_t wal_record_checksum(const uint8_t *record, uint64_t payload_bytes, uint64_t salt);
 
 #endif

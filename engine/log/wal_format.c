@@ -5,10 +5,14 @@
 #include <stdio.h>
 
 static const uint8_t magic[8] = {'K', 'E', 'V', 'O', 'W', 'A', 'L', '\n'};
-enum { WAL_FORMAT_VERSION = 1, FLAG_SYNCED_BEFORE = 1 };
+enum { WAL_FORMAT_VERSION = 1, FLAG_SYNCED_BEFORE = 1, SEAL_OFFSET = 52 };
 
 void wal_segment_name(char name[WAL_NAME_BYTES], uint64_t number) {
     snprintf(name, WAL_NAME_BYTES, "%06llu.wal", (unsigned long long)number);
+}
+
+void wal_spare_name(char name[WAL_NAME_BYTES], uint64_t number) {
+    snprintf(name, WAL_NAME_BYTES, "%06llu.spare", (unsigned long long)number);
 }
 
 /* 0 magic, 8 version, 12 zero, 16 number, 24 salt, 32 uuid, 48 predecessor's batch,
@@ -38,28 +42,36 @@ bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
     return true;
 }
 
+/* Tells headers from other bytes without a look at the payload, which may be long: where
+ * the log ends, every sector of what follows is looked at. */
+static uint32_t header_seal(const uint8_t *record, uint64_t salt) {
+    return checksum32(record + 8, SEAL_OFFSET - 8, salt);
+}
+
 /* 0 checksum, 8 payload bytes, 16 batch, 24 nonce, 32 predecessor's batch, 40 its
- * checksum, 48 type, 49 flags, 50 zero, 56 payload. */
+ * checksum, 48 type, 49 flags, 50 zero, 52 seal, 56 payload. */
 void wal_encode_record_header(uint8_t *record, struct wal_record_header *h, uint64_t salt) {
     put_fixed64(record + 8, h->payload_bytes);
     put_fixed64(record + 16, h->commit.batch);
     put_fixed64(record + 24, h->commit.nonce);
     put_fixed64(record + 32, h->previous.batch);
     put_fixed64(record + 40, h->previous.checksum);
-    memset(record + 48, 0, 8);
+    memset(record + 48, 0, 4);
     record[48] = h->type;
     record[49] = h->synced_before ? FLAG_SYNCED_BEFORE : 0;
+    put_fixed32(record + SEAL_OFFSET, header_seal(record, salt));
     h->checksum = wal_record_checksum(record, h->payload_bytes, salt);
     put_fixed64(record, h->checksum);
 }
 
-void wal_decode_record_header(const uint8_t *record, struct wal_record_header *h) {
+bool wal_decode_record_header(const uint8_t *record, struct wal_record_header *h, uint64_t salt) {
     h->checksum = get_fixed64(record);
     h->payload_bytes = get_fixed64(record + 8);
     h->commit = (struct kevo_commit){get_fixed64(record + 16), get_fixed64(record + 24)};
     h->previous = (struct wal_link){get_fixed64(record + 32), get_fixed64(record + 40)};
     h->type = record[48];
     h->synced_before = record[49] & FLAG_SYNCED_BEFORE;
+    return get_fixed32(record + SEAL_OFFSET) == header_seal(record, salt);
 }
 
 uint64_t wal_record_checksum(const uint8_t *record, uint64_t payload_bytes, uint64_t salt) {

@@ -2,27 +2,13 @@
 #include "engine/base/error.h"
 #include "engine/log/wal.h"
 
-static bool all_zero(const uint8_t *p, uint64_t n) {
-    while (n > 0 && *p == 0)
-        p++, n--;
-    return n == 0;
-}
-
-/* What the first bytes of the file say. */
+/* What the first bytes of the file say. The header is durable before the file gets its
+ * name. */
 static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uuid[16],
-                        bool *unfinished, struct kevo_err *err) {
+                        struct kevo_err *err) {
     struct wal_segment_header h;
-    bool has_header = r->size >= WAL_SEGMENT_HEADER_BYTES && wal_decode_segment_header(r->data, &h);
-    if (!has_header) {
-        /* The header is synced before the first record is written, so a segment with
-         * a broken header and something behind it was damaged later. */
-        if (r->size <= WAL_SEGMENT_HEADER_BYTES ||
-            all_zero(r->data + WAL_SEGMENT_HEADER_BYTES, r->size - WAL_SEGMENT_HEADER_BYTES)) {
-            *unfinished = true;
-            return KEVO_NOTFOUND;
-        }
+    if (r->size < WAL_SEGMENT_HEADER_BYTES || !wal_decode_segment_header(r->data, &h))
         return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", r->path);
-    }
     if (h.number != number)
         return kevo_fail(err, KEVO_CORRUPT, "%s: holds segment %llu", r->path,
                          (unsigned long long)h.number);
@@ -35,12 +21,11 @@ static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uui
 }
 
 int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
-                    struct wal_reader **out, bool *unfinished, struct kevo_err *err) {
+                    struct wal_reader **out, struct kevo_err *err) {
     char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
     struct env_file *file = NULL;
     struct env_stat st;
     *out = NULL;
-    *unfinished = false;
     wal_segment_name(name, number);
     int rc = env_join(path, dir, name, err);
     if (rc == 0) rc = env->stat(env, path, &st, err);
@@ -52,7 +37,7 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
     rc = r->path ? env->open(env, path, ENV_READ, 0, &file, err) : kevo_nomem(err);
     if (rc == 0) rc = env->size(env, file, &r->size, err);
     if (rc == 0) rc = env->map(env, file, r->size, &r->data, err);
-    if (rc == 0) rc = check_header(r, number, uuid, unfinished, err);
+    if (rc == 0) rc = check_header(r, number, uuid, err);
     env->close(env, file);
     if (rc) {
         wal_reader_close(r);
@@ -62,12 +47,16 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
     return 0;
 }
 
+/* Whether a record's header lies at `at`. */
+static bool header_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
+    return at <= r->size && r->size - at >= WAL_RECORD_HEADER_BYTES &&
+           wal_decode_record_header(r->data + at, h, r->salt);
+}
+
 /* Whether a whole record with a right checksum lies at `at`. */
 static bool record_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
-    if (at > r->size || r->size - at < WAL_RECORD_HEADER_BYTES) return false;
-    wal_decode_record_header(r->data + at, h);
-    return h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES && h->type >= WAL_BATCH &&
-           h->type <= WAL_TABLES &&
+    return header_at(r, at, h) && h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES &&
+           h->type >= WAL_BATCH && h->type <= WAL_TABLES &&
            h->checksum == wal_record_checksum(r->data + at, h->payload_bytes, r->salt);
 }
 
@@ -76,22 +65,27 @@ static bool follows(const struct wal_reader *r, const struct wal_record_header *
            h->commit.batch > r->last.batch;
 }
 
+/* How far the records reach whose headers follow one another from r->at on, whole or not. */
+static uint64_t torn_end(const struct wal_reader *r) {
+    uint64_t end = r->at;
+    struct wal_record_header h;
+    for (uint64_t at = r->at; header_at(r, at, &h) || header_at(r, at = wal_sector_end(at), &h);) {
+        uint64_t left = r->size - at - WAL_RECORD_HEADER_BYTES;
+        end = at + WAL_RECORD_HEADER_BYTES + (h.payload_bytes < left ? h.payload_bytes : left);
+        at = end + -end % WAL_ALIGN;
+    }
+    return end;
+}
+
 /* There is no valid record at r->at. Is that the end of the log, or is something
- * damaged that had been synced? */
+ * damaged that had been synced? What lies behind may be of the file's former life: its
+ * records are of older batches, and not sealed with this segment's salt. */
 static int end_of_log(struct wal_reader *r, struct kevo_err *err) {
-    uint64_t end = r->size;
-    while (end > r->at && r->data[end - 1] == 0)
-        end--;
-    r->torn_bytes = end - r->at;
-    for (uint64_t at = wal_sector_end(r->at); at < end; at += WAL_SECTOR) {
+    r->torn_bytes = torn_end(r) - r->at;
+    for (uint64_t at = wal_sector_end(r->at); at < r->size; at += WAL_SECTOR) {
         struct wal_record_header h;
-        if (r->size - at < WAL_RECORD_HEADER_BYTES) break;
-        wal_decode_record_header(r->data + at, &h);
-        /* Cheap signs first: the checksum of a long record is not free. */
-        if (!h.synced_before || h.commit.batch <= r->last.batch || h.previous.batch == 0 ||
-            h.previous.batch < r->last.batch)
-            continue;
-        if (record_at(r, at, &h))
+        if (header_at(r, at, &h) && h.synced_before && h.commit.batch > r->last.batch &&
+            h.previous.batch >= r->last.batch && h.previous.batch > 0 && record_at(r, at, &h))
             return kevo_fail(err, KEVO_CORRUPT,
                              "%s: the record at offset %llu is damaged, though batch %llu behind "
                              "it was written after it had been synced",

@@ -1,88 +1,41 @@
 #include "engine/log/wal.h"
 
-#include "engine/base/alloc.h"
 #include "engine/base/error.h"
 
 enum { FIRST_ALLOCATION = 64 << 10, MAX_ALLOCATION_STEP = 4 << 20 };
 
-static int writer_new(struct env *env, const char *dir, uint64_t number, unsigned flags,
-                      unsigned mode, struct wal_writer **out, struct kevo_err *err) {
-    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
-    *out = NULL;
-    wal_segment_name(name, number);
-    int rc = env_join(path, dir, name, err);
-    if (rc) return rc;
-    struct wal_writer *w = mem_zalloc(sizeof *w);
-    if (!w) return kevo_nomem(err);
-    w->env = env;
-    w->number = number;
-    w->path = mem_strdup(path);
-    rc = w->path ? env->open(env, path, flags, mode, &w->file, err) : kevo_nomem(err);
-    if (rc) {
-        mem_free(w->path);
-        mem_free(w);
-        return rc;
-    }
-    *out = w;
+/* ---- records ---------------------------------------------------------------------- */
+
+void wal_run_reset(struct wal_run *run, const struct wal_writer *w) {
+    buf_reset(&run->bytes);
+    run->last = w->last;
+}
+
+int wal_begin_record(struct wal_run *run, struct kevo_err *err) {
+    if (!buf_reserve(&run->bytes, WAL_RECORD_HEADER_BYTES)) return kevo_nomem(err);
+    run->begin = run->bytes.len;
+    run->bytes.len += WAL_RECORD_HEADER_BYTES;
     return 0;
 }
 
-static void writer_free(struct wal_writer *w) {
-    buf_release(&w->recent);
-    w->env->close(w->env, w->file);
-    mem_free(w->path);
-    mem_free(w);
-}
-
-/* Take back a segment that could not be made whole. Were its name found after a crash, it
- * would seem to follow a record that the predecessor had long gone past. */
-static int remove_again(const struct wal_writer *w, const char *dir, int rc, struct kevo_err *err) {
-    struct kevo_err cause;
-    int failed = w->env->unlink(w->env, w->path, &cause);
-    if (failed == 0) failed = w->env->sync_dir(w->env, dir, &cause);
-    if (failed == 0) return rc;
-    return kevo_fail(err, KEVO_READONLY, "%.200s: no log segment could be made nor removed: %.200s",
-                     w->path, cause.msg);
-}
-
-int wal_create(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
-               struct wal_link last, unsigned file_mode, struct wal_writer **out,
-               struct kevo_err *err) {
-    struct wal_writer *w;
-    *out = NULL;
-    /* A crash may have left an unfinished segment of this number: it is empty. */
-    int rc = writer_new(env, dir, number, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE,
-                        file_mode, &w, err);
-    if (rc) return rc;
-    struct wal_segment_header h = {.number = number, .before = last};
-    uint8_t bytes[WAL_SEGMENT_HEADER_BYTES];
-    memcpy(h.uuid, uuid, sizeof h.uuid);
-    rc = env->random(env, &h.salt, sizeof h.salt, err);
-    if (rc == 0) {
-        wal_encode_segment_header(bytes, &h);
-        rc = env->write(env, w->file, 0, bytes, sizeof bytes, err);
-    }
-    if (rc == 0) rc = env->sync(env, w->file, err);
-    if (rc == 0) rc = env->sync_dir(env, dir, err);
-    if (rc) {
-        rc = remove_again(w, dir, rc, err);
-        writer_free(w);
-        return rc;
-    }
-    w->salt = h.salt;
-    w->allocated = WAL_SEGMENT_HEADER_BYTES;
-    w->offset = w->synced = wal_sector_end(WAL_SEGMENT_HEADER_BYTES);
-    w->last = last;
-    *out = w;
+int wal_end_record(struct wal_run *run, const struct wal_writer *w, enum wal_type type,
+                   struct kevo_commit commit, struct kevo_err *err) {
+    static const uint8_t zeros[WAL_ALIGN];
+    run->payload_bytes = run->bytes.len - run->begin - WAL_RECORD_HEADER_BYTES;
+    struct wal_record_header h = {
+        .payload_bytes = run->payload_bytes,
+        .commit = commit,
+        .previous = run->last,
+        .type = (uint8_t)type,
+        .synced_before = run->begin == 0 && w->synced == w->offset,
+    };
+    if (!buf_append(&run->bytes, zeros, -run->bytes.len % WAL_ALIGN)) return kevo_nomem(err);
+    wal_encode_record_header(run->bytes.data + run->begin, &h, w->salt);
+    run->last = (struct wal_link){commit.batch, h.checksum};
     return 0;
 }
 
-int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
-               struct wal_writer **out, struct kevo_err *err) {
-    int rc = writer_new(env, dir, number, ENV_READ | ENV_WRITE, 0, out, err);
-    if (rc == 0) (*out)->salt = salt;
-    return rc;
-}
+/* ---- appending -------------------------------------------------------------------- */
 
 /* Let the file reach `end`, in steps that grow with it, so that a small log stays
  * small and a long one seldom changes its size. */
@@ -115,28 +68,24 @@ static int refuse(const struct wal_writer *w, struct kevo_err *err) {
                      w->path);
 }
 
-int wal_append(struct wal_writer *w, enum wal_type type, struct kevo_commit commit,
-               struct buf *record, struct kevo_err *err) {
+/* A log that is not synced for long would be written to the disk all at once in the end. */
+static void write_soon(struct wal_writer *w) {
+    if (w->offset - w->started < WAL_WRITE_SOON) return;
+    w->env->write_soon(w->env, w->file, w->started, w->offset - w->started);
+    w->started = w->offset;
+}
+
+int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err) {
+    const struct buf *b = &run->bytes;
     if (w->failed) return refuse(w, err);
-    struct wal_record_header h = {
-        .payload_bytes = record->len - WAL_RECORD_HEADER_BYTES,
-        .commit = commit,
-        .previous = w->last,
-        .type = (uint8_t)type,
-        .synced_before = w->synced == w->offset,
-    };
-    static const uint8_t zeros[WAL_ALIGN];
-    size_t padding = -record->len % WAL_ALIGN;
-    if (!buf_append(record, zeros, padding)) return kevo_nomem(err);
-    wal_encode_record_header(record->data, &h, w->salt);
-    int rc = ensure_allocated(w, w->offset + record->len, err);
+    int rc = ensure_allocated(w, w->offset + b->len, err);
+    if (rc == 0) rc = w->env->write(w->env, w->file, w->offset, b->data, b->len, err);
     if (rc) return undo_append(w, rc);
-    rc = w->env->write(w->env, w->file, w->offset, record->data, record->len, err);
-    if (rc) return undo_append(w, rc);
-    if (w->recent.len == w->offset - w->synced && w->recent.len + record->len <= WAL_RECENT_MAX)
-        buf_append(&w->recent, record->data, record->len); /* without memory there is no copy */
-    w->offset += record->len;
-    w->last = (struct wal_link){commit.batch, h.checksum};
+    if (w->recent.len == w->offset - w->synced && w->recent.len + b->len <= WAL_RECENT_MAX)
+        buf_append(&w->recent, b->data, b->len); /* without memory there is no copy */
+    w->offset += b->len;
+    w->last = run->last;
+    write_soon(w);
     return 0;
 }
 
@@ -148,7 +97,7 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err) {
         w->failed = true;
         return rc;
     }
-    w->offset = w->synced = wal_sector_end(w->offset);
+    w->offset = w->synced = w->started = wal_sector_end(w->offset);
     buf_reset(&w->recent);
     return 0;
 }
@@ -167,16 +116,8 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
         w->failed = true;
         return rc;
     }
-    w->offset = w->synced = w->allocated = offset;
+    w->offset = w->synced = w->started = w->allocated = offset;
     buf_reset(&w->recent);
     w->last = last;
     return 0;
-}
-
-void wal_close(struct wal_writer *w) {
-    if (!w) return;
-    struct kevo_err ignored;
-    if (!w->failed && w->allocated > w->offset)
-        w->env->truncate(w->env, w->file, w->offset, &ignored);
-    writer_free(w);
 }

@@ -95,7 +95,7 @@ struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes) {
 }
 
 void memtable_reset(struct memtable *m) {
-    arena_release(&m->arena);
+    arena_reset(&m->arena);
     for (int i = 0; i < MEMTABLE_MAX_HEIGHT; i++) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;

@@ -53,7 +53,7 @@ void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */
 
-/* Empty it and give back its memory. Nobody else may be using it. */
+/* Empty it; a chunk of its memory is kept for what comes. Nobody else may be using it. */
 void memtable_reset(struct memtable *m);
 
 /* Copy an entry in. KEVO_NOMEM changes nothing. */

@@ -31,11 +31,10 @@ struct checkpoint {
 static int open_segments(struct checkpoint *c, uint64_t last, struct kevo_err *err) {
     kevo_store *s = c->store;
     for (uint64_t number = c->state.wal_floor; last && number <= last; number++) {
-        bool unfinished;
         if (c->segment_count == MAX_MEMTABLES + 1)
             return kevo_fail(err, KEVO_CORRUPT, "%s: there are too many log segments", s->dir);
         int rc = wal_reader_open(s->env, s->dir, number, c->state.uuid,
-                                 &c->segments[c->segment_count], &unfinished, err);
+                                 &c->segments[c->segment_count], err);
         if (rc > 0)
             return kevo_fail(err, KEVO_CORRUPT, "%s: log segment %llu is missing or damaged",
                              s->dir, (unsigned long long)number);

@@ -70,8 +70,10 @@ static bool is_data_name(const char *name) {
 
 /* Whether the name is one that a store makes. */
 static bool is_store_name(const char *name) {
+    uint64_t number;
     return strcmp(name, lock_name) == 0 || strcmp(name, "MANIFEST") == 0 ||
-           strcmp(name, "MANIFEST.new") == 0 || strcmp(name, gone_name) == 0 || is_data_name(name);
+           strcmp(name, "MANIFEST.new") == 0 || strcmp(name, gone_name) == 0 ||
+           is_data_name(name) || dir_parse_name(name, "spare", &number);
 }
 
 static int look_at_name(void *arg, const char *name) {

@@ -2,6 +2,8 @@
 #include "engine/base/error.h"
 #include "engine/store/work.h"
 
+enum { SPARE_SLACK_BYTES = 64 << 10 }; /* what a log reserves at least */
+
 /* The oldest immutable memtable, referenced. */
 static struct memtable *take_oldest(kevo_store *s) {
     pthread_mutex_lock(&s->mutex);
@@ -13,11 +15,21 @@ static struct memtable *take_oldest(kevo_store *s) {
 }
 
 void store_remove_segment(kevo_store *s, uint64_t number) {
-    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
-    struct kevo_err ignored;
-    wal_segment_name(name, number);
-    /* What cannot be removed now is an orphan that the next sweep finds. */
-    if (env_join(path, s->dir, name, &ignored) == 0) s->env->unlink(s->env, path, &ignored);
+    wal_retire(s->env, s->dir, number, 0);
+}
+
+/* All that the segment holds is in tables, durably: the manifest says so. Keep it for a
+ * later one, if it is of a size that a memtable makes and there are not enough already.
+ * Only the flusher, of which there is one, adds spares. */
+static void retire_segment(kevo_store *s, uint64_t number) {
+    pthread_mutex_lock(&s->mutex);
+    bool room = s->spare_count < MAX_SPARES;
+    pthread_mutex_unlock(&s->mutex);
+    uint64_t most_bytes = s->options.memtable_bytes * 2 + SPARE_SLACK_BYTES;
+    if (!wal_retire(s->env, s->dir, number, room ? most_bytes : 0)) return;
+    pthread_mutex_lock(&s->mutex);
+    s->spares[s->spare_count++] = number;
+    pthread_mutex_unlock(&s->mutex);
 }
 
 static bool touches_tables(const struct version *v, slice min, slice max) {
@@ -87,7 +99,7 @@ int flush_run(kevo_store *s, struct kevo_err *err) {
     int rc = work_begin_gc(s, FLUSHER, true, &b, &ids, err);
     if (rc == 0) rc = flush_memtable(s, m, &b, err);
     if (rc == 0) {
-        if (!store_log_is_held(s)) store_remove_segment(s, m->segment);
+        if (!store_log_is_held(s)) retire_segment(s, m->segment);
         count(&s->counters.flushes, 1);
         count(&s->counters.flush_bytes, b.bytes_written);
         count(&s->counters.level_written_bytes[0], b.bytes_written);

@@ -339,28 +339,26 @@ static slice last_key(const struct version_edit *e) {
 }
 
 /* The tables get their batch, and the store's record names them. Needs write_mutex. */
-static int build_record(kevo_ingest *g, uint64_t batch, struct kevo_err *err) {
+static int build_record(kevo_ingest *g, struct kevo_commit *commit, struct kevo_err *err) {
     kevo_store *s = g->store;
     for (size_t i = 0; i < g->edit.added_count; i++)
-        table_file_set_base(g->edit.added[i].file, batch);
-    buf_reset(&s->record);
-    if (!buf_reserve(&s->record, WAL_RECORD_HEADER_BYTES)) return kevo_nomem(err);
-    s->record.len = WAL_RECORD_HEADER_BYTES;
-    return edit_encode(&g->edit, &s->record, err);
+        table_file_set_base(g->edit.added[i].file, s->last_id + 1);
+    int rc = wal_begin_record(&s->run, err);
+    if (rc == 0) rc = edit_encode(&g->edit, &s->run.bytes, err);
+    return rc ? rc : store_end_record(s, WAL_TABLES, commit, err);
 }
 
 /* The commit. Needs write_mutex. */
 static int append_record(kevo_store *s, struct kevo_commit commit, struct kevo_err *err) {
     struct pending p = {.commit = commit, .mark = memtable_mark(s->active)};
-    int rc = wal_append(s->wal, WAL_TABLES, commit, &s->record, err);
+    int rc = wal_append_run(s->wal, &s->run, err);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     s->newest = commit;
     s->pending = p;
     pthread_mutex_unlock(&s->mutex);
-    count(&s->counters.wal_bytes, s->record.len);
-    count(&s->counters.wal_syncs, 1);
-    return wal_sync(s->wal, err);
+    count_write(&s->counters.wal_bytes, s->run.bytes.len);
+    return store_sync_log(s, err);
 }
 
 /* The tables become part of the tree. Needs write_mutex. */
@@ -404,12 +402,8 @@ static int commit(kevo_ingest *g, struct superversion *sv, struct kevo_commit *c
                   struct kevo_err *err) {
     kevo_store *s = g->store;
     struct kevo_err cause;
-    *c = (struct kevo_commit){s->last_id + 1, store_next_nonce(s)};
-    int rc = build_record(g, c->batch, err);
+    int rc = build_record(g, c, err);
     if (rc) return rc;
-    pthread_mutex_lock(&s->mutex);
-    s->last_id = c->batch; /* used up, whatever happens */
-    pthread_mutex_unlock(&s->mutex);
     rc = append_record(s, *c, &cause);
     if (rc == 0) rc = install(g, sv, c->batch, &cause);
     if (rc) {
@@ -433,7 +427,7 @@ static int finish(kevo_ingest *g, struct kevo_commit *c, struct kevo_err *err) {
     }
     int rc = store_start_writing(s, err);
     if (rc == 0) rc = clear_memtables(s, first_key(&g->edit), last_key(&g->edit), err);
-    if (rc == 0) rc = store_settle_void(s, err);
+    if (rc == 0) rc = store_begin_run(s, err);
     if (rc) return rc;
     struct superversion *sv = superversion_alloc();
     rc = sv ? commit(g, sv, c, err) : kevo_nomem(err);

@@ -75,11 +75,14 @@ static void store_free(kevo_store *s) {
     manifest_state_release(&s->state);
     manifest_close(s->manifest);
     wal_close(s->wal);
-    buf_release(&s->record);
+    for (unsigned i = 0; i < s->spare_count; i++)
+        wal_remove_spare(s->env, s->dir, s->spares[i]);
+    buf_release(&s->run.bytes);
     mem_free(s->pins);
     cache_free(s->cache);
     s->env->close(s->env, s->lock_file);
     pthread_mutex_destroy(&s->write_mutex);
+    pthread_mutex_destroy(&s->door);
     pthread_mutex_destroy(&s->manifest_mutex);
     pthread_mutex_destroy(&s->mutex);
     pthread_cond_destroy(&s->work_cond);
@@ -96,6 +99,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     s->options = *o;
     s->idle.edits = UINT64_MAX;
     pthread_mutex_init(&s->write_mutex, NULL);
+    pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->work_cond, NULL);

@@ -44,6 +44,9 @@ static const struct option options[] = {
      "with `sync = normal`, the log is synced after so many bytes"},
     {"memtable_size", OPTION_SIZE, FIELD(memtable_bytes), 32 * MB, 4 * KB, 4 * GB, NULL,
      "rows are sorted in memory up to this size, then written to a table file"},
+    {"memtable_age_ms", OPTION_COUNT, FIELD(memtable_age_ms), 3600000, 0, 2592000000, NULL,
+     "and are written to one at the next commit when the first of them is so many milliseconds "
+     "old, so that the log does not keep old rows for ever; 0: at any age"},
     {"memtable_count", OPTION_COUNT, FIELD(memtable_count), 4, 2, MAX_MEMTABLES, NULL,
      "so many of them at most, then writers wait"},
     {"cache_size", OPTION_SIZE, FIELD(cache_bytes), 64 * MB, 0, 1024 * GB, NULL,

@@ -140,8 +140,7 @@ static int check_continues(kevo_store *s, const struct wal_reader *reader, uint6
 static int replay_log(kevo_store *s, struct recovery *r, struct kevo_err *err) {
     for (uint64_t number = s->state.wal_floor;; number++) {
         struct wal_reader *reader;
-        bool unfinished;
-        int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+        int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, err);
         if (rc == KEVO_NOTFOUND) return 0;
         if (rc == 0) rc = check_continues(s, reader, number, err);
         if (rc == 0) rc = add_memtable(s, r, number, err);
@@ -166,8 +165,7 @@ static int find_lost_segment(void *arg, const char *name) {
     return 0;
 }
 
-/* A segment behind a gap means that one in between is gone. One number above the
- * last is what a crash in wal_create() leaves. */
+/* A segment behind a gap means that one in between is gone. */
 static int check_no_gap(kevo_store *s, struct kevo_err *err) {
     if (s->tail.number == 0 && s->state.wal_floor > 1) {
         /* A segment is made before the one it follows may go. */
@@ -179,7 +177,7 @@ static int check_no_gap(kevo_store *s, struct kevo_err *err) {
     uint64_t highest = 0, expected = s->tail.number ? s->tail.number + 1 : s->state.wal_floor;
     int rc = s->env->list(s->env, s->dir, find_lost_segment, &highest, err);
     if (rc) return rc;
-    if (highest <= expected) return 0;
+    if (highest < expected) return 0;
     char name[WAL_NAME_BYTES];
     wal_segment_name(name, expected);
     return kevo_fail(err, KEVO_CORRUPT, "%s/%s: the log segment is missing or damaged", s->dir,
@@ -245,6 +243,7 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
         s->committed = s->state.committed;
     s->samples[s->sample_next++] = (struct commit_sample){start, s->committed.batch};
     s->committed_at_us = start;
+    s->active_since_us = memtable_live_count(s->active) ? s->env->recent_us(s->env) : 0;
     s->virgin = s->state.committed.batch == 0 && s->state.flushed.batch == 0;
     s->recovery_us = s->env->now_us(s->env) - start;
     return 0;

@@ -111,9 +111,7 @@ static int write_back(kevo_store *s, struct kevo_commit last, const struct kevo_
 /* Read on where recovery found the log's end. */
 static int replay_more(kevo_store *s, struct kevo_err *err) {
     struct wal_reader *reader;
-    bool unfinished;
-    int rc =
-        wal_reader_open(s->env, s->dir, s->tail.number, s->state.uuid, &reader, &unfinished, err);
+    int rc = wal_reader_open(s->env, s->dir, s->tail.number, s->state.uuid, &reader, err);
     if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
     if (rc) return rc;
     reader->at = s->tail.offset;

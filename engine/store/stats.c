@@ -24,6 +24,7 @@ static void add_counters(const struct counters *c, struct kevo_stats *stats) {
     stats->trivial_moves = get(&c->trivial_moves);
     stats->stalls = get(&c->stalls);
     stats->stall_us = get(&c->stall_us);
+    stats->max_stall_us = get(&c->max_stall_us);
     stats->filter_checks = get(&c->filter_checks);
     stats->filter_rejects = get(&c->filter_rejects);
     stats->iterator_sources = get(&c->iterator_sources);
@@ -87,8 +88,7 @@ static int verify_segment(kevo_store *s, uint64_t number, const struct wal_link 
                           struct kevo_err *err) {
     struct wal_reader *reader;
     struct wal_record record;
-    bool unfinished;
-    int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+    int rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, err);
     if (rc > 0)
         return kevo_fail(err, KEVO_CORRUPT, "%s: log segment %llu is missing or damaged", s->dir,
                          (unsigned long long)number);

@@ -12,6 +12,8 @@
  *     ingest.c     sorted input that becomes tables at once
  *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
+ *     group.c      put, delete, apply_batch: writers that commit together
+ *     pace.c       when writers are slowed down
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
  *     read.c       snapshots, superversions, get, iterators
@@ -23,6 +25,7 @@
  *
  * Locks, taken in this order:
  *   write_mutex     one writer at a time: the log, the active memtable's inside
+ *   door            the queue of writers; held for a few instructions, nothing inside
  *   manifest_mutex  the manifest and `state`; held over its fsync
  *   mutex           everything else below; held for a few instructions
  *
@@ -47,7 +50,7 @@
 #include "engine/tree/view_iter.h"
 
 /* Level 0 may exceed MAX_L0_STOP by what was in memory; an iterator takes them all. */
-enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32, MAX_L0_STOP = 150 };
+enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32, MAX_L0_STOP = 150, MAX_SPARES = 2 };
 
 enum work_job { FLUSHER, COMPACTOR };
 
@@ -77,8 +80,9 @@ struct commit_sample {
 struct counters {
     _Atomic uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks, user_bytes,
         wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
-        compact_write_bytes, trivial_moves, stalls, stall_us, filter_checks, filter_rejects,
-        iterator_sources, level_read_bytes[KEVO_MAX_LEVELS], level_written_bytes[KEVO_MAX_LEVELS];
+        compact_write_bytes, trivial_moves, stalls, stall_us, max_stall_us, filter_checks,
+        filter_rejects, iterator_sources, level_read_bytes[KEVO_MAX_LEVELS],
+        level_written_bytes[KEVO_MAX_LEVELS];
     struct histogram get, write, wal_sync, flush, compaction, stall;
 };
 
@@ -92,11 +96,16 @@ struct kevo_store {
     struct table_home home;
 
     pthread_mutex_t write_mutex;
-    struct memtable *active; /* the current superversion's, which holds the reference */
-    struct wal_writer *wal;  /* NULL until the first write since open */
-    struct buf record;       /* the log record being built */
-    uint64_t nonce_state;    /* random numbers for nonces */
-    uint64_t slow_ns;        /* that a writer is still to be slowed down by */
+    struct memtable *active;  /* the current superversion's, which holds the reference */
+    uint64_t active_since_us; /* when its first entry came, 0: it has none */
+    struct wal_writer *wal;   /* NULL until the first write since open */
+    struct wal_run run;       /* the log records being built */
+    uint64_t nonce_state;     /* random numbers for nonces */
+    uint64_t last_id;         /* largest batch id ever used */
+    struct pace {
+        double ns_per_byte; /* what is written now costs so much time */
+        double owed_ns;     /* not waited for yet */
+    } pace;
     struct wal_segment_end { /* where recovery found the last segment's end */
         uint64_t number;     /* 0: there is no segment yet */
         uint64_t salt, offset;
@@ -106,6 +115,9 @@ struct kevo_store {
     struct recovered_tables *recovered; /* batches in the log that are tables, which the
                                            manifest lacks; in the order of their ids */
     size_t recovered_count, recovered_cap;
+
+    pthread_mutex_t door;
+    struct writer *first_writer, *last_writer; /* the queue; the first one leads */
 
     pthread_mutex_t manifest_mutex;
     struct manifest *manifest;
@@ -124,7 +136,6 @@ struct kevo_store {
     struct kevo_commit flushed_at_open; /* ... when the store was opened */
     struct history history;             /* of what was committed, or found in the log */
     struct kevo_commit newest;          /* newest batch in log or tables, committed or not */
-    uint64_t last_id;                   /* largest batch id ever used */
     struct pending pending;
     bool void_owed; /* the log has batches behind `committed` that never were */
     bool resolved;
@@ -137,6 +148,8 @@ struct kevo_store {
     unsigned sample_next;
     uint64_t committed_at_us; /* when `committed` was set last */
     _Atomic uint64_t next_file;
+    uint64_t spares[MAX_SPARES]; /* former log segments, to be used again */
+    unsigned spare_count;
     struct job {
         bool running;
         struct env_thread *thread; /* NULL: not started */
@@ -160,6 +173,12 @@ struct kevo_store {
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n) {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* The same for a counter that changes with write_mutex held only: no locked instruction. */
+static inline void count_write(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 /* The clock, to measure with, and: count what has passed since `start`. */
@@ -199,13 +218,23 @@ int store_start_writing(kevo_store *s, struct kevo_err *err);
 /* Sync the log, and count it. Needs write_mutex and an open log. */
 int store_sync_log(kevo_store *s, struct kevo_err *err);
 uint64_t store_next_nonce(kevo_store *s);
-/* Tell the log, before anything else is appended, of batches that never were. Needs
- * write_mutex. */
-int store_settle_void(kevo_store *s, struct kevo_err *err);
-/* Append the batch whose payload is in s->record behind the header's room, put its
- * entries into the active memtable, and make it pending. Needs write_mutex and no
- * pending batch. */
-int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err);
+/* Make ready for batches: nothing owed, the log open, an empty s->run. Needs write_mutex. */
+int store_begin_run(kevo_store *s, struct kevo_err *err);
+/* End the record being built in s->run: it is that of a fresh batch. */
+int store_end_record(kevo_store *s, enum wal_type type, struct kevo_commit *commit,
+                     struct kevo_err *err);
+/* Append the one batch in s->run, put its entries into the active memtable, and make it
+ * pending. Needs write_mutex and no pending batch. */
+int store_prepare(kevo_store *s, int sync, struct kevo_commit commit, struct kevo_err *err);
+/* Append s->run and sync the log as the mode says. */
+int store_append_run(kevo_store *s, int sync, struct kevo_err *err);
+/* Batches above the newest committed one are in the log and, from `mark` on, in the active
+ * memtable, and are known not to be committed: undo them. Needs write_mutex. */
+int store_cut(kevo_store *s, struct arena_mark mark, struct kevo_err *err);
+/* Give back a giant's memory. */
+void store_end_run(kevo_store *s);
+struct batch_totals;
+void store_count_batches(kevo_store *s, uint64_t batches, const struct batch_totals *totals);
 /* Whether the log holds that batch; read again from disk, so slow. Takes write_mutex. */
 int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, struct kevo_err *err);
 /* The id of the pending batch, 0 when there is none. Takes mutex. With write_mutex
@@ -215,6 +244,19 @@ uint64_t store_pending(kevo_store *s);
 int store_cut_pending(kevo_store *s, struct kevo_err *err);
 /* The pending batch `commit` is committed. Takes mutex; cannot fail. */
 void store_publish(kevo_store *s, struct kevo_commit commit);
+/* Remember when what was committed, a few times per retain_ms. Needs mutex. */
+void store_sample_commit(kevo_store *s, uint64_t now_us);
+/* Append a void record: the batches above `keep` never were. Needs write_mutex. */
+int store_append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *err);
+/* The same for what is owed, before anything else is appended. Needs write_mutex. */
+int store_settle_void(kevo_store *s, struct kevo_err *err);
+/* The active memtable has an entry now. Needs write_mutex. */
+void store_note_age(kevo_store *s);
+/* Whether the active memtable is full or too old. Needs write_mutex. */
+bool store_wants_rotate(const kevo_store *s);
+bool store_active_is_old(const kevo_store *s);
+/* KEVO_FORKED, or the fatal error. Takes mutex. */
+int store_check_writable(kevo_store *s, struct kevo_err *err);
 /* An empty memtable; NULL when there is no memory. */
 struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
@@ -245,6 +287,18 @@ bool store_log_is_held(kevo_store *s);
 /* ---- flush.c ---- */
 /* A log segment below the floor goes. */
 void store_remove_segment(kevo_store *s, uint64_t number);
+
+/* ---- pace.c ---- */
+/* See how far flush and compaction lag behind. Needs write_mutex and mutex. */
+void pace_look(kevo_store *s);
+/* So much was written: the next writer may have to wait. Needs write_mutex. */
+void pace_owe(kevo_store *s, uint64_t bytes);
+/* Wait as long as what was written before says. Needs write_mutex, which is kept. */
+void pace_wait(kevo_store *s);
+/* A writer was slowed or stopped for so long, or kept by something else: for the
+ * statistics. Needs write_mutex. */
+void pace_count_stall(kevo_store *s, uint64_t ns);
+void pace_note_longest(kevo_store *s, uint64_t ns);
 
 /* ---- read.c ---- */
 struct superversion *superversion_acquire(kevo_store *s);

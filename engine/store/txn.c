@@ -90,36 +90,26 @@ bool kevo_txn_is_empty(const kevo_txn *txn) {
     return memtable_live_count(txn->buffer) == 0;
 }
 
-/* Put the buffer's changes into the store's record. Needs write_mutex. */
-static int build_record(kevo_store *s, struct memtable *buffer, struct batch_totals *totals,
-                        struct kevo_err *err) {
-    buf_reset(&s->record);
-    if (!buf_reserve(&s->record, WAL_RECORD_HEADER_BYTES)) return kevo_nomem(err);
-    s->record.len = WAL_RECORD_HEADER_BYTES;
-    return batch_put_memtable(&s->record, buffer, totals, err);
-}
-
-static void count_batch(kevo_store *s, const struct batch_totals *totals) {
-    count(&s->counters.batches, 1);
-    count(&s->counters.puts, totals->puts);
-    count(&s->counters.deletes, totals->deletes);
-    count(&s->counters.user_bytes, totals->user_bytes);
-}
-
-/* The record buffer keeps its memory for the next batch, but not that of a giant. */
-static void trim_record(kevo_store *s) {
-    if (s->record.cap > 4u << 20) buf_release(&s->record);
+/* Put the buffer's changes into a record of their own. Needs write_mutex. */
+static int build_record(kevo_store *s, struct memtable *buffer, struct kevo_commit *commit,
+                        struct batch_totals *totals, struct kevo_err *err) {
+    int rc = store_begin_run(s, err);
+    if (rc == 0) rc = wal_begin_record(&s->run, err);
+    if (rc == 0) rc = batch_put_memtable(&s->run.bytes, buffer, totals, err);
+    return rc ? rc : store_end_record(s, WAL_BATCH, commit, err);
 }
 
 static int prepare_buffer(kevo_store *s, struct memtable *buffer, int sync,
                           struct kevo_commit *commit, struct kevo_err *err) {
     struct batch_totals totals = {0};
-    int rc = store_start_writing(s, err);
-    if (rc == 0) rc = build_record(s, buffer, &totals, err);
-    if (rc == 0) rc = store_prepare(s, sync, commit, err);
-    trim_record(s);
-    if (rc == 0) count_batch(s, &totals);
-    return rc;
+    struct kevo_commit fresh;
+    int rc = build_record(s, buffer, &fresh, &totals, err);
+    if (rc == 0) rc = store_prepare(s, sync, fresh, err);
+    store_end_run(s);
+    if (rc) return rc;
+    store_count_batches(s, 1, &totals);
+    *commit = fresh;
+    return 0;
 }
 
 static int check_no_stranger(const kevo_txn *txn, struct kevo_err *err) {
@@ -193,103 +183,28 @@ int kevo_batch_new(kevo_batch **batch, struct kevo_err *err) {
     return 0;
 }
 
-int kevo_batch_put(kevo_batch *batch, slice key, slice value, struct kevo_err *err) {
+static int batch_write(kevo_batch *b, uint8_t type, slice key, slice value, struct kevo_err *err) {
     int rc = txn_check_sizes(key, value, err);
-    return rc ? rc : memtable_add(batch->buffer, key, ++batch->ops, ENTRY_PUT, value, err);
+    if (rc == 0) rc = memtable_add(b->buffer, key, ++b->ops, type, value, err);
+    if (rc == 0) b->bytes += key.len + value.len;
+    return rc;
+}
+
+int kevo_batch_put(kevo_batch *batch, slice key, slice value, struct kevo_err *err) {
+    return batch_write(batch, ENTRY_PUT, key, value, err);
 }
 
 int kevo_batch_delete(kevo_batch *batch, slice key, struct kevo_err *err) {
-    slice none = slice_of(NULL, 0);
-    int rc = txn_check_sizes(key, none, err);
-    return rc ? rc : memtable_add(batch->buffer, key, ++batch->ops, ENTRY_DELETE, none, err);
+    return batch_write(batch, ENTRY_DELETE, key, slice_of(NULL, 0), err);
 }
 
 void kevo_batch_reset(kevo_batch *batch) {
     memtable_reset(batch->buffer);
-    batch->ops = 0;
+    batch->ops = batch->bytes = 0;
 }
 
 void kevo_batch_free(kevo_batch *batch) {
     if (!batch) return;
     memtable_unref(batch->buffer);
     mem_free(batch);
-}
-
-/* ---- writes that commit at once ----------------------------------------------------- */
-
-/* Take the door as the only writer, with room in the active memtable. */
-static int begin_write(kevo_store *s, struct kevo_err *err) {
-    int rc = store_check_process(s, err);
-    if (rc) return rc;
-    if (s->options.authority != KEVO_AUTHORITY_SELF)
-        return kevo_fail(err, KEVO_INVALID, "%s: the commits of this store are decided elsewhere",
-                         s->dir);
-    pthread_mutex_lock(&s->mutex);
-    rc = work_check(s, err);
-    pthread_mutex_unlock(&s->mutex);
-    if (rc) return rc;
-    pthread_mutex_lock(&s->write_mutex);
-    if (store_pending(s))
-        rc = kevo_fail(err, KEVO_INVALID, "%s: a prepared transaction is not decided", s->dir);
-    else if (memtable_bytes(s->active) >= s->options.memtable_bytes)
-        rc = store_rotate(s, err);
-    if (rc == 0) rc = store_start_writing(s, err);
-    if (rc) pthread_mutex_unlock(&s->write_mutex);
-    return rc;
-}
-
-static void end_write(kevo_store *s) {
-    pthread_mutex_unlock(&s->write_mutex);
-}
-
-int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
-                     struct kevo_err *err) {
-    struct kevo_commit commit = {0, 0};
-    uint64_t start = store_now(store);
-    int rc = begin_write(store, err);
-    if (id) *id = 0;
-    if (rc) return rc;
-    if (memtable_live_count(batch->buffer) == 0)
-        commit = store->newest;
-    else
-        rc = prepare_buffer(store, batch->buffer, store->options.sync, &commit, err);
-    if (rc == 0) store_publish(store, commit);
-    end_write(store);
-    if (rc) return rc;
-    count_since(store, &store->counters.write, start);
-    if (id) *id = commit.batch;
-    return 0;
-}
-
-static int write_one(kevo_store *s, uint8_t type, slice key, slice value, struct kevo_err *err) {
-    struct kevo_commit commit;
-    uint64_t start = store_now(s);
-    int rc = txn_check_sizes(key, value, err);
-    if (rc == 0) rc = begin_write(s, err);
-    if (rc) return rc;
-    struct batch_totals totals = {type == ENTRY_PUT, type == ENTRY_DELETE, key.len + value.len};
-    buf_reset(&s->record);
-    if (buf_reserve(&s->record, WAL_RECORD_HEADER_BYTES)) {
-        s->record.len = WAL_RECORD_HEADER_BYTES;
-        rc = batch_put_entry(&s->record, type, key, value, err);
-    } else {
-        rc = kevo_nomem(err);
-    }
-    if (rc == 0) rc = store_prepare(s, s->options.sync, &commit, err);
-    if (rc == 0) {
-        store_publish(s, commit);
-        count_batch(s, &totals);
-    }
-    trim_record(s);
-    end_write(s);
-    if (rc == 0) count_since(s, &s->counters.write, start);
-    return rc;
-}
-
-int kevo_put(kevo_store *store, slice key, slice value, struct kevo_err *err) {
-    return write_one(store, ENTRY_PUT, key, value, err);
-}
-
-int kevo_delete(kevo_store *store, slice key, struct kevo_err *err) {
-    return write_one(store, ENTRY_DELETE, key, slice_of(NULL, 0), err);
 }

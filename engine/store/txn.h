@@ -28,6 +28,7 @@ struct kevo_snapshot {
 struct kevo_batch {
     struct memtable *buffer;
     uint64_t ops;
+    uint64_t bytes; /* of all keys and values ever put into it */
 };
 
 /* KEVO_INVALID, KEVO_TOOBIG. */

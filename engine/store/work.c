@@ -233,9 +233,20 @@ void work_stop(kevo_store *s) {
     }
 }
 
+/* What is to leave the log by its age. An external authority does that itself. */
+static int rotate_old(kevo_store *s, struct kevo_err *err) {
+    int rc = 0;
+    if (s->options.authority != KEVO_AUTHORITY_SELF) return 0;
+    pthread_mutex_lock(&s->write_mutex);
+    if (store_active_is_old(s) && !store_pending(s)) rc = store_rotate(s, err);
+    pthread_mutex_unlock(&s->write_mutex);
+    return rc;
+}
+
 int kevo_step(kevo_store *store, struct kevo_err *err) {
-    int rc = store_check_process(store, err);
+    int rc = store_check_writable(store, err);
     if (rc == 0) rc = work_sweep(store, err);
+    if (rc == 0) rc = rotate_old(store, err);
     if (rc) return rc;
     pthread_mutex_lock(&store->mutex);
     rc = work_check(store, err);

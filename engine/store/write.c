@@ -7,7 +7,7 @@
 #include "engine/store/store.h"
 
 enum { MEMTABLE_CHUNK_MAX = 64 << 10 }; /* bytes of a memtable's first chunk, at most */
-enum { SLOWEST_NS_PER_BYTE = 250, SLOW_MIN_NS = 1000000, SLOW_MAX_NS = 100000000 };
+enum { RUN_KEEP_BYTES = 4 << 20 };      /* memory of the run that is kept for the next one */
 
 /* ---- getting ready ---------------------------------------------------------------- */
 
@@ -36,7 +36,9 @@ static int sweep_name(void *arg, const char *name) {
     if (digits >= 6 && strcmp(name + digits, ".sst") == 0)
         orphan = !is_live_table(sweep->version, number);
     else if (digits >= 6 && strcmp(name + digits, ".wal") == 0)
-        orphan = number < s->state.wal_floor || (s->tail.number && number > s->tail.number);
+        orphan = number < s->state.wal_floor;
+    else if (digits >= 6 && strcmp(name + digits, ".spare") == 0)
+        orphan = true;
     if (!orphan) return 0;
     char path[ENV_PATH_MAX];
     int rc = env_join(path, s->dir, name, sweep->err);
@@ -71,7 +73,7 @@ int store_start_writing(kevo_store *s, struct kevo_err *err) {
         /* If this fails, what the log holds is not known: the writer stays, and refuses. */
         return rc ? rc : wal_cut(s->wal, s->tail.offset, s->tail.last, err);
     }
-    return wal_create(s->env, s->dir, s->active->segment, s->state.uuid, s->tail.last,
+    return wal_create(s->env, s->dir, s->active->segment, 0, s->state.uuid, s->tail.last,
                       s->options.file_mode, &s->wal, err);
 }
 
@@ -102,82 +104,89 @@ static int sync_log(kevo_store *s, int sync, struct kevo_err *err) {
 }
 
 /* Tell the log that what it has behind the newest committed batch never was. The record
- * takes an id, so that those it makes void are not given out again. */
-static int append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *err) {
-    uint8_t bytes[WAL_RECORD_HEADER_BYTES + WAL_VOID_BYTES];
-    struct buf record = {bytes, sizeof bytes, sizeof bytes}; /* needs no padding */
+ * takes an id, so that those it makes void are not given out again. It fits into the stack:
+ * this must not fail for want of memory. */
+int store_append_void(kevo_store *s, struct kevo_commit keep, struct kevo_err *err) {
+    uint8_t bytes[WAL_RECORD_HEADER_BYTES + WAL_VOID_BYTES], payload[WAL_VOID_BYTES];
     _Static_assert(sizeof bytes % WAL_ALIGN == 0, "it would be grown");
-    wal_encode_void(bytes + WAL_RECORD_HEADER_BYTES, keep);
-    pthread_mutex_lock(&s->mutex);
+    struct wal_run run = {.bytes = {bytes, 0, sizeof bytes}};
     struct kevo_commit id = {++s->last_id, 0};
-    pthread_mutex_unlock(&s->mutex);
-    int rc = wal_append(s->wal, WAL_VOID, id, &record, err);
+    wal_encode_void(payload, keep);
+    wal_run_reset(&run, s->wal);
+    int rc = wal_begin_record(&run, err);
+    if (rc == 0 && !buf_append(&run.bytes, payload, sizeof payload)) rc = kevo_nomem(err);
+    if (rc == 0) rc = wal_end_record(&run, s->wal, WAL_VOID, id, err);
+    if (rc == 0) rc = wal_append_run(s->wal, &run, err);
     return rc ? rc : store_sync_log(s, err);
 }
 
-/* Before anything else is appended. */
 int store_settle_void(kevo_store *s, struct kevo_err *err) {
     if (!s->void_owed) return 0;
-    int rc = append_void(s, s->committed, err);
+    int rc = store_append_void(s, s->committed, err);
     if (rc == 0) s->void_owed = false;
     return rc;
 }
 
-/* Writers that outrun compaction are slowed down, the more the nearer level 0 comes to the
- * size at which they would have to stop: to 4 MB a second in the end. Without threads they
- * do the work themselves. */
-static void slow_down(kevo_store *s, size_t l0_tables, size_t bytes) {
-    const struct kevo_options *o = &s->options;
-    if (!o->background || l0_tables < o->l0_slow) return;
-    uint64_t step =
-        l0_tables < o->l0_stop ? l0_tables - o->l0_slow + 1 : o->l0_stop - o->l0_slow + 1;
-    s->slow_ns += bytes * SLOWEST_NS_PER_BYTE * step / (o->l0_stop - o->l0_slow + 1);
-    if (s->slow_ns < SLOW_MIN_NS) return; /* sleeps shorter than this are not precise */
-    uint64_t us = (s->slow_ns < SLOW_MAX_NS ? s->slow_ns : SLOW_MAX_NS) / 1000;
-    s->slow_ns = 0;
-    count(&s->counters.stalls, 1);
-    count(&s->counters.stall_us, us);
-    uint64_t start = store_now(s);
-    s->env->sleep_us(s->env, us);
-    count_since(s, &s->counters.stall, start);
+int store_begin_run(kevo_store *s, struct kevo_err *err) {
+    int rc = store_start_writing(s, err);
+    if (rc == 0) rc = store_settle_void(s, err);
+    if (rc == 0) wal_run_reset(&s->run, s->wal);
+    return rc;
 }
 
-int store_prepare(kevo_store *s, int sync, struct kevo_commit *commit, struct kevo_err *err) {
-    struct memtable *active = s->active;
-    int rc = store_settle_void(s, err);
-    if (rc) return rc;
-    struct pending p = {
-        .commit = {s->last_id + 1, store_next_nonce(s)},
-        .mark = memtable_mark(active),
-    };
-    size_t payload_bytes = s->record.len - WAL_RECORD_HEADER_BYTES;
+/* The id is used up even if the append fails: what it left may come back after a power
+ * loss, and must not be taken for another batch. */
+int store_end_record(kevo_store *s, enum wal_type type, struct kevo_commit *commit,
+                     struct kevo_err *err) {
+    *commit = (struct kevo_commit){++s->last_id, store_next_nonce(s)};
+    return wal_end_record(&s->run, s->wal, type, *commit, err);
+}
 
-    /* The id is used up even if the append fails: what it left may come back after a power
-     * loss, and must not be taken for another batch. */
-    pthread_mutex_lock(&s->mutex);
-    s->last_id = p.commit.batch;
-    pthread_mutex_unlock(&s->mutex);
-    rc = wal_append(s->wal, WAL_BATCH, p.commit, &s->record, err);
+int store_append_run(kevo_store *s, int sync, struct kevo_err *err) {
+    int rc = wal_append_run(s->wal, &s->run, err);
     if (rc) return rc;
+    count_write(&s->counters.wal_bytes, s->run.bytes.len);
+    return sync_log(s, sync, err);
+}
+
+void store_end_run(kevo_store *s) {
+    if (s->run.bytes.cap > RUN_KEEP_BYTES) buf_release(&s->run.bytes);
+}
+
+void store_count_batches(kevo_store *s, uint64_t batches, const struct batch_totals *totals) {
+    count_write(&s->counters.batches, batches);
+    count_write(&s->counters.puts, totals->puts);
+    count_write(&s->counters.deletes, totals->deletes);
+    count_write(&s->counters.user_bytes, totals->user_bytes);
+}
+
+static void make_pending(kevo_store *s, struct pending p) {
     pthread_mutex_lock(&s->mutex);
-    s->newest = p.commit;
     assert(s->pending.commit.batch == 0);
+    s->newest = p.commit;
     s->pending = p;
-    size_t l0_tables = s->current->version->levels[0].count;
+    pace_look(s);
     pthread_mutex_unlock(&s->mutex);
-    count(&s->counters.wal_bytes, s->record.len);
+}
 
+int store_prepare(kevo_store *s, int sync, struct kevo_commit commit, struct kevo_err *err) {
+    struct memtable *active = s->active;
+    struct pending p = {commit, memtable_mark(active)};
+    slice payload = slice_of(s->run.bytes.data + WAL_RECORD_HEADER_BYTES, s->run.payload_bytes);
+    pace_wait(s);
+    int rc = wal_append_run(s->wal, &s->run, err);
+    if (rc) return rc;
+    make_pending(s, p);
+    count_write(&s->counters.wal_bytes, s->run.bytes.len);
     rc = sync_log(s, sync, err);
-    if (rc == 0)
-        rc = batch_insert(slice_of(s->record.data + WAL_RECORD_HEADER_BYTES, payload_bytes), active,
-                          p.commit.batch, s->wal->path, err);
+    if (rc == 0) rc = batch_insert(payload, active, commit.batch, s->wal->path, err);
     if (rc) {
         struct kevo_err ignored;
         store_cut_pending(s, &ignored); /* before the next append at the latest */
         return rc;
     }
-    slow_down(s, l0_tables, s->record.len);
-    *commit = p.commit;
+    store_note_age(s);
+    pace_owe(s, s->run.bytes.len);
     return 0;
 }
 
@@ -188,12 +197,11 @@ uint64_t store_pending(kevo_store *s) {
     return batch;
 }
 
-int store_cut_pending(kevo_store *s, struct kevo_err *err) {
+int store_cut(kevo_store *s, struct arena_mark mark, struct kevo_err *err) {
     pthread_mutex_lock(&s->mutex);
-    struct pending p = s->pending;
+    uint64_t committed = s->committed.batch;
     pthread_mutex_unlock(&s->mutex);
-    assert(p.commit.batch != 0);
-    memtable_void(s->active, p.mark, p.commit.batch - 1);
+    memtable_void(s->active, mark, committed);
     pthread_mutex_lock(&s->mutex);
     s->pending.commit.batch = 0;
     s->newest = s->committed;
@@ -202,9 +210,15 @@ int store_cut_pending(kevo_store *s, struct kevo_err *err) {
     return store_settle_void(s, err);
 }
 
-/* Remember when what was committed, a few times per retain_ms. Needs mutex. */
-static void sample_commit(kevo_store *s) {
-    uint64_t now = s->env->now_us(s->env);
+int store_cut_pending(kevo_store *s, struct kevo_err *err) {
+    pthread_mutex_lock(&s->mutex);
+    struct pending p = s->pending;
+    pthread_mutex_unlock(&s->mutex);
+    assert(p.commit.batch != 0);
+    return store_cut(s, p.mark, err);
+}
+
+void store_sample_commit(kevo_store *s, uint64_t now) {
     struct commit_sample *last = &s->samples[(s->sample_next - 1) % COMMIT_SAMPLES];
     s->committed_at_us = now;
     if (s->sample_next && now - last->at_us < s->options.retain_ms * 1000 / (COMMIT_SAMPLES / 2))
@@ -219,7 +233,7 @@ void store_publish(kevo_store *s, struct kevo_commit commit) {
         s->pending.commit.batch = 0;
         s->committed = commit;
         history_add(&s->history, commit);
-        sample_commit(s);
+        store_sample_commit(s, s->env->recent_us(s->env));
     }
     pthread_mutex_unlock(&s->mutex);
 }
@@ -248,19 +262,19 @@ static int wait_for_room(kevo_store *s, struct kevo_err *err) {
         bool memory_full = immutable + 1 >= s->options.memtable_count;
         bool l0_full = l0_tables >= s->options.l0_stop;
         if (!memory_full && l0_tables + immutable < s->options.l0_stop) break;
-        if (!start) {
-            start = store_now(s);
-            count(&s->counters.stalls, 1);
-        }
+        if (!start) start = store_now(s);
         rc = work_await(s, immutable && (memory_full || !l0_full) ? FLUSHER : COMPACTOR, err);
         if (rc) break;
     }
-    if (start) {
-        uint64_t ns = store_now(s) - start;
-        count(&s->counters.stall_us, ns / 1000);
-        histogram_add(&s->counters.stall, ns);
-    }
+    if (start) pace_count_stall(s, store_now(s) - start);
     return rc;
+}
+
+static uint64_t take_spare(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    uint64_t number = s->spare_count ? s->spares[--s->spare_count] : 0;
+    pthread_mutex_unlock(&s->mutex);
+    return number;
 }
 
 /* The next log segment, its predecessor sealed: all of it is durable first. */
@@ -268,7 +282,7 @@ static int next_segment(kevo_store *s, struct wal_writer **next, struct kevo_err
     int rc = store_settle_void(s, err);
     if (rc == 0) rc = store_sync_log(s, err);
     if (rc) return rc;
-    rc = wal_create(s->env, s->dir, s->wal->number + 1, s->state.uuid, s->wal->last,
+    rc = wal_create(s->env, s->dir, s->wal->number + 1, take_spare(s), s->state.uuid, s->wal->last,
                     s->options.file_mode, next, err);
     if (rc == KEVO_READONLY) s->wal->failed = true; /* it may not grow beyond what has begun */
     return rc;
@@ -289,19 +303,13 @@ static void swap_memtable(kevo_store *s, struct superversion *sv, struct memtabl
     superversion_release(old);
 }
 
-int store_rotate(kevo_store *s, struct kevo_err *err) {
-    int rc = store_start_writing(s, err);
-    if (rc) return rc;
-    pthread_mutex_lock(&s->mutex);
-    rc = wait_for_room(s, err);
-    pthread_mutex_unlock(&s->mutex);
-    if (rc) return rc;
-
+/* There is room for one more memtable. */
+static int replace_active(kevo_store *s, struct kevo_err *err) {
     /* All memory first: once the new segment exists, it must be used. */
     struct wal_writer *next = NULL;
     struct superversion *sv = superversion_alloc();
     struct memtable *fresh = store_memtable_new(s, s->wal->number + 1);
-    rc = sv && fresh ? next_segment(s, &next, err) : kevo_nomem(err);
+    int rc = sv && fresh ? next_segment(s, &next, err) : kevo_nomem(err);
     if (rc) {
         memtable_unref(fresh);
         mem_free(sv);
@@ -309,24 +317,47 @@ int store_rotate(kevo_store *s, struct kevo_err *err) {
     }
     swap_memtable(s, sv, fresh);
     memtable_unref(fresh);
-    wal_close(s->wal);
+    wal_close_full(s->wal);
     s->wal = next;
+    s->active_since_us = 0;
     return 0;
 }
 
-static bool active_is_full(kevo_store *s) {
-    return memtable_bytes(s->active) >= s->options.memtable_bytes;
+int store_rotate(kevo_store *s, struct kevo_err *err) {
+    uint64_t start = store_now(s);
+    int rc = store_start_writing(s, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&s->mutex);
+    rc = wait_for_room(s, err);
+    pthread_mutex_unlock(&s->mutex);
+    if (rc == 0) rc = replace_active(s, err);
+    pace_note_longest(s, store_now(s) - start);
+    return rc;
+}
+
+void store_note_age(kevo_store *s) {
+    if (s->active_since_us == 0) s->active_since_us = s->env->recent_us(s->env);
+}
+
+bool store_active_is_old(const kevo_store *s) {
+    uint64_t age_us = s->options.memtable_age_ms * 1000;
+    return age_us && s->active_since_us && memtable_live_count(s->active) > 0 &&
+           s->env->recent_us(s->env) - s->active_since_us >= age_us;
+}
+
+bool store_wants_rotate(const kevo_store *s) {
+    return memtable_bytes(s->active) >= s->options.memtable_bytes || store_active_is_old(s);
 }
 
 bool kevo_wants_rotate(kevo_store *store) {
     if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->write_mutex);
-    bool full = active_is_full(store);
+    bool wanted = store_wants_rotate(store);
     pthread_mutex_unlock(&store->write_mutex);
-    return full;
+    return wanted;
 }
 
-static int check_writable(kevo_store *s, struct kevo_err *err) {
+int store_check_writable(kevo_store *s, struct kevo_err *err) {
     int rc = store_check_process(s, err);
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
@@ -336,13 +367,13 @@ static int check_writable(kevo_store *s, struct kevo_err *err) {
 }
 
 int kevo_rotate(kevo_store *store, struct kevo_err *err) {
-    int rc = check_writable(store, err);
+    int rc = store_check_writable(store, err);
     if (rc) return rc;
     pthread_mutex_lock(&store->write_mutex);
     if (!store->resolved || store_pending(store))
         rc = kevo_fail(err, KEVO_INVALID, "%s: a batch is in doubt; kevo_resolve() comes first",
                        store->dir);
-    else if (memtable_live_count(store->active) > 0 || active_is_full(store))
+    else if (memtable_live_count(store->active) > 0 || store_wants_rotate(store))
         rc = store_rotate(store, err);
     pthread_mutex_unlock(&store->write_mutex);
     return rc;
@@ -388,8 +419,7 @@ static int find_in_log(kevo_store *s, struct kevo_commit commit, bool *found,
     uint64_t last = s->wal ? s->wal->number : s->tail.number;
     for (uint64_t number = first; rc == 0 && number <= last; number++) {
         struct wal_reader *reader;
-        bool unfinished;
-        rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, &unfinished, err);
+        rc = wal_reader_open(s->env, s->dir, number, s->state.uuid, &reader, err);
         if (rc == 0) rc = scan_segment(reader, commit, found, err);
         wal_reader_close(reader);
         if (rc == KEVO_NOTFOUND) rc = 0; /* flushed meanwhile */
@@ -428,7 +458,7 @@ static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err 
     bool longer = !same_commit(last, s->newest);
     int rc = longer ? check_has(s, last, err) : 0;
     if (rc == 0) rc = store_start_writing(s, err);
-    if (rc == 0 && longer) rc = append_void(s, last, err);
+    if (rc == 0 && longer) rc = store_append_void(s, last, err);
     if (rc) return rc;
     if (longer) void_recovered(s, last);
     ingest_void(s, last.batch);
@@ -438,7 +468,7 @@ static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err 
     history_cut(&s->history, last.batch);
     s->committed = s->newest = last;
     s->resolved = true;
-    sample_commit(s);
+    store_sample_commit(s, s->env->recent_us(s->env));
     /* Each memtable's last batch is committed now; the flusher may have them. */
     work_schedule(s);
     pthread_mutex_unlock(&s->mutex);
@@ -486,7 +516,7 @@ static bool was_never_committed(kevo_store *s) {
 }
 
 int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err) {
-    int rc = check_writable(store, err);
+    int rc = store_check_writable(store, err);
     if (rc) return rc;
     pthread_mutex_lock(&store->write_mutex);
     rc = store->resolved ? resolve_pending(store, last, err) : resolve_tail(store, last, err);

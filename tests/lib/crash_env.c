@@ -381,6 +381,13 @@ static int crash_allocate(struct env *env, struct env_file *f, uint64_t size_byt
     return rc;
 }
 
+static void crash_write_soon(struct env *env, struct env_file *f, uint64_t offset, uint64_t len) {
+    (void)env;
+    (void)f;
+    (void)offset;
+    (void)len;
+}
+
 static int crash_size(struct env *env, struct env_file *f, uint64_t *size_bytes,
                       struct kevo_err *err) {
     struct env *below = self(env)->below;
@@ -521,6 +528,7 @@ struct env *crash_env_new(void) {
     c->env.sync = crash_sync;
     c->env.truncate = crash_truncate;
     c->env.allocate = crash_allocate;
+    c->env.write_soon = crash_write_soon;
     c->env.size = crash_size;
     c->env.map = crash_map;
     c->env.unmap = crash_unmap;

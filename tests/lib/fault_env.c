@@ -104,6 +104,10 @@ static int fault_allocate(struct env *env, struct env_file *f, uint64_t size_byt
     return below(env)->allocate(below(env), f->below, size_bytes, err);
 }
 
+static void fault_write_soon(struct env *env, struct env_file *f, uint64_t offset, uint64_t len) {
+    below(env)->write_soon(below(env), f->below, offset, len);
+}
+
 static int fault_size(struct env *env, struct env_file *f, uint64_t *size_bytes,
                       struct kevo_err *err) {
     *size_bytes = 0;
@@ -186,6 +190,10 @@ static uint64_t fault_now_us(struct env *env) {
     return below(env)->now_us(below(env));
 }
 
+static uint64_t fault_recent_us(struct env *env) {
+    return below(env)->recent_us(below(env));
+}
+
 static void fault_sleep_us(struct env *env, uint64_t us) {
     below(env)->sleep_us(below(env), us);
 }
@@ -225,6 +233,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .sync = fault_sync,
         .truncate = fault_truncate,
         .allocate = fault_allocate,
+        .write_soon = fault_write_soon,
         .size = fault_size,
         .map = fault_map,
         .unmap = fault_unmap,
@@ -240,6 +249,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .stat = fault_stat,
         .now_ns = fault_now_ns,
         .now_us = fault_now_us,
+        .recent_us = fault_recent_us,
         .sleep_us = fault_sleep_us,
         .random = fault_random,
         .process_id = fault_process_id,

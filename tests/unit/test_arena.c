@@ -80,6 +80,33 @@ START_TEST(usable_after_release) {
 }
 END_TEST
 
+/* What is filled and emptied over and over asks for no memory after the first time. */
+START_TEST(reset_keeps_a_chunk) {
+    struct arena a;
+    arena_init(&a, 64);
+    arena_reset(&a);
+    ck_assert_uint_eq(arena_bytes(&a), 0);
+    for (int round = 0; round < 20; round++) {
+        if (round == 10) fault_alloc_fail_at(1, true);
+        for (uint32_t i = 0; i < 100; i++)
+            ck_assert_ptr_nonnull(add_piece(&a, 24, i));
+        struct walk w = {.next = 0};
+        arena_walk(&a, (struct arena_mark){NULL, 0}, check_piece, &w);
+        ck_assert_uint_eq(w.count, 100);
+        arena_reset(&a);
+        ck_assert_uint_eq(fault_alloc_live(), 1);
+        ck_assert_uint_eq(arena_bytes(&a), sizeof *a.last + a.last->cap);
+    }
+    ck_assert(!fault_alloc_hit());
+    fault_alloc_fail_at(0, false);
+    ck_assert_ptr_nonnull(arena_alloc(&a, 2 * ARENA_MAX_CHUNK_BYTES)); /* but not a giant's */
+    arena_reset(&a);
+    ck_assert_uint_eq(arena_bytes(&a), 0);
+    arena_release(&a);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
 START_TEST(chunks_are_few) {
     struct arena a;
     arena_init(&a, 4096);
@@ -116,6 +143,7 @@ int main(void) {
     TCase *t = tcase_create("arena");
     tcase_add_test(t, pieces_of_all_sizes);
     tcase_add_test(t, usable_after_release);
+    tcase_add_test(t, reset_keeps_a_chunk);
     tcase_add_test(t, chunks_are_few);
     tcase_add_test(t, no_memory);
     suite_add_tcase(s, t);

@@ -434,19 +434,20 @@ END_TEST
 static int open_with_record(slice payload, uint64_t batch) {
     uint8_t uuid[16];
     struct wal_writer *w;
-    struct buf record = {0};
+    struct wal_run run = {.begin = 0};
     store = kv_open(&options);
     memcpy(uuid, kevo_store_uuid(store), sizeof uuid);
     kevo_close(store);
     store = NULL;
-    ck_ok(wal_create(env, KV_DIR, 1, uuid, (struct wal_link){0, 0}, 0600, &w, &test_err));
-    ck_assert(buf_reserve(&record, WAL_RECORD_HEADER_BYTES));
-    record.len = WAL_RECORD_HEADER_BYTES;
-    ck_assert(buf_append(&record, payload.data, payload.len));
-    ck_ok(wal_append(w, WAL_TABLES, (struct kevo_commit){batch, 77}, &record, &test_err));
+    ck_ok(wal_create(env, KV_DIR, 1, 0, uuid, (struct wal_link){0, 0}, 0600, &w, &test_err));
+    wal_run_reset(&run, w);
+    ck_ok(wal_begin_record(&run, &test_err));
+    ck_assert(buf_append(&run.bytes, payload.data, payload.len));
+    ck_ok(wal_end_record(&run, w, WAL_TABLES, (struct kevo_commit){batch, 77}, &test_err));
+    ck_ok(wal_append_run(w, &run, &test_err));
     ck_ok(wal_sync(w, &test_err));
     wal_close(w);
-    buf_release(&record);
+    buf_release(&run.bytes);
     int rc = kevo_open(KV_DIR, &options, &store, &test_err);
     kevo_close(store);
     store = NULL;

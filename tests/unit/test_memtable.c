@@ -178,7 +178,6 @@ START_TEST(an_iterator_keeps_its_memtable) {
 END_TEST
 
 START_TEST(reset_gives_memory_back) {
-    uint64_t before = memtable_bytes(memtable);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 1000; i++) {
             char key[16];
@@ -187,10 +186,12 @@ START_TEST(reset_gives_memory_back) {
         }
         ck_assert_uint_gt(memtable_bytes(memtable), 10000);
         memtable_reset(memtable);
-        ck_assert_uint_eq(memtable_bytes(memtable), before);
+        uint64_t kept = memtable_bytes(memtable); /* one chunk, which the next entries use */
+        ck_assert_uint_le(kept, ARENA_MAX_CHUNK_BYTES + 64);
         ck_assert_str_eq(walk(), "");
         add("x", 1, "y");
         ck_assert_str_eq(get("x", 1), "y@1");
+        ck_assert_uint_eq(memtable_bytes(memtable), kept);
         memtable_reset(memtable);
     }
 }

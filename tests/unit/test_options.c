@@ -43,6 +43,7 @@ START_TEST(defaults_are_those_promised) {
     struct kevo_options o;
     kevo_options_default(&o);
     ck_assert_uint_eq(o.memtable_bytes, 32 << 20);
+    ck_assert_uint_eq(o.memtable_age_ms, 3600000);
     ck_assert_uint_eq(o.memtable_count, 4);
     ck_assert_uint_eq(o.cache_bytes, 64 << 20);
     ck_assert_uint_eq(o.block_bytes, 4096);
@@ -70,6 +71,7 @@ START_TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(wal_sync_bytes, "wal_sync_size", 0);
     REFUSED(memtable_bytes, "memtable_size", 4095);
     REFUSED(memtable_bytes, "memtable_size", ((uint64_t)1 << 32) + 1);
+    REFUSED(memtable_age_ms, "memtable_age_ms", 2592000001);
     REFUSED(memtable_count, "memtable_count", 1);
     REFUSED(memtable_count, "memtable_count", 17);
     REFUSED(cache_bytes, "cache_size", UINT64_MAX);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/checksum.h"
 #include "engine/base/coding.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
@@ -26,6 +27,11 @@ static void teardown(void) {
     ck_assert_uint_eq(fault_alloc_live(), 0);
 }
 
+static void plan_fault(unsigned kinds, uint64_t nth, int rc, bool half) {
+    fault_env_plan(
+        fault, (struct fault_plan){.kinds = kinds, .nth = nth, .rc = rc, .partial_write = half});
+}
+
 /* ---- writing and reading, in short ---------------------------------------------------- */
 
 /* Payloads are made from the batch id. */
@@ -33,28 +39,34 @@ static size_t payload_bytes(uint64_t batch) {
     return batch % 10 == 0 ? 3000 + (size_t)batch : batch % 7 == 0 ? 0 : (size_t)batch * 13 % 90;
 }
 
-static int append(struct wal_writer *w, uint64_t batch) {
-    struct buf record = {0};
+static int add_to_run(struct wal_run *run, struct wal_writer *w, uint64_t batch) {
     size_t len = payload_bytes(batch);
-    if (!buf_reserve(&record, WAL_RECORD_HEADER_BYTES + len)) return KEVO_NOMEM;
+    int rc = wal_begin_record(run, &test_err);
+    if (rc == 0 && !buf_reserve(&run->bytes, len)) rc = KEVO_NOMEM;
+    if (rc) return rc;
     for (size_t i = 0; i < len; i++)
-        record.data[WAL_RECORD_HEADER_BYTES + i] = (uint8_t)(batch + i);
-    record.len = WAL_RECORD_HEADER_BYTES + len;
-    int rc = wal_append(w, WAL_BATCH, (struct kevo_commit){batch, batch * 3}, &record, &test_err);
-    buf_release(&record);
+        run->bytes.data[run->bytes.len++] = (uint8_t)(batch + i);
+    return wal_end_record(run, w, WAL_BATCH, (struct kevo_commit){batch, batch * 3}, &test_err);
+}
+
+static int append(struct wal_writer *w, uint64_t batch) {
+    struct wal_run run = {.begin = 0};
+    wal_run_reset(&run, w);
+    int rc = add_to_run(&run, w, batch);
+    if (rc == 0) rc = wal_append_run(w, &run, &test_err);
+    buf_release(&run.bytes);
     return rc;
 }
 
 static struct wal_writer *create(uint64_t number, struct wal_link last) {
     struct wal_writer *w;
-    ck_ok(wal_create(fault, DIR, number, uuid, last, 0600, &w, &test_err));
+    ck_ok(wal_create(fault, DIR, number, 0, uuid, last, 0600, &w, &test_err));
     return w;
 }
 
 static struct wal_reader *open_reader(uint64_t number) {
     struct wal_reader *r;
-    bool unfinished;
-    ck_ok(wal_reader_open(memory, DIR, number, uuid, &r, &unfinished, &test_err));
+    ck_ok(wal_reader_open(memory, DIR, number, uuid, &r, &test_err));
     return r;
 }
 
@@ -100,6 +112,13 @@ static struct buf file_bytes(uint64_t number) {
     return b;
 }
 
+static uint64_t file_size(uint64_t number) {
+    struct buf b = file_bytes(number);
+    uint64_t size = b.len;
+    buf_release(&b);
+    return size;
+}
+
 static void set_file(uint64_t number, const uint8_t *data, size_t len) {
     char name[WAL_NAME_BYTES], path[64];
     struct env_file *f;
@@ -131,6 +150,10 @@ START_TEST(names) {
     ck_assert_str_eq(name, "000007.wal");
     wal_segment_name(name, UINT64_MAX);
     ck_assert_str_eq(name, "18446744073709551615.wal");
+    wal_spare_name(name, 7);
+    ck_assert_str_eq(name, "000007.spare");
+    wal_spare_name(name, UINT64_MAX);
+    ck_assert_str_eq(name, "18446744073709551615.spare");
 }
 END_TEST
 
@@ -171,7 +194,10 @@ START_TEST(the_bytes_are_those_of_the_format) {
     ck_assert_uint_eq(get_fixed64(r + 40), 0x1122334455667788);
     ck_assert_uint_eq(r[48], WAL_BATCH);
     ck_assert_uint_eq(r[49], 1); /* nothing was written before it that is not durable */
+    ck_assert(r[50] == 0 && r[51] == 0);
+    ck_assert_uint_eq(get_fixed32(r + 52), checksum32(r + 8, 44, salt));
     uint64_t checksum = get_fixed64(r);
+    ck_assert_uint_eq(checksum, checksum64(r + 8, 48 + payload_bytes(50), salt));
     const uint8_t *close_behind = r + (56 + payload_bytes(50) + 7) / 8 * 8;
     ck_assert_uint_eq(get_fixed64(close_behind + 16), 51);
     ck_assert_uint_eq(get_fixed64(close_behind + 32), 50);
@@ -209,45 +235,31 @@ END_TEST
 
 START_TEST(what_a_reader_refuses) {
     struct wal_reader *r;
-    bool unfinished;
     uint8_t other[16] = "another store";
     write_segment(1, none, 1, 3, 1);
-    ck_assert_int_eq(wal_reader_open(memory, DIR, 2, uuid, &r, &unfinished, &test_err),
-                     KEVO_NOTFOUND);
-    ck_assert(!unfinished);
+    ck_assert_int_eq(wal_reader_open(memory, DIR, 2, uuid, &r, &test_err), KEVO_NOTFOUND);
     ck_assert_ptr_null(r);
-    ck_assert_int_eq(wal_reader_open(memory, DIR, 1, other, &r, &unfinished, &test_err),
-                     KEVO_CORRUPT);
+    ck_assert_int_eq(wal_reader_open(memory, DIR, 1, other, &r, &test_err), KEVO_CORRUPT);
     ck_assert_ptr_nonnull(strstr(test_err.msg, DIR "/000001.wal: belongs to another store"));
     struct buf b = file_bytes(1);
     set_file(2, b.data, b.len); /* renamed */
-    ck_assert_int_eq(wal_reader_open(memory, DIR, 2, uuid, &r, &unfinished, &test_err),
-                     KEVO_CORRUPT);
+    ck_assert_int_eq(wal_reader_open(memory, DIR, 2, uuid, &r, &test_err), KEVO_CORRUPT);
     ck_assert_ptr_nonnull(strstr(test_err.msg, "holds segment 1"));
     buf_release(&b);
 }
 END_TEST
 
-/* A crash while a segment is made leaves a part of the header, or zeros. */
-START_TEST(unfinished_segments_are_none) {
+/* A segment gets its name when its header is durable. */
+START_TEST(a_segment_without_a_whole_header_is_damaged) {
     struct wal_reader *r;
-    bool unfinished;
     write_segment(1, none, 1, 0, 1);
     struct buf b = file_bytes(1);
     for (size_t len = 0; len < WAL_SEGMENT_HEADER_BYTES; len++) {
         set_file(1, b.data, len);
-        ck_assert_int_eq(wal_reader_open(memory, DIR, 1, uuid, &r, &unfinished, &test_err),
-                         KEVO_NOTFOUND);
-        ck_assert(unfinished);
+        ck_assert_int_eq(wal_reader_open(memory, DIR, 1, uuid, &r, &test_err), KEVO_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(test_err.msg, DIR "/000001.wal: the header is damaged"));
     }
-    uint8_t zeros[2000] = {0};
-    set_file(1, zeros, sizeof zeros);
-    ck_assert_int_eq(wal_reader_open(memory, DIR, 1, uuid, &r, &unfinished, &test_err),
-                     KEVO_NOTFOUND);
-    ck_assert(unfinished);
     buf_release(&b);
-    write_segment(1, none, 1, 4, 1); /* over what was left */
-    expect_records(1, 1, 4);
 }
 END_TEST
 
@@ -317,15 +329,250 @@ START_TEST(the_unsynced_end_is_kept) {
 }
 END_TEST
 
+/* One write for several records, each of them whole by itself. */
+START_TEST(a_run_is_appended_by_one_write) {
+    struct wal_writer *w = create(1, none);
+    struct wal_run run = {.begin = 0};
+    must(append(w, 1));
+    for (uint64_t batch = 2; batch < 42; batch += 8) {
+        if (batch % 3 == 0) must(wal_sync(w, &test_err));
+        wal_run_reset(&run, w);
+        for (uint64_t i = 0; i < 8; i++) {
+            must(add_to_run(&run, w, batch + i));
+            ck_assert_uint_eq(run.payload_bytes, payload_bytes(batch + i));
+        }
+        fault_env_plan(fault, (struct fault_plan){.kinds = FAULT_WRITE});
+        must(wal_append_run(w, &run, &test_err));
+        ck_assert_uint_eq(fault_env_calls(fault), 1);
+    }
+    buf_release(&run.bytes);
+    wal_close(w);
+    expect_records(1, 1, 41);
+}
+END_TEST
+
+/* A run of which only a first part reached the disk is a shorter log. */
+START_TEST(a_run_may_be_torn_between_its_records) {
+    struct wal_writer *w = create(1, none);
+    struct wal_run run = {.begin = 0};
+    uint64_t ends[6] = {w->offset};
+    wal_run_reset(&run, w);
+    for (uint64_t batch = 1; batch <= 5; batch++) {
+        must(add_to_run(&run, w, batch));
+        ends[batch] = ends[0] + run.bytes.len;
+    }
+    must(wal_append_run(w, &run, &test_err));
+    buf_release(&run.bytes);
+    wal_close(w);
+    struct buf b = file_bytes(1);
+    for (uint64_t count = 0; count <= 5; count++) {
+        set_file(1, b.data, ends[count]);
+        expect_records(1, 1, count);
+    }
+    buf_release(&b);
+}
+END_TEST
+
+/* ---- used again --------------------------------------------------------------------------- */
+
+static void retire(uint64_t number) {
+    ck_assert(wal_retire(fault, DIR, number, 1 << 20));
+}
+
+static struct wal_writer *create_from(uint64_t number, uint64_t spare, struct wal_link last) {
+    struct wal_writer *w;
+    ck_ok(wal_create(fault, DIR, number, spare, uuid, last, 0600, &w, &test_err));
+    return w;
+}
+
+/* The log ends after `count` records, with nothing behind them that counts. */
+static void expect_end(uint64_t number, uint64_t first, uint64_t count) {
+    struct wal_reader *r = open_reader(number);
+    int rc;
+    uint64_t got = read_all(r, first, &rc);
+    ck_assert_msg(rc == KEVO_NOTFOUND && got == count && r->torn_bytes == 0,
+                  "%llu records, then %d, %llu bytes torn", (unsigned long long)got, rc,
+                  (unsigned long long)r->torn_bytes);
+    wal_reader_close(r);
+}
+
+START_TEST(retired_segments) {
+    struct env_stat st;
+    write_segment(1, none, 1, 30, 2);
+    ck_assert(!wal_retire(fault, DIR, 1, 0)); /* none is wanted */
+    ck_assert_int_eq(memory->stat(memory, DIR "/000001.wal", &st, &test_err), KEVO_NOTFOUND);
+    write_segment(1, none, 1, 30, 2);
+    ck_ok(memory->stat(memory, DIR "/000001.wal", &st, &test_err));
+    ck_assert(!wal_retire(fault, DIR, 1, st.size_bytes - 1)); /* too large */
+    ck_assert_int_eq(memory->stat(memory, DIR "/000001.wal", &st, &test_err), KEVO_NOTFOUND);
+    write_segment(1, none, 1, 30, 2);
+    retire(1);
+    ck_assert_int_eq(memory->stat(memory, DIR "/000001.wal", &st, &test_err), KEVO_NOTFOUND);
+    ck_ok(memory->stat(memory, DIR "/000001.spare", &st, &test_err));
+    wal_remove_spare(fault, DIR, 1);
+    ck_assert_int_eq(memory->stat(memory, DIR "/000001.spare", &st, &test_err), KEVO_NOTFOUND);
+    write_segment(2, none, 1, 30, 2);
+    plan_fault(FAULT_RENAME, 1, 0, false);
+    ck_assert(!wal_retire(fault, DIR, 2, 1 << 20));
+    ck_assert_int_eq(memory->stat(memory, DIR "/000002.wal", &st, &test_err), KEVO_NOTFOUND);
+}
+END_TEST
+
+/* Nothing is taken for a record of this life: not with the old ones right behind the end, on
+ * their own boundaries or not, not with the same batch ids. */
+START_TEST(records_of_a_former_life_do_not_count) {
+    uint64_t group = 1 + (uint64_t)_i % 4, former_group = 1 + (uint64_t)_i / 4;
+    bool same_ids = _i % 2;
+    uint64_t first = same_ids ? 1 : 101;
+    struct wal_link before = same_ids ? none : (struct wal_link){100, 77};
+    write_segment(1, none, 1, 100, former_group);
+    uint64_t size = file_size(1);
+    retire(1);
+    struct wal_writer *w = create_from(2, 1, before);
+    ck_assert_uint_eq(w->allocated, size);
+    fault_env_plan(fault, (struct fault_plan){.kinds = FAULT_ALLOCATE});
+    expect_end(2, first, 0);
+    for (uint64_t n = 1; n <= 40; n++) {
+        must(append(w, first + n - 1));
+        if (n % group == 0) must(wal_sync(w, &test_err));
+        expect_end(2, first, n);
+    }
+    ck_assert_uint_eq(fault_env_calls(fault), 0);
+    ck_assert_uint_eq(file_size(2), size);
+    wal_close(w);
+    ck_assert_uint_lt(file_size(2), size);
+    expect_end(2, first, 40);
+}
+END_TEST
+
+/* What a crash leaves at the end of such a segment is cut, all that lies behind with it. */
+START_TEST(a_torn_end_before_a_former_life) {
+    write_segment(1, none, 1, 100, 3);
+    retire(1);
+    struct wal_writer *w = create_from(2, 1, (struct wal_link){100, 77});
+    for (uint64_t batch = 101; batch <= 109; batch++)
+        must(append(w, batch));
+    uint64_t end = w->offset;
+    must(append(w, 110)); /* a long one */
+    uint64_t salt = w->salt, torn_bytes = w->offset - end;
+    wal_close_full(w);
+    struct buf b = file_bytes(2), old = file_bytes(2);
+    for (uint64_t kept = 0; kept < torn_bytes; kept += 100) {
+        memcpy(b.data, old.data, b.len);
+        memset(b.data + end + kept, 0xa5, torn_bytes - kept); /* garbage, or */
+        if (kept % 200) memset(b.data + end + kept, 0, torn_bytes - kept);
+        set_file(2, b.data, b.len);
+        struct wal_reader *r = open_reader(2);
+        int rc;
+        ck_assert_uint_eq(read_all(r, 101, &rc), 9);
+        ck_assert_int_eq(rc, KEVO_NOTFOUND);
+        uint64_t told =
+            kept < WAL_RECORD_HEADER_BYTES ? 0 : WAL_RECORD_HEADER_BYTES + payload_bytes(110);
+        ck_assert_uint_eq(r->torn_bytes, told);
+        must(wal_reopen(memory, DIR, 2, salt, &w, &test_err));
+        must(wal_cut(w, r->at, r->last, &test_err));
+        wal_reader_close(r);
+        must(append(w, 110));
+        must(append(w, 111));
+        expect_end(2, 101, 11);
+        wal_close(w);
+    }
+    buf_release(&b);
+    buf_release(&old);
+}
+END_TEST
+
+/* Damage to what was synced is seen, also with old records behind. */
+START_TEST(damage_before_a_former_life) {
+    write_segment(1, none, 1, 100, 1);
+    retire(1);
+    struct wal_writer *w = create_from(2, 1, (struct wal_link){100, 77});
+    for (uint64_t batch = 101; batch <= 105; batch++) {
+        must(append(w, batch));
+        must(wal_sync(w, &test_err));
+    }
+    wal_close_full(w);
+    struct buf b = file_bytes(2);
+    b.data[3 * WAL_SECTOR + 60] ^= 1; /* batch 103 */
+    set_file(2, b.data, b.len);
+    struct wal_reader *r = open_reader(2);
+    int rc;
+    ck_assert_uint_eq(read_all(r, 101, &rc), 2);
+    ck_assert_int_eq(rc, KEVO_CORRUPT);
+    wal_reader_close(r);
+    buf_release(&b);
+}
+END_TEST
+
+/* Values that look like records do not make the search for damage long: their headers have no
+ * seal, and so nobody looks at what they call their payload. */
+START_TEST(values_that_look_like_records) {
+    enum { SECTORS = 20000 };
+    struct wal_writer *w = create(1, none);
+    struct wal_run run = {.begin = 0};
+    must(append(w, 1));
+    must(append(w, 2));
+    uint64_t end = w->offset, at = w->offset + WAL_RECORD_HEADER_BYTES;
+    wal_run_reset(&run, w);
+    must(wal_begin_record(&run, &test_err));
+    if (!buf_reserve(&run.bytes, SECTORS * WAL_SECTOR)) abort();
+    memset(run.bytes.data + run.bytes.len, 0, SECTORS * WAL_SECTOR);
+    for (uint64_t i = wal_sector_end(at) - at; i + 64 < SECTORS * WAL_SECTOR; i += WAL_SECTOR) {
+        struct wal_record_header h = {.payload_bytes = SECTORS * WAL_SECTOR - i - 64,
+                                      .commit = {1000, 1},
+                                      .previous = {2, w->last.checksum},
+                                      .type = WAL_BATCH,
+                                      .synced_before = true};
+        wal_encode_record_header(run.bytes.data + WAL_RECORD_HEADER_BYTES + i, &h, ~w->salt);
+    }
+    run.bytes.len += SECTORS * WAL_SECTOR;
+    must(wal_end_record(&run, w, WAL_BATCH, (struct kevo_commit){3, 9}, &test_err));
+    run.bytes.data[0] ^= 1; /* torn */
+    must(wal_append_run(w, &run, &test_err));
+    buf_release(&run.bytes);
+    wal_close(w);
+    struct wal_reader *r = open_reader(1);
+    int rc;
+    ck_assert_uint_eq(read_all(r, 1, &rc), 2);
+    ck_assert_int_eq(rc, KEVO_NOTFOUND);
+    ck_assert_uint_eq(r->at, end);
+    ck_assert_uint_gt(r->torn_bytes, SECTORS * WAL_SECTOR);
+    wal_reader_close(r);
+}
+END_TEST
+
+START_TEST(a_segment_that_cannot_be_made_from_a_spare) {
+    for (uint64_t n = 1;; n++) {
+        struct wal_writer *w = NULL;
+        struct env_stat st;
+        plan_fault(0, 0, 0, false);
+        write_segment(1, none, 1, 20, 3);
+        retire(1);
+        plan_fault(FAULT_ALL, n, 0, true);
+        int rc = wal_create(fault, DIR, 2, 1, uuid, none, 0600, &w, &test_err);
+        bool hit = fault_env_hit(fault);
+        ck_assert_int_eq(rc, hit ? KEVO_IOERR : 0);
+        plan_fault(0, 0, 0, false);
+        wal_close(w);
+        ck_assert_int_eq(memory->stat(memory, DIR "/000002.wal", &st, &test_err),
+                         hit ? KEVO_NOTFOUND : 0);
+        ck_assert_int_eq(memory->stat(memory, DIR "/000001.spare", &st, &test_err), KEVO_NOTFOUND);
+        if (!hit) break;
+    }
+    struct wal_writer *w;
+    ck_assert_int_lt(wal_create(fault, DIR, 3, 7, uuid, none, 0600, &w, &test_err), 0);
+    ck_assert_ptr_null(w);
+}
+END_TEST
+
 /* ---- damage ------------------------------------------------------------------------------- */
 
 /* Read a damaged copy of a segment with batches 1 to `count`. Whatever is read must be right
  * and a first part; *rc tells the end. */
 static uint64_t read_damaged(const uint8_t *data, size_t len, int *rc) {
     struct wal_reader *r;
-    bool unfinished;
     set_file(9, data, len);
-    *rc = wal_reader_open(memory, DIR, 9, uuid, &r, &unfinished, &test_err);
+    *rc = wal_reader_open(memory, DIR, 9, uuid, &r, &test_err);
     if (*rc) return 0;
     uint64_t count = read_all(r, 1, rc);
     wal_reader_close(r);
@@ -459,11 +706,6 @@ END_TEST
 
 /* ---- faults --------------------------------------------------------------------------------- */
 
-static void plan_fault(unsigned kinds, uint64_t nth, int rc, bool half) {
-    fault_env_plan(
-        fault, (struct fault_plan){.kinds = kinds, .nth = nth, .rc = rc, .partial_write = half});
-}
-
 START_TEST(a_failed_append_leaves_the_log_as_it_was) {
     static const struct {
         unsigned kinds;
@@ -534,21 +776,28 @@ START_TEST(nothing_is_left_of_a_segment_that_could_not_be_made) {
         struct wal_writer *w = NULL;
         struct env_stat st;
         plan_fault(FAULT_ALL, n, 0, true);
-        int rc = wal_create(fault, DIR, 1, uuid, none, 0600, &w, &test_err);
+        int rc = wal_create(fault, DIR, 1, 0, uuid, none, 0600, &w, &test_err);
         bool hit = fault_env_hit(fault);
         ck_assert_int_eq(rc, hit ? KEVO_IOERR : 0);
         ck_assert((w != NULL) == !hit);
         wal_close(w);
         int there = memory->stat(memory, DIR "/000001.wal", &st, &test_err);
         ck_assert_int_eq(there, hit ? KEVO_NOTFOUND : 0);
+        there = memory->stat(memory, DIR "/000001.spare", &st, &test_err);
+        ck_assert_int_eq(there, KEVO_NOTFOUND);
         if (!hit) break;
     }
     /* If even the removal is not certain, it says so. */
-    for (uint64_t n = 3; n <= 5; n++) { /* write, sync, sync_dir */
+    for (unsigned kind = FAULT_RENAME;; kind = FAULT_SYNC_DIR) {
         struct wal_writer *w;
-        fault_env_plan(fault, (struct fault_plan){.kinds = FAULT_ALL, .nth = n, .for_good = true});
-        ck_assert_int_eq(wal_create(fault, DIR, 1, uuid, none, 0600, &w, &test_err), KEVO_READONLY);
+        fault_env_plan(fault, (struct fault_plan){.kinds = kind | FAULT_STAT | FAULT_UNLINK,
+                                                  .nth = 1,
+                                                  .for_good = true});
+        ck_assert_int_eq(wal_create(fault, DIR, 2, 0, uuid, none, 0600, &w, &test_err),
+                         KEVO_READONLY);
+        ck_assert_ptr_nonnull(strstr(test_err.msg, DIR "/000002.wal"));
         ck_assert_ptr_null(w);
+        if (kind == FAULT_SYNC_DIR) break;
     }
 }
 END_TEST
@@ -558,13 +807,12 @@ START_TEST(without_memory) {
     for (uint64_t n = 1;; n++) {
         struct wal_writer *w = NULL;
         struct wal_reader *r = NULL;
-        bool unfinished;
         fault_alloc_fail_at(n, false);
-        int rc = wal_create(memory, DIR, 2, uuid, none, 0600, &w, &test_err);
+        int rc = wal_create(memory, DIR, 2, 0, uuid, none, 0600, &w, &test_err);
         if (rc == 0) rc = append(w, 1);
         if (rc == 0) rc = append(w, 2);
         if (rc == 0) rc = wal_sync(w, &test_err);
-        if (rc == 0) rc = wal_reader_open(memory, DIR, 1, uuid, &r, &unfinished, &test_err);
+        if (rc == 0) rc = wal_reader_open(memory, DIR, 1, uuid, &r, &test_err);
         bool hit = fault_alloc_hit();
         fault_alloc_fail_at(0, false);
         if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
@@ -580,9 +828,8 @@ START_TEST(read_errors_are_told) {
     write_segment(1, none, 1, 5, 2);
     for (uint64_t n = 1;; n++) {
         struct wal_reader *r;
-        bool unfinished;
         plan_fault(FAULT_ALL, n, 0, false);
-        int rc = wal_reader_open(fault, DIR, 1, uuid, &r, &unfinished, &test_err);
+        int rc = wal_reader_open(fault, DIR, 1, uuid, &r, &test_err);
         bool hit = fault_env_hit(fault);
         ck_assert_int_eq(rc, hit ? KEVO_IOERR : 0);
         ck_assert((r != NULL) == !hit);
@@ -604,11 +851,23 @@ int main(void) {
     tcase_add_test(tc, void_records);
     tcase_add_test(tc, segments_are_chained);
     tcase_add_test(tc, what_a_reader_refuses);
-    tcase_add_test(tc, unfinished_segments_are_none);
+    tcase_add_test(tc, a_segment_without_a_whole_header_is_damaged);
     tcase_add_loop_test(tc, a_segment_is_continued_after_a_crash, 1, 7);
     tcase_add_test(tc, synced_sectors_are_left_alone);
     tcase_add_test(tc, the_unsynced_end_is_kept);
+    tcase_add_test(tc, a_run_is_appended_by_one_write);
+    tcase_add_test(tc, a_run_may_be_torn_between_its_records);
     suite_add_tcase(suite, tc);
+
+    TCase *again = tcase_create("used again");
+    tcase_add_checked_fixture(again, setup, teardown);
+    tcase_add_test(again, retired_segments);
+    tcase_add_loop_test(again, records_of_a_former_life_do_not_count, 0, 16);
+    tcase_add_test(again, a_torn_end_before_a_former_life);
+    tcase_add_test(again, damage_before_a_former_life);
+    tcase_add_test(again, values_that_look_like_records);
+    tcase_add_test(again, a_segment_that_cannot_be_made_from_a_spare);
+    suite_add_tcase(suite, again);
 
     TCase *damage = tcase_create("damage");
     tcase_add_checked_fixture(damage, setup, teardown);
