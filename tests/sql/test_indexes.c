@@ -34,8 +34,8 @@ static const struct {
 };
 
 static const char *const changes[] = {
-    "INSERT INTO t VALUES(1, 'x', 10, 5), (2, 'y', 20, 5.0), (3, 'x', NULL, NULL), "
-    "(4, 'z', NULL, x'00')",
+    ("INSERT INTO t VALUES(1, 'x', 10, 5), (2, 'y', 20, 5.0), (3, 'x', NULL, NULL), "
+     "(4, 'z', NULL, x'00')"),
     "INSERT INTO t VALUES(5, 'w', 10, 5)",
     "INSERT OR REPLACE INTO t VALUES(5, 'w', 10, 5)",
     "INSERT OR REPLACE INTO t VALUES(2, 'y', 10, 6)",
