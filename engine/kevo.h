@@ -465,6 +465,56 @@ uint64_t kevo_approximate_size(kevo_store *store, struct kevo_slice lower, struc
  * tables are not read. KEVO_BUSY, KEVO_NOMEM, KEVO_FULL, KEVO_IOERR. */
 int kevo_checkpoint(kevo_store *store, const char *dir, struct kevo_err *err);
 
+enum kevo_manifest { KEVO_MANIFEST_GOOD, KEVO_MANIFEST_DAMAGED, KEVO_MANIFEST_MISSING };
+
+struct kevo_repair_report {
+    /* in: told of each damaged file and place, a sentence at a time; may be NULL */
+    void (*note)(void *arg, const char *text);
+    void *note_arg;
+    /* out */
+    uint64_t notes; /* how many of them: 0, nothing was wrong */
+    int manifest;   /* enum kevo_manifest */
+    uint64_t tables_found, tables_used, tables_lost;
+    uint64_t tables_ignored; /* found, but the manifest does not name them */
+    uint64_t blocks_lost;    /* of tables, with all their entries; or damaged places in tables
+                                without a sound index */
+    uint64_t entries_salvaged;
+    uint64_t segments_found, segments_lost; /* of the log */
+    uint64_t records_salvaged, log_gaps;    /* places where records are missing or damaged */
+    uint64_t bytes_salvaged, bytes_lost;    /* of blocks and records; what is missing is not
+                                               counted */
+    struct kevo_commit last_commit;         /* the newest batch in the new store */
+};
+
+/* Save what can be read of the store in `dir`, which is damaged or not, into a new one in
+ * `newdir`, which must be missing or empty as for kevo_checkpoint(). The old one is not
+ * changed; it is locked meanwhile (KEVO_BUSY). Opening a store never repairs anything: this is
+ * the only thing that leaves out what is damaged.
+ *
+ * Blocks of tables and records of the log that have right checksums are taken, one by one, and
+ * of each key the version with the largest batch id wins. With a good manifest the tables that
+ * it names count, and no others, so what was deleted stays deleted; but where a block with a
+ * deletion is lost, an older version of the row may be back. Without one all tables that are
+ * found count, and deleted rows may be back that a merge had done away with; the notes say so.
+ * Rows are never made up: each was written once. Of a batch whose record is damaged nothing is
+ * there if it was only in the log, and parts of it may be if it was in tables.
+ *
+ * Id and authority of the store stay, and so do the batches in the log, under their ids, with
+ * what was cut off left out. So an external authority opens the new store like the old one:
+ * kevo_resolve() with its last commit works if that batch was saved, or was the newest one in
+ * tables and the manifest is good. If it was lost, kevo_resolve() says KEVO_DIVERGED. The way
+ * out is the authority's: to take report->last_commit as its own last commit, and to do without
+ * what was lost; or to restore both from a backup. A tail that it keeps with its commit
+ * (kevo_log_tail()) does not fit the new log.
+ *
+ * o->env, o->file_mode and the options for tables are used, o->authority when the manifest
+ * does not tell. `report` may be NULL. 0 when there is a new store, however much was lost.
+ * KEVO_CANTOPEN when there is nothing of a store in `dir`, or newdir is not empty; KEVO_NOMEM,
+ * KEVO_FULL, KEVO_IOERR: then newdir is no store. A file that cannot be read counts as
+ * lost. */
+int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *o,
+                struct kevo_repair_report *report, struct kevo_err *err);
+
 #define KEVO_MAX_LEVELS 7
 
 /* How long one kind of operation took, since the store was opened. Buckets grow by powers

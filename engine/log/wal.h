@@ -167,6 +167,17 @@ int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo
 
 void wal_reader_close(struct wal_reader *r); /* r may be NULL */
 
+/* ---- repair ----------------------------------------------------------------- */
+
+/* The store that a segment belongs to. KEVO_CORRUPT when its header is damaged. */
+int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid[16],
+                 struct kevo_err *err);
+
+/* The next whole record with a right checksum and an id above that of the last one,
+ * wherever it lies behind that; *follows tells whether it is the one that follows it.
+ * KEVO_NOTFOUND when there is none. */
+int wal_reader_salvage(struct wal_reader *r, struct wal_record *record, bool *follows);
+
 /* ---- shared by the two -------------------------------------------------------- */
 
 struct wal_segment_header {

@@ -104,6 +104,24 @@ static bool find_next(const struct wal_reader *r, uint64_t *at, struct wal_recor
     return *at > r->at && record_at(r, *at, h) && h->synced_before && follows(r, h);
 }
 
+/* Hand out the record at `at`, and go behind it. */
+static void take_record(struct wal_reader *r, uint64_t at, const struct wal_record_header *h,
+                        struct wal_record *record) {
+    uint64_t bytes = WAL_RECORD_HEADER_BYTES + h->payload_bytes;
+    bytes += -bytes % WAL_ALIGN;
+    *record = (struct wal_record){
+        .type = h->type,
+        .commit = h->commit,
+        .payload = slice_of(r->data + at + WAL_RECORD_HEADER_BYTES, h->payload_bytes),
+        .offset = at,
+        .end = at + bytes,
+        .link = {h->commit.batch, h->checksum},
+    };
+    /* The padding of the last record may be missing where the file was cut. */
+    r->at = record->end < r->size ? record->end : r->size;
+    r->last = record->link;
+}
+
 int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo_err *err) {
     struct wal_record_header h;
     uint64_t at;
@@ -113,19 +131,38 @@ int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo
                          "%s: the record at offset %llu (batch %llu) does not follow batch %llu",
                          r->path, (unsigned long long)at, (unsigned long long)h.commit.batch,
                          (unsigned long long)r->last.batch);
-    uint64_t bytes = WAL_RECORD_HEADER_BYTES + h.payload_bytes;
-    bytes += -bytes % WAL_ALIGN;
-    *record = (struct wal_record){
-        .type = h.type,
-        .commit = h.commit,
-        .payload = slice_of(r->data + at + WAL_RECORD_HEADER_BYTES, h.payload_bytes),
-        .offset = at,
-        .end = at + bytes,
-        .link = {h.commit.batch, h.checksum},
-    };
-    /* The padding of the last record may be missing where the file was cut. */
-    r->at = record->end < r->size ? record->end : r->size;
-    r->last = record->link;
+    take_record(r, at, &h, record);
+    return 0;
+}
+
+int wal_reader_salvage(struct wal_reader *r, struct wal_record *record, bool *follows_last) {
+    uint64_t at = (r->at + WAL_ALIGN - 1) / WAL_ALIGN * WAL_ALIGN;
+    for (; at <= r->size && r->size - at >= WAL_RECORD_HEADER_BYTES; at += WAL_ALIGN) {
+        struct wal_record_header h;
+        if (!record_at(r, at, &h) || h.commit.batch <= r->last.batch) continue;
+        *follows_last = follows(r, &h);
+        take_record(r, at, &h, record);
+        return 0;
+    }
+    return KEVO_NOTFOUND;
+}
+
+int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid[16],
+                 struct kevo_err *err) {
+    char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
+    uint8_t bytes[WAL_SEGMENT_HEADER_BYTES];
+    struct wal_segment_header h;
+    struct env_file *file = NULL;
+    size_t got = 0;
+    wal_segment_name(name, number);
+    int rc = env_join(path, dir, name, err);
+    if (rc == 0) rc = env->open(env, path, ENV_READ, 0, &file, err);
+    if (rc == 0) rc = env->read(env, file, 0, bytes, sizeof bytes, &got, err);
+    env->close(env, file);
+    if (rc) return rc;
+    if (got < sizeof bytes || !wal_decode_segment_header(bytes, &h) || h.number != number)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", path);
+    memcpy(uuid, h.uuid, sizeof h.uuid);
     return 0;
 }
 

@@ -9,6 +9,7 @@
  *     options.c    the tunable options, by name
  *     dir.c        a store's directory: what lies there, lock, destroy
  *     checkpoint.c a copy as of one moment
+ *     repair.c     what can be read of a damaged store, in a new one
  *     ingest.c     sorted input that becomes tables at once
  *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables

@@ -380,6 +380,24 @@ int manifest_open(const struct table_home *home, unsigned file_mode, struct mani
     return 0;
 }
 
+int manifest_identity(const struct table_home *home, uint8_t uuid[16], int *authority,
+                      struct kevo_err *err) {
+    struct manifest *made;
+    struct manifest_state state;
+    uint8_t bytes[HEADER_BYTES];
+    size_t got = 0;
+    int rc = manifest_new(home, 0, &made, err);
+    if (rc) return rc;
+    rc = home->env->open(home->env, made->path, ENV_READ, 0, &made->file, err);
+    if (rc == 0) rc = home->env->read(home->env, made->file, 0, bytes, sizeof bytes, &got, err);
+    if (rc == 0) rc = read_header(made, slice_of(bytes, got), &state, err);
+    manifest_close(made);
+    if (rc) return rc;
+    memcpy(uuid, state.uuid, sizeof state.uuid);
+    *authority = state.authority;
+    return 0;
+}
+
 /* ---- appending ------------------------------------------------------------------ */
 
 /* What is on disk is in doubt: refuse everything from now on. */

@@ -41,6 +41,11 @@ int manifest_create(const struct table_home *home, const struct manifest_state *
 int manifest_open(const struct table_home *home, unsigned file_mode, struct manifest **m,
                   struct manifest_state *state, struct kevo_err *err);
 
+/* What the header alone says, for a manifest that cannot be opened: the store's id and
+ * authority. KEVO_CORRUPT when the header is damaged too, KEVO_IOERR and others. */
+int manifest_identity(const struct table_home *home, uint8_t uuid[16], int *authority,
+                      struct kevo_err *err);
+
 /* Make an edit durable, then apply it to *state (state->version is replaced, the
  * old one unreferenced). After a failure nothing has changed in *state. KEVO_READONLY
  * means that what is on disk is not known until it is opened again: the edit may be
