@@ -38,6 +38,11 @@ static struct memnode *node_next(const struct memnode *n, int level) {
     return atomic_load_explicit(&n->next[level], memory_order_acquire);
 }
 
+/* What a search will look at; n may be NULL. */
+static void prefetch_node(const struct memnode *n) {
+    __builtin_prefetch(n ? &n->prefix : NULL);
+}
+
 static bool node_is_void(const struct memnode *n) {
     return atomic_load_explicit(&n->type, memory_order_acquire) == NODE_VOID;
 }
@@ -219,7 +224,7 @@ struct walk {
 
 static void look_ahead(struct walk *w) {
     w->next = node_next(w->node, w->level);
-    __builtin_prefetch(w->next ? &w->next->prefix : NULL);
+    prefetch_node(w->next);
 }
 
 void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
@@ -311,6 +316,8 @@ static struct memnode *find(const struct memtable *m, const struct target *t) {
     struct memnode *n = m->head, *last = NULL;
     for (;;) {
         struct memnode *next = node_next(n, level);
+        /* If the search goes down here, that node is next: wait for both at once. */
+        if (level) prefetch_node(node_next(n, level - 1));
         /* A node known not to be before the target need not be looked at again. */
         if (next && next != last && node_before(next, t)) {
             n = next;
@@ -328,6 +335,7 @@ static struct memnode *find_before(const struct memtable *m, const struct target
     struct memnode *n = m->head;
     for (;;) {
         struct memnode *next = node_next(n, level);
+        if (level) prefetch_node(node_next(n, level - 1));
         if (next && node_before(next, t))
             n = next;
         else if (level-- == 0)

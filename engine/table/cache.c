@@ -17,7 +17,10 @@
  * but for the order among those hit since.
  *
  * The bytes of a block lie before its struct entry, in one piece of memory: a lookup
- * that reads the entry has the end of the block at hand, where a search begins. */
+ * that reads the entry has the end of the block at hand, where a search begins.
+ *
+ * The memory of what was evicted is kept for the next blocks: a full cache neither asks
+ * the allocator nor gives back, which costs more than a search in a block does. */
 struct entry {
     struct cache_block block; /* first: the caller's view */
     _Atomic uint32_t refs;
@@ -26,6 +29,7 @@ struct entry {
     bool is_protected;           /* which list it is in */
     struct entry *newer, *older; /* in its list; `older` also links victims */
     uint64_t id, offset;
+    size_t room; /* bytes before this struct; the block is the last of them */
 };
 
 struct list {
@@ -52,16 +56,31 @@ struct shard {
 };
 
 enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8 };
+enum { MAX_SPARES = 16, ROOM_UNIT = 256, LARGEST_SPARE = 64 * 1024 };
 static const uint64_t least_shard_bytes = 512 * 1024; /* fewer shards in a small cache */
+
+/* Memory without a block, for one that fits. */
+struct spares {
+    pthread_mutex_t mutex;
+    struct entry *list[MAX_SPARES]; /* the latest last */
+    unsigned count;
+    uint64_t bytes, limit_bytes;
+};
 
 struct cache {
     _Atomic uint64_t last_id;
+    struct spares spares;
     unsigned shard_count; /* a power of two */
     struct shard shards[MAX_SHARDS];
 };
 
+/* What the allocator knows it by. */
+static uint8_t *memory_of(struct entry *e) {
+    return (uint8_t *)e - e->room;
+}
+
 static uint64_t charge_of(const struct entry *e) {
-    return sizeof *e + e->block.len + 16 /* the allocator's own share */
+    return sizeof *e + e->room + 16 /* the allocator's own share */
            + 2 * sizeof(struct slot);
 }
 
@@ -86,7 +105,7 @@ static void shard_release(struct shard *s) {
         struct entry *e = s->slots[i].entry;
         if (!e) continue;
         assert(atomic_load(&e->refs) == 1);
-        mem_free(cache_block_bytes(&e->block));
+        mem_free(memory_of(e));
     }
     mem_free(s->slots);
     pthread_mutex_destroy(&s->mutex);
@@ -94,7 +113,11 @@ static void shard_release(struct shard *s) {
 
 struct cache *cache_new(uint64_t capacity_bytes) {
     struct cache *c = mem_zalloc(sizeof *c);
-    if (!c) return NULL;
+    if (!c || pthread_mutex_init(&c->spares.mutex, NULL)) {
+        mem_free(c);
+        return NULL;
+    }
+    c->spares.limit_bytes = capacity_bytes / 64;
     unsigned shards = MAX_SHARDS;
     while (shards > 1 && capacity_bytes / shards < least_shard_bytes)
         shards /= 2;
@@ -111,6 +134,9 @@ void cache_free(struct cache *c) {
     if (!c) return;
     for (unsigned i = 0; i < c->shard_count; i++)
         shard_release(&c->shards[i]);
+    for (unsigned i = 0; i < c->spares.count; i++)
+        mem_free(memory_of(c->spares.list[i]));
+    pthread_mutex_destroy(&c->spares.mutex);
     mem_free(c);
 }
 
@@ -264,18 +290,60 @@ static void make_room(struct shard *s, struct entry **victims) {
     }
 }
 
-/* ---- references -------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------ */
 
-static void unref(struct entry *e) {
-    uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
-    assert(before > 0);
-    if (before == 1) mem_free(cache_block_bytes(&e->block));
+/* A spare with `room` bytes and not much more, or NULL. */
+static struct entry *take_spare(struct spares *s, size_t room) {
+    struct entry *found = NULL;
+    pthread_mutex_lock(&s->mutex);
+    for (unsigned i = s->count; i-- > 0 && !found;) {
+        struct entry *e = s->list[i];
+        if (e->room < room || e->room - room > room / 8) continue;
+        found = e;
+        s->list[i] = s->list[--s->count];
+        s->bytes -= e->room;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return found;
 }
 
-static void unref_all(struct entry *victims) {
+/* Keep the memory of an entry that nobody refers to, if there is room for it. */
+static void give_back(struct spares *s, struct entry *e) {
+    bool kept = false;
+    if (e->room <= LARGEST_SPARE) {
+        pthread_mutex_lock(&s->mutex);
+        kept = s->count < MAX_SPARES && s->bytes + e->room <= s->limit_bytes;
+        if (kept) {
+            s->list[s->count++] = e;
+            s->bytes += e->room;
+        }
+        pthread_mutex_unlock(&s->mutex);
+    }
+    if (!kept) mem_free(memory_of(e));
+}
+
+static struct entry *new_entry(size_t room) {
+    size_t total;
+    uint8_t *bytes;
+    if (__builtin_add_overflow(room, sizeof(struct entry), &total) || !(bytes = mem_alloc(total)))
+        return NULL;
+    struct entry *e = (struct entry *)(bytes + room);
+    e->room = room;
+    return e;
+}
+
+/* ---- references -------------------------------------------------------------- */
+
+static void unref(struct cache *c, struct entry *e) {
+    uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
+    assert(before > 0);
+    if (before == 1) give_back(&c->spares, e);
+}
+
+static void unref_all(struct cache *c, struct entry *victims) {
     for (struct entry *next; victims; victims = next) {
         next = victims->older;
-        unref(victims);
+        unref(c, victims);
     }
 }
 
@@ -301,14 +369,14 @@ struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset) {
 
 struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     const size_t unit = _Alignof(struct entry);
-    uint8_t *bytes;
-    size_t total, at = ((size_t)len + unit - 1) / unit * unit;
-    (void)c;
-    if (at < len || __builtin_add_overflow(at, sizeof(struct entry), &total) ||
-        !(bytes = mem_alloc(total)))
-        return NULL;
-    struct entry *e = (struct entry *)(bytes + at);
-    *e = (struct entry){.block = {.data = bytes, .len = len}, .refs = 1};
+    size_t used = ((size_t)len + unit - 1) / unit * unit;
+    size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
+    if (used < len || room < len) return NULL;
+    struct entry *e = take_spare(&c->spares, room);
+    if (!e) e = new_entry(room);
+    if (!e) return NULL;
+    *e = (struct entry){
+        .block = {.data = (uint8_t *)e - used, .len = len}, .refs = 1, .room = e->room};
     return &e->block;
 }
 
@@ -340,14 +408,13 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
         make_room(s, &victims);
     }
     pthread_mutex_unlock(&s->mutex);
-    if (faster) unref(e);
-    unref_all(victims);
+    if (faster) unref(c, e);
+    unref_all(c, victims);
     return b;
 }
 
 void cache_unpin(struct cache *c, struct cache_block *b) {
-    (void)c;
-    unref((struct entry *)b);
+    unref(c, (struct entry *)b);
 }
 
 void cache_erase(struct cache *c, uint64_t id) {
@@ -363,7 +430,7 @@ void cache_erase(struct cache *c, uint64_t id) {
                 k++;
         }
         pthread_mutex_unlock(&s->mutex);
-        unref_all(victims);
+        unref_all(c, victims);
     }
 }
 
