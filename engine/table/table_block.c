@@ -83,7 +83,21 @@ static int bring_in(struct table *t, const struct stored *s, struct cache_block 
     return 0;
 }
 
-int table_block_get(struct table *t, size_t i, struct table_block *b, struct kevo_err *err) {
+/* Block s by itself, decompressed into *scratch if need be. */
+static int pass_by(struct table *t, const struct stored *s, struct buf *scratch, slice *bytes,
+                   struct kevo_err *err) {
+    uint32_t len = 0;
+    int rc = verify(t, s, err);
+    if (rc == 0) rc = raw_len(t, s, &len, err);
+    if (rc) return rc;
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, len)) return kevo_nomem(err);
+    *bytes = slice_of(scratch->data, len);
+    return decompress(t, s, scratch->data, len, err);
+}
+
+int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
+                    struct kevo_err *err) {
     struct stored s;
     *b = (struct table_block){0};
     assert(i < t->index.count);
@@ -92,8 +106,9 @@ int table_block_get(struct table *t, size_t i, struct table_block *b, struct kev
         b->pin = cache_get(t->cache, t->cache_id, b->offset);
     if (!b->pin) {
         int rc = find_stored(t, i, &s, err);
-        if (rc == 0)
-            rc = s.kind == BLOCK_RAW ? verify_once(t, i, &s, err) : bring_in(t, &s, &b->pin, err);
+        if (rc) return rc;
+        if (s.kind == BLOCK_LZ4 && scratch) return pass_by(t, &s, scratch, &b->bytes, err);
+        rc = s.kind == BLOCK_RAW ? verify_once(t, i, &s, err) : bring_in(t, &s, &b->pin, err);
         if (rc) return rc;
         if (s.kind == BLOCK_RAW) b->bytes = s.payload;
     }
@@ -104,18 +119,11 @@ int table_block_get(struct table *t, size_t i, struct table_block *b, struct kev
 int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
                      struct table_block *b, struct kevo_err *err) {
     struct stored s;
-    uint32_t len = 0;
     *b = (struct table_block){0};
     int rc = find_stored(t, i, &s, err);
     if (rc) return rc;
     b->offset = s.offset;
     b->bytes = s.payload;
     if (s.kind == BLOCK_RAW) return again ? verify(t, &s, err) : verify_once(t, i, &s, err);
-    rc = verify(t, &s, err);
-    if (rc == 0) rc = raw_len(t, &s, &len, err);
-    if (rc) return rc;
-    buf_reset(scratch);
-    if (!buf_reserve(scratch, len)) return kevo_nomem(err);
-    b->bytes = slice_of(scratch->data, len);
-    return decompress(t, &s, scratch->data, len, err);
+    return pass_by(t, &s, scratch, &b->bytes, err);
 }

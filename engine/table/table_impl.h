@@ -31,8 +31,10 @@ struct table_block {
     struct cache_block *pin; /* NULL, or what to unpin */
 };
 
-/* Block i through the cache. The caller unpins. */
-int table_block_get(struct table *t, size_t i, struct table_block *b, struct kevo_err *err);
+/* Block i through the cache. The caller unpins. With `scratch` (may be NULL) a block that
+ * is not in the cache does not enter it, but is decompressed there; b->pin is NULL then. */
+int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
+                    struct kevo_err *err);
 
 /* Block i without the cache, decompressed into *scratch if need be; b->pin is NULL.
  * `again`: check the checksum of a raw block even if it was right before. */

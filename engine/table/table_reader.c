@@ -136,7 +136,7 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
     if (!maybe) return KEVO_NOTFOUND;
     for (size_t i = table_index_find(&t->index, key); i < t->index.count; i++) {
         struct table_block b;
-        int rc = table_block_get(t, i, &b, err);
+        int rc = table_block_get(t, i, NULL, &b, err);
         if (rc) return rc;
         rc = block_get(b.bytes, key, max_seq - t->base_seq, &v->type, &v->seq, &v->value, &past_end,
                        t->path, b.offset, err);

@@ -222,6 +222,67 @@ START_TEST(filter_is_asked) {
 }
 END_TEST
 
+/* ---- scans and the cache ---------------------------------------------------------------- */
+
+enum { SCANNED = 5000 };
+
+static void write_numbers(struct one_table *o) {
+    struct table_writer_options options = table_options(4096, KEVO_COMPRESSION_LZ4, 10);
+    struct table_writer *w;
+    ck_ok(table_writer_open(o->env, ONE_TABLE_PATH, ONE_TABLE_NUMBER, &options, &w, &test_err));
+    for (uint64_t i = 0; i < SCANNED; i++) {
+        uint8_t key[8], value[100] = {(uint8_t)i};
+        put_fixed64(key, __builtin_bswap64(i));
+        ck_ok(table_writer_add(w, slice_of(key, 8), 1, ENTRY_PUT, slice_of(value, 100), &test_err));
+    }
+    ck_ok(table_writer_finish(w, &o->summary, &test_err));
+}
+
+/* Walk on from where the iterator stands, key `at`, to the last number or to the first. */
+static void walk_numbers(struct iter *it, uint64_t at, bool forward) {
+    for (uint64_t left = forward ? SCANNED - at : at + 1; left > 0; left--) {
+        uint8_t key[8];
+        put_fixed64(key, __builtin_bswap64(at));
+        ck_assert(it->valid && slice_eq(it->key, slice_of(key, 8)));
+        ck_assert(it->value.len == 100 && it->value.data[0] == (uint8_t)at);
+        at = forward ? at + 1 : at - 1;
+        ck_ok(forward ? it->ops->next(it, &test_err) : it->ops->prev(it, &test_err));
+    }
+    ck_assert(!it->valid);
+}
+
+/* A long scan leaves all but its first blocks out of the cache, and uses what is in it;
+ * after a seek blocks are kept again. */
+START_TEST(scans_spare_the_cache) {
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(4 << 20)};
+    struct cache_stats before, after;
+    struct iter *it;
+    write_numbers(&o);
+    ck_ok(one_table_open(&o));
+    ck_ok(table_iter_new(o.table, true, &it, &test_err));
+    ck_assert_uint_gt(table_properties(o.table)->block_count, 100);
+    ck_ok(it->ops->seek_first(it, &test_err));
+    walk_numbers(it, 0, true);
+    ck_ok(it->ops->seek_last(it, &test_err));
+    walk_numbers(it, SCANNED - 1, false);
+    cache_get_stats(o.cache, &before);
+    ck_assert_uint_gt(before.used_bytes, 8 * 4096);
+    ck_assert_uint_lt(before.used_bytes, 25 * 4096);
+    uint8_t key[8] = {0, 0, 0, 0, 0, 0, SCANNED / 2 >> 8, SCANNED / 2 & 0xff};
+    ck_ok(it->ops->seek(it, slice_of(key, 8), SEQ_MAX, &test_err));
+    cache_get_stats(o.cache, &after);
+    ck_assert_uint_gt(after.used_bytes, before.used_bytes);
+    walk_numbers(it, SCANNED / 2, true);
+    cache_get_stats(o.cache, &before);
+    ck_ok(it->ops->seek_first(it, &test_err));
+    walk_numbers(it, 0, true);
+    cache_get_stats(o.cache, &after);
+    ck_assert_uint_ge(after.hits - before.hits, 20); /* first, middle and last ones */
+    iter_close(it);
+    one_table_release(&o);
+}
+END_TEST
+
 /* ---- range tombstones ------------------------------------------------------------------ */
 
 static struct range_set *random_ranges(struct rng *rng, const struct iter_suite_set *set,
@@ -331,6 +392,7 @@ int main(void) {
     tcase_add_loop_test(tcase, large_value, 0, 10);
     tcase_add_test(tcase, sizes);
     tcase_add_test(tcase, filter_is_asked);
+    tcase_add_test(tcase, scans_spare_the_cache);
     tcase_add_loop_test(tcase, range_tombstones, 0, 40);
     tcase_add_test(tcase, on_disk);
     suite_add_tcase(suite, tcase);
