@@ -104,6 +104,7 @@ struct kevo_options {
     struct env *env;              /* NULL: the operating system */
     bool create_if_missing;       /* make the directory's store when there is none */
     bool error_if_exists;         /* refuse a directory that has a store */
+    bool read_only;               /* change no file; neither makes a store nor writes */
     bool use_kept;                /* of an existing store, take the tunable options from it and not
                                      from here */
     int authority;                /* enum kevo_authority; must match an existing store */
@@ -130,6 +131,10 @@ struct kevo_options {
                                    kevo_step() does them */
     unsigned file_mode;           /* permission bits of new files, e.g. 0644;
                                    directories get the search bits as well */
+    bool set_owner;               /* a new directory is given to owner_user and owner_group, if
+                                     possible: what root makes for others. New files belong to
+                                     the owner of their directory in any case */
+    unsigned owner_user, owner_group;
 };
 
 /* Fill *o with the defaults: 32 MB memtables, 4 of them, 64 MB cache, 4 KB
@@ -158,22 +163,39 @@ int kevo_options_get(const struct kevo_options *o, const char *name, char text[K
 
 /* Open the store in directory `dir`. With options, those that are tunable are in force and
  * kept with the store from then on; with NULL, or with use_kept, what an existing store has
- * kept is in force. The process that has it open holds a lock
- * until kevo_close; another process gets KEVO_BUSY with the holder's pid in the
- * message. Opening replays the write-ahead log into memory and changes no file
- * of an existing store, but to keep other options than before. Errors: KEVO_CANTOPEN (no directory or store, no
- * permission, the directory holds something else), KEVO_BUSY, KEVO_CORRUPT,
- * KEVO_INVALID (option out of range, authority differs), KEVO_NOMEM, KEVO_IOERR. */
+ * kept is in force. Opening replays the write-ahead log into memory and changes no file of
+ * an existing store, but to keep other options than before.
+ *
+ * A store is open for writing in one process, or for reading in any number: they hold its lock
+ * until kevo_close. Others get KEVO_BUSY, with the writer's pid in the message. A store opened
+ * with read_only needs no permission to write, nor a medium that could be written; no file of
+ * it changes, the lock file neither, and whatever would write is KEVO_READONLY. With an external
+ * authority, whose word is needed to know what is committed, kevo_snapshot_at() gives its
+ * snapshots and kevo_snapshot_new() sees what is certain.
+ *
+ * In one process a store is open once, whatever its directory is called: opening it again
+ * gives the same store, counted, and each needs its kevo_close(). Tunable options given then
+ * must be those in force (KEVO_INVALID); `background` and the rest are left as they are. A store
+ * open for writing stays so: read_only shares it. One open for reading only is opened for
+ * writing when that is asked for, unless another process reads it too (KEVO_BUSY).
+ *
+ * Errors: KEVO_CANTOPEN (no directory or store, no permission, the directory holds something
+ * else), KEVO_BUSY, KEVO_CORRUPT, KEVO_INVALID (option out of range, authority or options
+ * differ), KEVO_NOMEM, KEVO_IOERR, KEVO_FULL. */
 int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
               struct kevo_err *err);
 
-/* The options in force, env included; *o is filled. */
+/* Whether this process has the store in `dir` open, through o's env (o may be NULL). */
+bool kevo_is_open(const char *dir, const struct kevo_options *o);
+
+/* The options in force, env included, and whether the store is read_only; *o is filled. */
 void kevo_get_options(kevo_store *store, struct kevo_options *o);
 
-/* Stop background work, wait for it, release the lock and all memory. Writes
+/* Give the store back. The last one who does stops background work, waits for it, and releases
+ * the lock and all memory. Writes
  * nothing but what is already under way: an unflushed memtable stays in the
  * write-ahead log. All iterators, transactions, snapshots and pinned values
- * must have been released. `store` may be NULL. */
+ * must have been released by then. `store` may be NULL. */
 void kevo_close(kevo_store *store);
 
 /* Remove the store in `dir` with all its files, and the directory itself if it
@@ -224,7 +246,8 @@ bool kevo_lacks(kevo_store *store, struct kevo_commit last);
 
 /* Put back what the log lacks from the tail that was kept with `last`. Does nothing when
  * the store has that batch already. KEVO_DIVERGED when the tail does not lead to it. May
- * be called by a reader; once it returns 0 the bytes are durable in the log. */
+ * be called by a reader; once it returns 0 the bytes are durable in the log, or, if the store is
+ * open for reading only, in memory. */
 int kevo_restore(kevo_store *store, struct kevo_commit last, const struct kevo_tail *tail,
                  struct kevo_err *err);
 

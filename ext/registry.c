@@ -23,73 +23,46 @@ static bool same_owner(struct store_owner a, struct store_owner b) {
     return a.device == b.device && a.inode == b.inode && a.connection == b.connection;
 }
 
-static struct shared_store *find(const char *path) {
-    for (struct shared_store *s = open_stores; s; s = s->next) {
-        if (strcmp(s->path, path) == 0) return s;
-    }
-    return NULL;
+static struct shared_store *find(const kevo_store *store) {
+    struct shared_store *s = open_stores;
+    while (s && s->store != store)
+        s = s->next;
+    return s;
 }
 
-/* The name that is the same for all ways to spell it. The last part need not exist;
- * then the directory it will be made in does. */
-static int canonical(const char *dir, char **path, struct kevo_err *err) {
-    char buffer[ENV_PATH_MAX];
-    *path = realpath(dir, buffer) ? mem_strdup(buffer) : mem_strdup(dir);
-    return *path ? 0 : kevo_nomem(err);
-}
-
-static int open_first(const char *dir, const struct kevo_options *options, struct store_owner owner,
-                      struct shared_store **shared, struct kevo_err *err) {
-    struct shared_store *s = mem_zalloc(sizeof *s);
-    if (!s) return kevo_nomem(err);
-    s->refs = 1;
-    s->owner = owner;
-    int rc = kevo_open(dir, options, &s->store, err);
-    /* Now that it exists its name can be resolved. */
-    if (rc == 0) rc = canonical(dir, &s->path, err);
-    if (rc) {
-        kevo_close(s->store);
-        mem_free(s);
-        return rc;
+/* Enter a store that was just opened, with one reference that is taken over. */
+static int enter(const char *dir, kevo_store *store, struct store_owner owner,
+                 struct shared_store **shared, struct kevo_err *err) {
+    struct shared_store *s = find(store);
+    if (s && !same_owner(s->owner, owner))
+        return kevo_fail(err, KEVO_BUSY,
+                         "%s: the store is in use by another database of this process", dir);
+    if (!s) {
+        s = mem_zalloc(sizeof *s);
+        if (!s) return kevo_nomem(err);
+        s->store = store;
+        s->owner = owner;
+        s->next = open_stores;
+        open_stores = s;
     }
-    s->next = open_stores;
-    open_stores = s;
+    s->refs++;
     *shared = s;
     return 0;
 }
 
+/* The mutex is held throughout, so that a store whose last reference goes is closed before
+ * another owner may have it. */
 int registry_open(const char *dir, const struct kevo_options *options, struct store_owner owner,
                   struct shared_store **shared, struct kevo_err *err) {
-    char *path;
+    kevo_store *store;
     *shared = NULL;
-    int rc = canonical(dir, &path, err);
-    if (rc) return rc;
     pthread_mutex_lock(&mutex);
     forget_parents_stores();
-    struct shared_store *s = find(path);
-    if (!s) {
-        rc = open_first(dir, options, owner, shared, err);
-    } else if (!same_owner(s->owner, owner)) {
-        rc = kevo_fail(err, KEVO_BUSY,
-                       "%s: the store is in use by another database of this process", dir);
-    } else {
-        s->refs++;
-        *shared = s;
-    }
+    int rc = kevo_open(dir, options, &store, err);
+    if (rc == 0) rc = enter(dir, store, owner, shared, err);
+    if (rc) kevo_close(store);
     pthread_mutex_unlock(&mutex);
-    mem_free(path);
     return rc;
-}
-
-bool registry_has(const char *dir) {
-    char *path;
-    if (canonical(dir, &path, NULL)) return true; /* to be on the safe side */
-    pthread_mutex_lock(&mutex);
-    forget_parents_stores();
-    bool found = find(path) != NULL;
-    pthread_mutex_unlock(&mutex);
-    mem_free(path);
-    return found;
 }
 
 int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
@@ -125,14 +98,10 @@ void registry_close(struct shared_store *s) {
     pthread_mutex_lock(&mutex);
     forget_parents_stores();
     bool last = --s->refs == 0;
-    if (last) {
-        /* Closed with the mutex held, so that whoever opens it next finds it unlocked. */
-        unlink_store(s);
-        kevo_close(s->store);
-    }
+    if (last) unlink_store(s);
+    kevo_close(s->store);
     pthread_mutex_unlock(&mutex);
     if (!last) return;
     if (s->env) env_memory_free(s->env);
-    mem_free(s->path);
     mem_free(s);
 }

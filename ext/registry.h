@@ -1,5 +1,5 @@
-/* registry.h - one open store a directory in this process, shared by all
- * connections and threads.
+/* registry.h - whose the stores are that this process has open. The engine shares a store
+ * among all who open it, connections and threads; this adds owners.
  *
  * A store belongs to one database file. Connections to another file (a copy, say)
  * are refused while it is open, since SQLite's locks would not keep their writers
@@ -23,13 +23,11 @@ struct shared_store {
     /* private */
     struct shared_store *next;
     unsigned refs;
-    char *path;      /* canonical; NULL: in memory */
-    struct env *env; /* of a store in memory */
+    struct env *env; /* of a store in memory, which is not shared */
     struct store_owner owner;
 };
 
-/* Open the store in `dir`, or take a reference when this process has it open; then
- * `options` are ignored. Errors as from kevo_open(), and KEVO_BUSY for an owner that
+/* Open the store in `dir`. Errors as from kevo_open(), and KEVO_BUSY for an owner that
  * is another than the one that has it open. */
 int registry_open(const char *dir, const struct kevo_options *options, struct store_owner owner,
                   struct shared_store **shared, struct kevo_err *err);
@@ -37,9 +35,6 @@ int registry_open(const char *dir, const struct kevo_options *options, struct st
 /* A new store in memory. It dies with its last reference. */
 int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
                          struct kevo_err *err);
-
-/* Whether this process has the store in `dir` open. */
-bool registry_has(const char *dir);
 
 /* Give back a reference; the last one closes the store. shared may be NULL. */
 void registry_close(struct shared_store *shared);

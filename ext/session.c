@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/env.h"
@@ -57,6 +58,9 @@ static void describe_owner(struct session *s, sqlite3 *db) {
     /* stat() only: opening and closing the file would drop SQLite's locks on it. */
     if (stat(filename, &st) == 0) {
         s->options.file_mode = st.st_mode & 0666;
+        s->options.set_owner = geteuid() == 0;
+        s->options.owner_user = st.st_uid;
+        s->options.owner_group = st.st_gid;
         s->owner = (struct store_owner){st.st_dev, st.st_ino, NULL};
     }
 }
@@ -173,6 +177,17 @@ static int open_patiently(struct session *s, const struct kevo_options *o, struc
     return rc;
 }
 
+/* A connection that may only read opens no store for writing, and one that may do more is
+ * content with reading where the store's files cannot be written. */
+static int open_store(struct session *s, struct kevo_options *o, struct kevo_err *err) {
+    o->read_only = sqlite3_db_readonly(s->connection->db, s->schema) == 1;
+    int rc = open_patiently(s, o, err);
+    if (rc != KEVO_CANTOPEN || o->create_if_missing || o->read_only) return rc;
+    struct kevo_err ignored;
+    o->read_only = true;
+    return open_patiently(s, o, &ignored) == 0 ? 0 : rc;
+}
+
 /* What the definition of a table says of options counts when its store is made; from then on
  * the store knows them. */
 static int open_shared(struct session *s, bool create, char **message) {
@@ -180,7 +195,7 @@ static int open_shared(struct session *s, bool create, char **message) {
     struct kevo_options o = s->options;
     o.create_if_missing = create;
     o.use_kept = !create || !s->options_given;
-    int rc = s->path ? open_patiently(s, &o, &err) : registry_open_memory(&o, &s->shared, &err);
+    int rc = s->path ? open_store(s, &o, &err) : registry_open_memory(&o, &s->shared, &err);
     if (rc) return report(message, &err);
     s->store = s->shared->store;
     kevo_get_options(s->store, &s->in_force);
@@ -236,7 +251,7 @@ static int open_new(struct session *s, char **message) {
     struct kevo_err err;
     bool existed = s->path && stat(s->path, &st) == 0;
     /* One that is open already belongs to this database: see registry.h. */
-    bool ours = !existed || registry_has(s->path);
+    bool ours = !existed || kevo_is_open(s->path, NULL);
     int rc = open_shared(s, true, message);
     if (rc != SQLITE_OK || decides_itself(s)) return rc;
     bool empty = kevo_is_virgin(s->store);
@@ -315,7 +330,7 @@ int session_remove_unused(struct connection *connection, const char *schema,
     *gone = false;
     struct session *s = session_new(connection, schema, store, table, &rc, message);
     if (!s) return rc;
-    if (s->path && !registry_has(s->path)) {
+    if (s->path && !kevo_is_open(s->path, NULL)) {
         if (stat(s->path, &st) != 0)
             *gone = errno == ENOENT;
         else if (sqlite3_get_autocommit(connection->db) && is_own_or_empty(s, &own, &err) == 0 &&

@@ -39,10 +39,13 @@ struct env_stat {
     uint64_t size_bytes;
     bool is_dir;
     unsigned mode; /* permission bits */
+    unsigned user, group;
+    uint64_t device, inode; /* which file it is, by whatever name */
 };
 
 struct env {
-    /* Symbolic links in the last part of `path` are not followed. */
+    /* Symbolic links in the last part of `path` are not followed. A new file belongs to the
+     * owner of its directory, if the process may give it away. */
     int (*open)(struct env *env, const char *path, unsigned flags, unsigned mode,
                 struct env_file **file, struct kevo_err *err);
     void (*close)(struct env *env, struct env_file *file); /* file may be NULL */
@@ -74,13 +77,17 @@ struct env {
     /* Tell that [data, data + len) of a mapped file will not be read again soon
      * (`soon` false) or will be (true). A hint. */
     void (*advise)(struct env *env, const uint8_t *data, size_t len, bool soon);
-    /* Take the exclusive lock of the file, without waiting: KEVO_BUSY when another
-     * open file has it, also one of this process. Released by close and by the
-     * process's end. */
-    int (*lock)(struct env *env, struct env_file *file, struct kevo_err *err);
+    /* Take the lock of the file, without waiting: for itself alone, which needs a file open for
+     * writing, or shared with others that share it. KEVO_BUSY when another open file has the
+     * lock otherwise, also one of this process. A lock that the file has already is changed,
+     * and stays as it is on failure. Released by close and by the process's end. */
+    int (*lock)(struct env *env, struct env_file *file, bool shared, struct kevo_err *err);
 
     /* With `mode` less the umask. KEVO_CANTOPEN if the name is taken. */
     int (*make_dir)(struct env *env, const char *path, unsigned mode, struct kevo_err *err);
+    /* Give a file or directory away, which takes privileges. */
+    int (*set_owner)(struct env *env, const char *path, unsigned user, unsigned group,
+                     struct kevo_err *err);
     int (*remove_dir)(struct env *env, const char *path, struct kevo_err *err); /* must be empty */
     int (*sync_dir)(struct env *env, const char *path, struct kevo_err *err);
     /* Call visit for each name but . and .., until it returns non-zero; that is

@@ -28,7 +28,7 @@ struct entry {
 /* A file or directory. Lives while it has a name or is open. */
 struct node {
     bool is_dir;
-    unsigned mode;
+    unsigned mode, user, group;
     unsigned refs; /* each name counts one, each open file one */
 
     /* directories: sorted by name */
@@ -41,12 +41,14 @@ struct node {
     struct buffer *buffer;    /* NULL: no bytes yet */
     uint64_t size;            /* the file's size */
     uint64_t filled;          /* bytes from here to size read as zeros and have no memory */
-    struct env_file *lock_by; /* who took the file's lock */
+    struct env_file *lock_by; /* who took the file's lock for itself */
+    unsigned lock_sharers;    /* open files that share it */
 };
 
 struct env_file {
     struct node *node;
     unsigned flags;
+    bool shares_lock;
     char path[];
 };
 
@@ -240,6 +242,7 @@ static int memory_open(struct env *env, const char *path, unsigned flags, unsign
     if (!f) return kevo_nomem(err);
     memcpy(f->path, path, path_bytes);
     f->flags = flags;
+    f->shares_lock = false;
 
     struct memory_env *m = self(env);
     struct place p;
@@ -268,6 +271,7 @@ static void memory_close(struct env *env, struct env_file *f) {
     struct memory_env *m = self(env);
     pthread_mutex_lock(&f->node->lock);
     if (f->node->lock_by == f) f->node->lock_by = NULL;
+    f->node->lock_sharers -= f->shares_lock;
     pthread_mutex_unlock(&f->node->lock);
     pthread_mutex_lock(&m->lock);
     node_unref(f->node);
@@ -396,12 +400,17 @@ static void memory_advise(struct env *env, const uint8_t *data, size_t len, bool
     (void)soon;
 }
 
-static int memory_lock(struct env *env, struct env_file *f, struct kevo_err *err) {
+static int memory_lock(struct env *env, struct env_file *f, bool shared, struct kevo_err *err) {
     (void)env;
-    if (!(f->flags & ENV_WRITE)) return env_fail_file(err, "lock", f->path, EBADF);
+    if (!shared && !(f->flags & ENV_WRITE)) return env_fail_file(err, "lock", f->path, EBADF);
     pthread_mutex_lock(&f->node->lock);
     bool free = !f->node->lock_by || f->node->lock_by == f;
-    if (free) f->node->lock_by = f;
+    if (!shared && f->node->lock_sharers > f->shares_lock) free = false;
+    if (free) {
+        f->node->lock_by = shared ? NULL : f;
+        f->node->lock_sharers += (unsigned)shared - (unsigned)f->shares_lock;
+        f->shares_lock = shared;
+    }
     pthread_mutex_unlock(&f->node->lock);
     return free ? KEVO_OK : kevo_fail(err, KEVO_BUSY, "%.400s is locked", f->path);
 }
@@ -416,6 +425,21 @@ static int memory_make_dir(struct env *env, const char *path, unsigned mode, str
     if (!error) error = p.node ? EEXIST : create(&p, true, mode);
     pthread_mutex_unlock(&m->lock);
     return error ? env_fail_path(err, "make directory", path, error) : KEVO_OK;
+}
+
+static int memory_set_owner(struct env *env, const char *path, unsigned user, unsigned group,
+                            struct kevo_err *err) {
+    struct memory_env *m = self(env);
+    struct place p;
+    pthread_mutex_lock(&m->lock);
+    int error = find(m, path, &p);
+    if (!error && !p.node) error = ENOENT;
+    if (!error) {
+        p.node->user = user;
+        p.node->group = group;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return error ? env_fail_path(err, "give away", path, error) : KEVO_OK;
 }
 
 static int remove_name(struct memory_env *m, const char *path, bool is_dir) {
@@ -559,7 +583,12 @@ static int memory_stat(struct env *env, const char *path, struct env_stat *st,
     bool found = find(m, path, &p) == 0 && p.node;
     if (found) {
         pthread_mutex_lock(&p.node->lock);
-        *st = (struct env_stat){p.node->size, p.node->is_dir, p.node->mode};
+        *st = (struct env_stat){.size_bytes = p.node->size,
+                                .is_dir = p.node->is_dir,
+                                .mode = p.node->mode,
+                                .user = p.node->user,
+                                .group = p.node->group,
+                                .inode = (uintptr_t)p.node};
         pthread_mutex_unlock(&p.node->lock);
     }
     pthread_mutex_unlock(&m->lock);
@@ -592,6 +621,7 @@ struct env *env_memory_new(void) {
     m->env.advise = memory_advise;
     m->env.lock = memory_lock;
     m->env.make_dir = memory_make_dir;
+    m->env.set_owner = memory_set_owner;
     m->env.remove_dir = memory_remove_dir;
     m->env.sync_dir = memory_sync_dir;
     m->env.list = memory_list;

@@ -49,11 +49,37 @@ static int above_standard_streams(int fd) {
     return moved;
 }
 
-static int open_fd(const char *path, unsigned flags, unsigned mode) {
+static int open_plain(const char *path, int flags, unsigned mode) {
     int fd;
     do {
-        fd = open(path, open_flags(flags), (mode_t)mode);
+        fd = open(path, flags, (mode_t)mode);
     } while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* What root makes in somebody's directory is that user's, as with SQLite's journals. Failing
+ * is no harm: the file is only less useful to others. */
+static void give_to_directory_owner(int fd, const char *path) {
+    char dir[ENV_PATH_MAX];
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+    if (len >= sizeof dir) return;
+    memcpy(dir, path, len);
+    strcpy(dir + len, ".");
+    if (stat(dir, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) < 0) errno = 0;
+}
+
+/* For root a new file is told from one that was there, which may be a link to anything. */
+static int open_fd(const char *path, unsigned flags, unsigned mode) {
+    int how = open_flags(flags), fd;
+    if (!(flags & ENV_CREATE) || geteuid() != 0)
+        return above_standard_streams(open_plain(path, how, mode));
+    fd = open_plain(path, how | O_EXCL, mode);
+    if (fd >= 0)
+        give_to_directory_owner(fd, path);
+    else if (errno == EEXIST && !(flags & ENV_EXCLUSIVE))
+        fd = open_plain(path, how, mode);
     return above_standard_streams(fd);
 }
 
@@ -208,9 +234,9 @@ static void posix_advise(struct env *env, const uint8_t *data, size_t len, bool 
         madvise((void *)begin, (uintptr_t)data + len - begin, soon ? MADV_WILLNEED : MADV_DONTNEED);
 }
 
-static int posix_lock(struct env *env, struct env_file *f, struct kevo_err *err) {
+static int posix_lock(struct env *env, struct env_file *f, bool shared, struct kevo_err *err) {
     (void)env;
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock all = {.l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
     int result;
     do {
         result = fcntl(f->fd, F_OFD_SETLK, &all);
@@ -230,6 +256,12 @@ static int posix_make_dir(struct env *env, const char *path, unsigned mode, stru
     (void)env;
     return mkdir(path, (mode_t)mode) < 0 ? env_fail_path(err, "make directory", path, errno)
                                          : KEVO_OK;
+}
+
+static int posix_set_owner(struct env *env, const char *path, unsigned user, unsigned group,
+                           struct kevo_err *err) {
+    (void)env;
+    return lchown(path, user, group) < 0 ? env_fail_path(err, "give away", path, errno) : KEVO_OK;
 }
 
 static int posix_remove_dir(struct env *env, const char *path, struct kevo_err *err) {
@@ -311,6 +343,10 @@ static int posix_stat(struct env *env, const char *path, struct env_stat *result
     result->size_bytes = (uint64_t)st.st_size;
     result->is_dir = S_ISDIR(st.st_mode);
     result->mode = st.st_mode & 07777;
+    result->user = st.st_uid;
+    result->group = st.st_gid;
+    result->device = st.st_dev;
+    result->inode = st.st_ino;
     return KEVO_OK;
 }
 
@@ -420,6 +456,7 @@ struct env *env_posix(void) {
         .advise = posix_advise,
         .lock = posix_lock,
         .make_dir = posix_make_dir,
+        .set_owner = posix_set_owner,
         .remove_dir = posix_remove_dir,
         .sync_dir = posix_sync_dir,
         .list = posix_list,

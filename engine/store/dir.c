@@ -7,7 +7,7 @@
 
 /* ---- the lock file ----------------------------------------------------------- */
 
-static const char lock_name[] = "LOCK";
+const char dir_lock_name[] = "LOCK";
 /* What MANIFEST is called while kevo_destroy() removes the rest. */
 static const char gone_name[] = "MANIFEST.gone";
 
@@ -21,28 +21,67 @@ static unsigned lock_holder(struct env *env, struct env_file *file) {
     return (unsigned)strtoul(text, NULL, 10);
 }
 
-/* Take the store's lock. The file is part of every store: opening one makes none. */
+/* A lock was refused to a reader or a writer: say whose it is. That of readers has no name:
+ * they write nothing. */
+static int in_use(struct env *env, const char *dir, struct env_file *file, bool shared,
+                  struct kevo_err *err) {
+    struct kevo_err ignored;
+    if (!shared && env->lock(env, file, true, &ignored) == 0)
+        return kevo_fail(err, KEVO_BUSY,
+                         "%s: the store is open for reading elsewhere, and who writes must have it "
+                         "alone",
+                         dir);
+    unsigned pid = lock_holder(env, file);
+    if (pid == env->process_id(env))
+        return kevo_fail(err, KEVO_BUSY, "%s: the store is open in this process already", dir);
+    return kevo_fail(err, KEVO_BUSY,
+                     "%s: the store is in use by process %u, and only one can have it", dir, pid);
+}
+
+static int open_lock(struct env *env, const char *dir, unsigned flags, unsigned mode,
+                     struct env_file **file, struct kevo_err *err) {
+    char path[ENV_PATH_MAX];
+    *file = NULL;
+    int rc = env_join(path, dir, dir_lock_name, err);
+    return rc ? rc : env->open(env, path, flags, mode, file, err);
+}
+
+static int take_lock(struct env *env, const char *dir, struct env_file *file, bool shared,
+                     struct kevo_err *err) {
+    int rc = env->lock(env, file, shared, err);
+    return rc == KEVO_BUSY ? in_use(env, dir, file, shared, err) : rc;
+}
+
+int dir_lock_for_writing(struct env *env, const char *dir, struct env_file *file,
+                         struct kevo_err *err) {
+    char text[32];
+    struct kevo_err ignored;
+    int rc = take_lock(env, dir, file, false, err);
+    if (rc) return rc;
+    int len = snprintf(text, sizeof text, "%-20u\n", env->process_id(env));
+    rc = env->write(env, file, 0, text, (size_t)len, err);
+    if (rc) env->lock(env, file, true, &ignored);
+    return rc;
+}
+
 int dir_lock(struct env *env, const char *dir, bool create, unsigned mode, struct env_file **file,
              struct kevo_err *err) {
-    char path[ENV_PATH_MAX], text[32];
-    *file = NULL;
-    int rc = env_join(path, dir, lock_name, err);
-    if (rc) return rc;
     unsigned flags = ENV_READ | ENV_WRITE | (create ? ENV_CREATE : 0);
-    rc = env->open(env, path, flags, mode, file, err);
-    if (rc) return rc;
-    rc = env->lock(env, *file, err);
-    if (rc == KEVO_BUSY) {
-        unsigned pid = lock_holder(env, *file);
-        rc = pid == env->process_id(env)
-                 ? kevo_fail(err, KEVO_BUSY, "%s: the store is open in this process already", dir)
-                 : kevo_fail(err, KEVO_BUSY,
-                             "%s: the store is in use by process %u, and only one can have it", dir,
-                             pid);
-    } else if (rc == 0) {
-        int len = snprintf(text, sizeof text, "%-20u\n", env->process_id(env));
-        rc = env->write(env, *file, 0, text, (size_t)len, err);
+    int rc = open_lock(env, dir, flags, mode, file, err);
+    if (rc == 0) rc = dir_lock_for_writing(env, dir, *file, err);
+    if (rc) {
+        env->close(env, *file);
+        *file = NULL;
     }
+    return rc;
+}
+
+int dir_lock_shared(struct env *env, const char *dir, struct env_file **file,
+                    struct kevo_err *err) {
+    /* Open for writing if possible, only so that the lock may become a writer's. */
+    int rc = open_lock(env, dir, ENV_READ | ENV_WRITE, 0, file, err);
+    if (rc == KEVO_CANTOPEN) rc = open_lock(env, dir, ENV_READ, 0, file, err);
+    if (rc == 0) rc = take_lock(env, dir, *file, true, err);
     if (rc) {
         env->close(env, *file);
         *file = NULL;
@@ -71,7 +110,7 @@ static bool is_data_name(const char *name) {
 /* Whether the name is one that a store makes. */
 static bool is_store_name(const char *name) {
     uint64_t number;
-    return strcmp(name, lock_name) == 0 || strcmp(name, "MANIFEST") == 0 ||
+    return strcmp(name, dir_lock_name) == 0 || strcmp(name, "MANIFEST") == 0 ||
            strcmp(name, "MANIFEST.new") == 0 || strcmp(name, gone_name) == 0 ||
            is_data_name(name) || dir_parse_name(name, "spare", &number);
 }
@@ -149,7 +188,7 @@ struct removal {
 static int remove_name(void *arg, const char *name) {
     struct removal *r = arg;
     char path[ENV_PATH_MAX];
-    if (!is_store_name(name) || strcmp(name, lock_name) == 0 || strcmp(name, gone_name) == 0)
+    if (!is_store_name(name) || strcmp(name, dir_lock_name) == 0 || strcmp(name, gone_name) == 0)
         return 0;
     int rc = env_join(path, r->dir, name, r->err);
     return rc ? rc : r->env->unlink(r->env, path, r->err);
@@ -221,7 +260,7 @@ int dir_build_end(struct dir_build *b, int rc) {
             env->sync_dir(env, b->dir, &ignored);
     } else if (b->begun) {
         dir_remove_leftovers(env, b->dir, &ignored);
-        unlink_if_there(env, b->dir, lock_name, &ignored);
+        unlink_if_there(env, b->dir, dir_lock_name, &ignored);
     }
     env->close(env, b->lock);
     if (rc && b->made && env->remove_dir(env, b->dir, &ignored) == 0)
@@ -241,7 +280,7 @@ static int remove_files(struct env *env, const char *dir, enum dir_kind kind,
     if (rc == 0 && kind == DIR_STORE) rc = env->rename(env, from, to, err);
     if (rc == 0) rc = env->sync_dir(env, dir, err);
     if (rc == 0) rc = dir_remove_leftovers(env, dir, err);
-    if (rc == 0) rc = unlink_if_there(env, dir, lock_name, err);
+    if (rc == 0) rc = unlink_if_there(env, dir, dir_lock_name, err);
     return rc;
 }
 

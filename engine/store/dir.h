@@ -16,10 +16,19 @@ int dir_look(struct env *env, const char *dir, enum dir_kind *kind, struct kevo_
 /* Whether the name is a table's ("sst") or log segment's ("wal"), and its number. */
 bool dir_parse_name(const char *name, const char *ending, uint64_t *number);
 
-/* Take the store's lock, until the file is closed. It is part of every store: opening one
- * makes none (`create` false). KEVO_BUSY names the holder. */
+/* The name of the file that a store is locked by. */
+extern const char dir_lock_name[];
+
+/* Take the store's lock for a writer, until the file is closed. It is part of every store:
+ * opening one makes none (`create` false). KEVO_BUSY says who has it. */
 int dir_lock(struct env *env, const char *dir, bool create, unsigned mode, struct env_file **file,
              struct kevo_err *err);
+/* Take the lock for a reader, shared with other readers; changes nothing in the file. */
+int dir_lock_shared(struct env *env, const char *dir, struct env_file **file, struct kevo_err *err);
+/* A reader becomes the writer, when no other reader has the lock: KEVO_BUSY. KEVO_CANTOPEN
+ * when the file may only be read. After a failure it is a reader's lock still. */
+int dir_lock_for_writing(struct env *env, const char *dir, struct env_file *file,
+                         struct kevo_err *err);
 
 /* Permission bits of a directory whose files have these. */
 unsigned dir_search_mode(unsigned file_mode);

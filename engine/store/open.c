@@ -6,6 +6,7 @@
 #include "engine/base/env.h"
 #include "engine/base/error.h"
 #include "engine/store/dir.h"
+#include "engine/store/opened.h"
 #include "engine/store/options.h"
 #include "engine/store/store.h"
 
@@ -17,6 +18,10 @@ int store_forked(const kevo_store *s, struct kevo_err *err) {
     return kevo_fail(err, KEVO_FORKED,
                      "%s: opened by the parent process; a child must open its own connection",
                      s->dir);
+}
+
+int store_refuse_writing(const kevo_store *s, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_READONLY, "%s: the store is open for reading only", s->dir);
 }
 
 /* ---- making a store ------------------------------------------------------------- */
@@ -39,27 +44,42 @@ static int create_manifest(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
-/* Find the store in s->dir, or make one if that is wanted, and lock it. */
-static int find_or_create(kevo_store *s, struct kevo_err *err) {
-    enum dir_kind kind;
+/* Whether what the directory holds is what was asked for. */
+static int check_kind(const kevo_store *s, enum dir_kind kind, struct kevo_err *err) {
     const struct kevo_options *o = &s->options;
-    int rc = dir_look(s->env, s->dir, &kind, err);
-    if (rc) return rc;
     if (kind == DIR_OTHER)
         return kevo_fail(err, KEVO_CANTOPEN,
                          "%s: the directory holds something else than a kevo store; name another",
                          s->dir);
     if (kind == DIR_STORE && o->error_if_exists)
         return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already", s->dir);
-    if (kind != DIR_STORE && !o->create_if_missing)
+    if (kind != DIR_STORE && (!o->create_if_missing || o->read_only))
         return kevo_fail(err, KEVO_CANTOPEN,
                          "%s: there is no kevo store%s; put back the one that belongs here", s->dir,
                          kind == DIR_MISSING ? ": no such directory" : "");
+    return 0;
+}
+
+static int make_dir(kevo_store *s, struct kevo_err *err) {
+    const struct kevo_options *o = &s->options;
+    int rc = s->env->make_dir(s->env, s->dir, dir_search_mode(o->file_mode), err);
+    if (rc || !o->set_owner) return rc;
+    rc = s->env->set_owner(s->env, s->dir, o->owner_user, o->owner_group, err);
+    return rc == KEVO_CANTOPEN ? 0 : rc; /* not permitted: it stays ours */
+}
+
+/* Find the store in s->dir, or make one if that is wanted, and lock it. */
+static int find_or_create(kevo_store *s, struct kevo_err *err) {
+    enum dir_kind kind;
+    int rc = dir_look(s->env, s->dir, &kind, err);
+    if (rc == 0) rc = check_kind(s, kind, err);
+    if (rc) return rc;
+    if (s->read_only) return dir_lock_shared(s->env, s->dir, &s->lock_file, err);
     bool made = kind == DIR_MISSING;
-    if (made) rc = s->env->make_dir(s->env, s->dir, dir_search_mode(o->file_mode), err);
+    if (made) rc = make_dir(s, err);
     if (rc == 0 && kind != DIR_STORE) rc = dir_sync_parent(s->env, s->dir, made, err);
     if (rc) return rc;
-    rc = dir_lock(s->env, s->dir, kind != DIR_STORE, o->file_mode, &s->lock_file, err);
+    rc = dir_lock(s->env, s->dir, kind != DIR_STORE, s->options.file_mode, &s->lock_file, err);
     /* With the lock held look again: another process may have been faster. */
     if (rc == 0 && kind != DIR_STORE) rc = dir_look(s->env, s->dir, &kind, err);
     if (rc == 0 && kind != DIR_STORE) rc = create_manifest(s, err);
@@ -68,7 +88,8 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
 
 /* ---- open and close ------------------------------------------------------------------- */
 
-static void store_free(kevo_store *s) {
+/* Release all that the store holds, but not its own memory. */
+static void store_release(kevo_store *s) {
     superversion_release(s->current);
     ingest_void(s, 0);
     mem_free(s->recovered);
@@ -78,6 +99,7 @@ static void store_free(kevo_store *s) {
     for (unsigned i = 0; i < s->spare_count; i++)
         wal_remove_spare(s->env, s->dir, s->spares[i]);
     buf_release(&s->run.bytes);
+    buf_release(&s->borrowed.bytes);
     mem_free(s->pins);
     cache_free(s->cache);
     s->env->close(s->env, s->lock_file);
@@ -88,7 +110,6 @@ static void store_free(kevo_store *s) {
     pthread_cond_destroy(&s->work_cond);
     pthread_cond_destroy(&s->done_cond);
     mem_free(s->dir);
-    mem_free(s);
 }
 
 static int store_new(const char *dir, const struct kevo_options *o, kevo_store **store,
@@ -98,6 +119,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     s->env = o->env ? o->env : env_posix();
     s->options = *o;
     s->idle.edits = UINT64_MAX;
+    atomic_init(&s->read_only, o->read_only);
     pthread_mutex_init(&s->write_mutex, NULL);
     pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);
@@ -127,6 +149,91 @@ static int keep_options(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
+/* There may be work from before. */
+static void start_work(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    if (s->resolved) work_schedule(s);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static int open_first(kevo_store *s, struct kevo_err *err) {
+    int rc = find_or_create(s, err);
+    if (rc == 0) rc = store_recover(s, err);
+    if (rc == 0 && !s->read_only) rc = keep_options(s, err);
+    if (rc == 0) rc = opened_identify(s, err);
+    if (rc == 0) start_work(s);
+    return rc;
+}
+
+/* A store that is open for reading only was not changed by anybody since, as its lock is
+ * held. Needs write_mutex and manifest_mutex. */
+static int become_writable(kevo_store *s, const struct kevo_options *o, struct kevo_err *err) {
+    struct kevo_err ignored;
+    int rc = dir_lock_for_writing(s->env, s->dir, s->lock_file, err);
+    if (rc) return rc;
+    rc = manifest_make_writable(s->manifest, err);
+    if (rc == 0) rc = store_return_borrowed(s, err);
+    if (rc == 0 && !o->use_kept) rc = keep_options(s, err);
+    if (rc) {
+        s->env->lock(s->env, s->lock_file, true, &ignored);
+        return rc;
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->options.background = o->background;
+    s->options.file_mode = o->file_mode;
+    atomic_store(&s->read_only, false);
+    pthread_mutex_unlock(&s->mutex);
+    return 0;
+}
+
+/* The process has the store open already. */
+static int open_again(kevo_store *s, const struct kevo_options *o, struct kevo_err *err) {
+    if (o->error_if_exists)
+        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already", s->dir);
+    int rc = store_check_authority(s, o->authority, err);
+    const char *name = o->use_kept ? NULL : options_difference(o, &s->options);
+    if (rc == 0 && name)
+        rc = kevo_fail(err, KEVO_INVALID,
+                       "%s: the store is open in this process with another %s; use what it has, or "
+                       "close it first",
+                       s->dir, name);
+    if (rc || o->read_only || !s->read_only) return rc;
+    pthread_mutex_lock(&s->write_mutex);
+    pthread_mutex_lock(&s->manifest_mutex);
+    rc = become_writable(s, o, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    pthread_mutex_unlock(&s->write_mutex);
+    if (rc == 0) start_work(s);
+    return rc;
+}
+
+static int open_or_share(kevo_store *s, const struct kevo_options *o, kevo_store **store,
+                         struct kevo_err *err) {
+    kevo_store *found;
+    int rc = opened_enter(s, &found, err);
+    if (rc == 0 && !found) {
+        rc = open_first(s, err);
+        if (rc == 0) {
+            opened_settle(s);
+            *store = s;
+            return 0;
+        }
+        store_release(s);
+        opened_remove(s);
+    } else {
+        store_release(s);
+    }
+    mem_free(s);
+    if (rc) return rc;
+    rc = open_again(found, o, err);
+    opened_settle(found);
+    if (rc)
+        kevo_close(found);
+    else
+        *store = found;
+    return rc;
+}
+
 int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
               struct kevo_err *err) {
     struct kevo_options standard;
@@ -142,31 +249,26 @@ int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
         rc = kevo_fail(err, KEVO_CANTOPEN, "the directory's name is too long");
     if (rc) return rc;
     rc = store_new(dir, o, &s, err);
-    if (rc == 0) rc = find_or_create(s, err);
-    if (rc == 0) rc = store_recover(s, err);
-    if (rc == 0) rc = keep_options(s, err);
-    if (rc) {
-        if (s) store_free(s);
-        return rc;
-    }
-    if (s->resolved) {
-        pthread_mutex_lock(&s->mutex);
-        work_schedule(s);
-        pthread_mutex_unlock(&s->mutex);
-    }
-    *store = s;
-    return 0;
+    if (rc == 0) return open_or_share(s, o, store, err);
+    if (s) store_release(s);
+    mem_free(s);
+    return rc;
 }
 
 void kevo_close(kevo_store *store) {
-    if (!store || store->fork_generation != fork_generation()) return;
+    if (!store || store->fork_generation != fork_generation() || !opened_leave(store)) return;
     work_stop(store);
     assert(store->pin_count == 0);
-    store_free(store);
+    store_release(store);
+    opened_remove(store);
+    mem_free(store);
 }
 
 void kevo_get_options(kevo_store *store, struct kevo_options *o) {
+    pthread_mutex_lock(&store->mutex);
     *o = store->options;
+    pthread_mutex_unlock(&store->mutex);
+    o->read_only = store->read_only;
 }
 
 const uint8_t *kevo_store_uuid(const kevo_store *store) {

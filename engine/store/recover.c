@@ -203,9 +203,20 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     return s->current ? 0 : kevo_nomem(err);
 }
 
+int store_check_authority(const kevo_store *s, int authority, struct kevo_err *err) {
+    if (s->state.authority == authority) return 0;
+    return kevo_fail(err, KEVO_INVALID, "%s: the store %s, and cannot be opened otherwise", s->dir,
+                     s->state.authority == KEVO_AUTHORITY_EXTERNAL
+                         ? "belongs to a database file that decides its commits"
+                         : "decides its commits itself");
+}
+
 /* The manifest, and what depends on the options that it keeps. */
 static int read_manifest(kevo_store *s, struct kevo_err *err) {
-    int rc = manifest_open(&s->home, s->options.file_mode, &s->manifest, &s->state, err);
+    int rc =
+        s->read_only
+            ? manifest_open_read_only(&s->home, s->options.file_mode, &s->manifest, &s->state, err)
+            : manifest_open(&s->home, s->options.file_mode, &s->manifest, &s->state, err);
     if (rc) return rc;
     if (s->options.use_kept) options_decode(buf_slice(&s->state.options), &s->options);
     s->cache = s->home.cache = cache_new(s->options.cache_bytes);
@@ -217,12 +228,8 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
     uint64_t start = s->env->now_us(s->env);
     int rc = read_manifest(s, err);
     if (rc) return rc;
-    if (s->state.authority != s->options.authority)
-        return kevo_fail(err, KEVO_INVALID, "%s: the store %s, and cannot be opened otherwise",
-                         s->dir,
-                         s->state.authority == KEVO_AUTHORITY_EXTERNAL
-                             ? "belongs to a database file that decides its commits"
-                             : "decides its commits itself");
+    rc = store_check_authority(s, s->options.authority, err);
+    if (rc) return rc;
     atomic_store(&s->next_file, s->state.next_file);
     s->newest = s->flushed = s->flushed_at_open = s->state.flushed;
     history_add(&s->history, s->flushed);

@@ -44,9 +44,16 @@ static int does_not_lead(const kevo_store *s, struct kevo_commit last, const cha
                      s->dir, (unsigned long long)last.batch, (unsigned long long)s->last_id, why);
 }
 
-/* How much of the tail the log still has. */
+/* How much of the tail is known already. */
 static uint64_t overlap_of(const kevo_store *s, const struct kevo_tail *tail) {
     return s->tail.offset > tail->offset ? s->tail.offset - tail->offset : 0;
+}
+
+/* How much of it the log has on disk. */
+static uint64_t disk_overlap(const kevo_store *s, const struct kevo_tail *tail) {
+    const struct borrowed *b = &s->borrowed;
+    if (b->bytes.len == 0) return overlap_of(s, tail);
+    return b->offset > tail->offset ? b->offset - tail->offset : 0;
 }
 
 /* Whether the file still has, from the tail's offset on to where recovery found the log's
@@ -54,7 +61,7 @@ static uint64_t overlap_of(const kevo_store *s, const struct kevo_tail *tail) {
 static int compare_overlap(kevo_store *s, struct env_file *file, const struct kevo_tail *tail,
                            bool *same, struct kevo_err *err) {
     uint8_t chunk[4096];
-    uint64_t overlap = overlap_of(s, tail);
+    uint64_t overlap = disk_overlap(s, tail);
     *same = overlap <= tail->bytes.len;
     for (uint64_t at = 0; *same && at < overlap;) {
         size_t want = overlap - at < sizeof chunk ? (size_t)(overlap - at) : sizeof chunk, got;
@@ -66,10 +73,9 @@ static int compare_overlap(kevo_store *s, struct env_file *file, const struct ke
     return 0;
 }
 
-/* Whether the records of the tail go on from the log's end to the commit. */
-static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
-                          struct kevo_commit last) {
-    struct wal_reader reader = {
+/* A reader of what the log lacks. */
+static struct wal_reader tail_reader(const kevo_store *s, const struct kevo_tail *tail) {
+    return (struct wal_reader){
         .env = s->env,
         .path = s->dir,
         .data = tail->bytes.data,
@@ -78,6 +84,12 @@ static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
         .salt = s->tail.salt,
         .last = s->tail.last,
     };
+}
+
+/* Whether the records of the tail go on from the log's end to the commit. */
+static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
+                          struct kevo_commit last) {
+    struct wal_reader reader = tail_reader(s, tail);
     struct wal_record record = {.commit = {0, 0}};
     while (wal_reader_next(&reader, &record, NULL) == 0) {
     }
@@ -85,37 +97,49 @@ static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
            reader.at == reader.size;
 }
 
-/* Write what the log lacks. Nothing is written before it is known to belong there: a marker
- * may come from a copy of the database that went its own way. */
-static int write_back(kevo_store *s, struct kevo_commit last, const struct kevo_tail *tail,
-                      struct kevo_err *err) {
+static int open_segment(kevo_store *s, uint64_t segment, unsigned flags, struct env_file **file,
+                        struct kevo_err *err) {
     char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
-    struct env_file *file = NULL;
-    bool same;
-    wal_segment_name(name, tail->segment);
+    *file = NULL;
+    wal_segment_name(name, segment);
     int rc = env_join(path, s->dir, name, err);
-    if (rc == 0) rc = s->env->open(s->env, path, ENV_READ | ENV_WRITE, 0, &file, err);
+    return rc ? rc : s->env->open(s->env, path, flags, 0, file, err);
+}
+
+/* Nothing is written before it is known to belong there: a marker may come from a copy of
+ * the database that went its own way. */
+static int check_belongs(kevo_store *s, struct kevo_commit last, const struct kevo_tail *tail,
+                         struct kevo_err *err) {
+    struct env_file *file;
+    bool same;
+    int rc = open_segment(s, tail->segment, ENV_READ, &file, err);
     if (rc == 0) rc = compare_overlap(s, file, tail, &same, err);
     if (rc == 0 && (!same || !tail_leads_to(s, tail, last)))
         rc = does_not_lead(s, last, "what was kept of its log does not go on from there", err);
-    if (rc == 0) {
-        uint64_t skip = overlap_of(s, tail);
-        rc = s->env->write(s->env, file, tail->offset + skip, tail->bytes.data + skip,
-                           tail->bytes.len - skip, err);
-    }
+    s->env->close(s->env, file);
+    return rc;
+}
+
+static int write_durably(kevo_store *s, uint64_t segment, uint64_t offset, slice bytes,
+                         struct kevo_err *err) {
+    struct env_file *file;
+    int rc = open_segment(s, segment, ENV_READ | ENV_WRITE, &file, err);
+    if (rc == 0) rc = s->env->write(s->env, file, offset, bytes.data, bytes.len, err);
     if (rc == 0) rc = s->env->sync(s->env, file, err);
     s->env->close(s->env, file);
     return rc;
 }
 
+int store_return_borrowed(kevo_store *s, struct kevo_err *err) {
+    struct borrowed *b = &s->borrowed;
+    if (b->bytes.len == 0) return 0;
+    int rc = write_durably(s, b->segment, b->offset, buf_slice(&b->bytes), err);
+    if (rc == 0) buf_release(&b->bytes);
+    return rc;
+}
+
 /* Read on where recovery found the log's end. */
-static int replay_more(kevo_store *s, struct kevo_err *err) {
-    struct wal_reader *reader;
-    int rc = wal_reader_open(s->env, s->dir, s->tail.number, s->state.uuid, &reader, err);
-    if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
-    if (rc) return rc;
-    reader->at = s->tail.offset;
-    reader->last = s->tail.last;
+static int replay_more(kevo_store *s, struct wal_reader *reader, struct kevo_err *err) {
     struct memtable *memtables[MAX_MEMTABLES + 1];
     unsigned count = 0;
     pthread_mutex_lock(&s->mutex);
@@ -123,10 +147,40 @@ static int replay_more(kevo_store *s, struct kevo_err *err) {
         memtables[count++] = s->current->immutable[i];
     memtables[count++] = s->active;
     s->resolved = false;
-    rc = store_replay(s, reader, memtables, count, err);
+    int rc = store_replay(s, reader, memtables, count, err);
     pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
+/* What the log lacks is written to it and read from there. */
+static int put_back(kevo_store *s, const struct kevo_tail *tail, struct kevo_err *err) {
+    struct wal_reader *reader;
+    uint64_t skip = overlap_of(s, tail);
+    int rc = write_durably(s, tail->segment, tail->offset + skip,
+                           slice_of(tail->bytes.data + skip, tail->bytes.len - skip), err);
+    if (rc) return rc;
+    rc = wal_reader_open(s->env, s->dir, s->tail.number, s->state.uuid, &reader, err);
+    if (rc > 0) return kevo_fail(err, KEVO_IOERR, "%s: a log segment has vanished", s->dir);
+    if (rc) return rc;
+    reader->at = s->tail.offset;
+    reader->last = s->tail.last;
+    rc = replay_more(s, reader, err);
     wal_reader_close(reader);
     return rc ? rc : ingest_show(s, err);
+}
+
+/* What the log lacks is read from the tail, and kept for a writer to come. */
+static int borrow(kevo_store *s, const struct kevo_tail *tail, struct kevo_err *err) {
+    struct borrowed *b = &s->borrowed;
+    struct wal_reader reader = tail_reader(s, tail);
+    uint64_t skip = disk_overlap(s, tail);
+    if (!buf_set(&b->bytes, slice_of(tail->bytes.data + skip, tail->bytes.len - skip)))
+        return kevo_nomem(err);
+    b->segment = tail->segment;
+    b->offset = tail->offset + skip;
+    int rc = replay_more(s, &reader, err);
+    s->tail.offset += tail->offset; /* the reader counts from the tail's beginning */
+    return rc;
 }
 
 /* Needs write_mutex. */
@@ -138,8 +192,8 @@ static int restore(kevo_store *s, struct kevo_commit last, const struct kevo_tai
     if (tail->segment != s->tail.number || tail->offset > wal_sector_end(s->tail.offset) ||
         tail->offset < WAL_SECTOR || tail->offset % WAL_SECTOR)
         return does_not_lead(s, last, "what was kept of its log does not join on", err);
-    int rc = write_back(s, last, tail, err);
-    if (rc == 0) rc = replay_more(s, err);
+    int rc = check_belongs(s, last, tail, err);
+    if (rc == 0) rc = s->read_only ? borrow(s, tail, err) : put_back(s, tail, err);
     if (rc) return rc;
     return kevo_lacks(s, last) ? does_not_lead(s, last, "what was kept of its log ends before", err)
                                : 0;

@@ -6,6 +6,7 @@
  * reference and are never disturbed.
  *
  *     open.c       open, close
+ *     opened.c     the stores that the process has open
  *     options.c    the tunable options, by name
  *     dir.c        a store's directory: what lies there, lock, destroy
  *     checkpoint.c a copy as of one moment
@@ -87,7 +88,25 @@ struct counters {
     struct histogram get, write, wal_sync, flush, compaction, stall;
 };
 
+/* Its place among the stores that the process has open; opened.c's mutex guards it. */
+struct opened {
+    kevo_store *next;
+    unsigned refs;          /* kevo_open() less kevo_close() */
+    bool settled;           /* neither being opened nor closed */
+    bool known;             /* the file that it is locked by: */
+    uint64_t device, inode; /* struct env_stat's */
+};
+
+/* The end of the log that a reader has put back from what the authority kept, in memory only:
+ * a writer has to do it on disk. */
+struct borrowed {
+    uint64_t segment, offset; /* where the bytes belong */
+    struct buf bytes;         /* empty: nothing is missing on disk */
+};
+
 struct kevo_store {
+    struct opened opened;
+    _Atomic bool read_only; /* no file may be changed; changes under write_mutex */
     struct env *env;
     char *dir;
     struct kevo_options options;
@@ -112,6 +131,7 @@ struct kevo_store {
         uint64_t salt, offset;
         struct wal_link last;
     } tail;
+    struct borrowed borrowed;
     bool swept;                         /* orphans were removed */
     struct recovered_tables *recovered; /* batches in the log that are tables, which the
                                            manifest lacks; in the order of their ids */
@@ -199,9 +219,19 @@ static inline int store_check_process(const kevo_store *s, struct kevo_err *err)
 }
 
 /* ---- open.c ---- */
+int store_refuse_writing(const kevo_store *s, struct kevo_err *err); /* KEVO_READONLY */
+
+/* KEVO_READONLY for a store that is open for reading only. */
+static inline int store_check_read_only(const kevo_store *s, struct kevo_err *err) {
+    return atomic_load_explicit(&s->read_only, memory_order_relaxed) ? store_refuse_writing(s, err)
+                                                                     : 0;
+}
+
 uint64_t store_next_file(void *store); /* a fresh table file number */
 
 /* ---- recover.c ---- */
+/* KEVO_INVALID when the store has another one. */
+int store_check_authority(const kevo_store *s, int authority, struct kevo_err *err);
 /* Read what is on disk; fills in all that is not known before. */
 int store_recover(kevo_store *s, struct kevo_err *err);
 /* Read the records of a segment, from where the reader stands to the end of the log, into
@@ -211,6 +241,10 @@ int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *cons
                  unsigned count, struct kevo_err *err);
 /* The batches above `keep` never were: make their entries void. */
 void store_void(struct memtable *const *memtables, unsigned count, struct kevo_commit keep);
+
+/* ---- restore.c ---- */
+/* Write what was borrowed where it belongs. Needs write_mutex. */
+int store_return_borrowed(kevo_store *s, struct kevo_err *err);
 
 /* ---- write.c ---- */
 /* Make the store ready for changes on disk: orphans swept, log open. Needs

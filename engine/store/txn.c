@@ -55,6 +55,7 @@ void kevo_txn_unref(kevo_txn *txn) {
 
 static int txn_write(kevo_txn *txn, uint8_t type, slice key, slice value, struct kevo_err *err) {
     int rc = store_check_process(txn->store, err);
+    if (rc == 0) rc = store_check_read_only(txn->store, err);
     if (rc == 0) rc = txn_check_sizes(key, value, err);
     if (rc == 0) rc = memtable_add(txn->buffer, key, SEQ_PRIVATE + txn->ops + 1, type, value, err);
     if (rc) return rc;

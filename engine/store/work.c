@@ -8,7 +8,8 @@ enum { RETRY_US = 1000000, NAP_US = 20000 };
 /* ---- errors ---------------------------------------------------------------------- */
 
 int work_check(const kevo_store *s, struct kevo_err *err) {
-    if (!s->fatal.rc) return 0;
+    int rc = store_check_read_only(s, err);
+    if (rc || !s->fatal.rc) return rc;
     return kevo_fail(err, KEVO_READONLY,
                      "writes are refused until the store is opened again, after: %s", s->fatal.msg);
 }

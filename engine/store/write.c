@@ -60,13 +60,14 @@ static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     s->swept = true;
+    if (s->resolved) work_schedule(s); /* what was left to do when it was closed */
     pthread_mutex_unlock(&s->mutex);
     return 0;
 }
 
 int store_start_writing(kevo_store *s, struct kevo_err *err) {
-    int rc = 0;
-    if (!s->swept) rc = sweep_orphans(s, err);
+    int rc = store_check_read_only(s, err);
+    if (rc == 0 && !s->swept) rc = sweep_orphans(s, err);
     if (rc || s->wal) return rc;
     if (s->tail.number) {
         rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);

@@ -5,7 +5,7 @@
 
 #include "engine/base/error.h"
 
-enum { POLL_ENTRIES = 1024 };
+enum { POLL_ENTRIES = 1024, POLL_BYTES = 256 << 10 }; /* whichever comes first */
 
 struct builder {
     struct build *b;
@@ -130,9 +130,15 @@ static int poll(const struct build *b, struct kevo_err *err) {
 static int take_all(struct builder *w, struct iter *source, struct kevo_err *err) {
     int rc = poll(w->b, err);
     if (rc == 0) rc = source->ops->seek_first(source, err);
+    size_t entries = 0, bytes = 0;
     while (rc == 0 && source->valid) {
+        bytes += source->key.len + source->value.len;
         rc = take(w, source, err);
-        if (rc == 0 && ++w->b->entries_read % POLL_ENTRIES == 0) rc = poll(w->b, err);
+        w->b->entries_read++;
+        if (rc == 0 && (++entries == POLL_ENTRIES || bytes >= POLL_BYTES)) {
+            entries = bytes = 0;
+            rc = poll(w->b, err);
+        }
         if (rc == 0) rc = source->ops->next(source, err);
     }
     return rc;

@@ -355,8 +355,8 @@ static int read_file(struct manifest *m, struct buf *bytes, struct kevo_err *err
     return env->read(env, m->file, 0, bytes->data, (size_t)size, &bytes->len, err);
 }
 
-int manifest_open(const struct table_home *home, unsigned file_mode, struct manifest **m,
-                  struct manifest_state *state, struct kevo_err *err) {
+static int open_and_read(const struct table_home *home, unsigned file_mode, unsigned flags,
+                         struct manifest **m, struct manifest_state *state, struct kevo_err *err) {
     struct manifest *made;
     struct replay replay = {0};
     struct buf bytes = {0};
@@ -364,7 +364,7 @@ int manifest_open(const struct table_home *home, unsigned file_mode, struct mani
     *state = (struct manifest_state){0};
     int rc = manifest_new(home, file_mode, &made, err);
     if (rc) return rc;
-    rc = home->env->open(home->env, made->path, ENV_READ | ENV_WRITE, 0, &made->file, err);
+    rc = home->env->open(home->env, made->path, flags, 0, &made->file, err);
     if (rc == 0) rc = read_file(made, &bytes, err);
     if (rc == 0) rc = read_header(made, buf_slice(&bytes), state, err);
     if (rc == 0) rc = read_records(made, buf_slice(&bytes), &replay, err);
@@ -395,6 +395,26 @@ int manifest_identity(const struct table_home *home, uint8_t uuid[16], int *auth
     if (rc) return rc;
     memcpy(uuid, state.uuid, sizeof state.uuid);
     *authority = state.authority;
+    return 0;
+}
+
+int manifest_open(const struct table_home *home, unsigned file_mode, struct manifest **m,
+                  struct manifest_state *state, struct kevo_err *err) {
+    return open_and_read(home, file_mode, ENV_READ | ENV_WRITE, m, state, err);
+}
+
+int manifest_open_read_only(const struct table_home *home, unsigned file_mode, struct manifest **m,
+                            struct manifest_state *state, struct kevo_err *err) {
+    return open_and_read(home, file_mode, ENV_READ, m, state, err);
+}
+
+int manifest_make_writable(struct manifest *m, struct kevo_err *err) {
+    struct env *env = m->home->env;
+    struct env_file *file;
+    int rc = env->open(env, m->path, ENV_READ | ENV_WRITE, 0, &file, err);
+    if (rc) return rc;
+    env->close(env, m->file);
+    m->file = file;
     return 0;
 }
 

@@ -40,6 +40,12 @@ int manifest_create(const struct table_home *home, const struct manifest_state *
  * release. KEVO_CANTOPEN when there is none. */
 int manifest_open(const struct table_home *home, unsigned file_mode, struct manifest **m,
                   struct manifest_state *state, struct kevo_err *err);
+/* The same for a file that may only be read. Only manifest_make_writable() and
+ * manifest_close() may follow. */
+int manifest_open_read_only(const struct table_home *home, unsigned file_mode, struct manifest **m,
+                            struct manifest_state *state, struct kevo_err *err);
+/* Open it for appending after all; nobody has changed it since. */
+int manifest_make_writable(struct manifest *m, struct kevo_err *err);
 
 /* What the header alone says, for a manifest that cannot be opened: the store's id and
  * authority. KEVO_CORRUPT when the header is damaged too, KEVO_IOERR and others. */

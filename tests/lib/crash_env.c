@@ -405,9 +405,9 @@ static void crash_unmap(struct env *env, const uint8_t *data, uint64_t size_byte
     below->unmap(below, data, size_bytes);
 }
 
-static int crash_lock(struct env *env, struct env_file *f, struct kevo_err *err) {
+static int crash_lock(struct env *env, struct env_file *f, bool shared, struct kevo_err *err) {
     struct env *below = self(env)->below;
-    return below->lock(below, f->below, err);
+    return below->lock(below, f->below, shared, err);
 }
 
 /* ---- names, as calls ---- */
@@ -505,6 +505,12 @@ static int crash_link(struct env *env, const char *from, const char *to, struct 
     return rc;
 }
 
+static int crash_set_owner(struct env *env, const char *path, unsigned user, unsigned group,
+                           struct kevo_err *err) {
+    struct env *below = self(env)->below;
+    return below->set_owner(below, path, user, group, err);
+}
+
 static int crash_stat(struct env *env, const char *path, struct env_stat *st,
                       struct kevo_err *err) {
     struct env *below = self(env)->below;
@@ -541,6 +547,7 @@ struct env *crash_env_new(void) {
     c->env.link = crash_link;
     c->env.unlink = crash_unlink;
     c->env.stat = crash_stat;
+    c->env.set_owner = crash_set_owner;
     return &c->env;
 }
 

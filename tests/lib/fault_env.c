@@ -130,9 +130,9 @@ static void fault_advise(struct env *env, const uint8_t *data, size_t len, bool 
     below(env)->advise(below(env), data, len, soon);
 }
 
-static int fault_lock(struct env *env, struct env_file *f, struct kevo_err *err) {
+static int fault_lock(struct env *env, struct env_file *f, bool shared, struct kevo_err *err) {
     if (fails(env, FAULT_LOCK, f->path)) return refuse(env, "lock", f->path, err);
-    return below(env)->lock(below(env), f->below, err);
+    return below(env)->lock(below(env), f->below, shared, err);
 }
 
 /* ---- names ---- */
@@ -140,6 +140,12 @@ static int fault_lock(struct env *env, struct env_file *f, struct kevo_err *err)
 static int fault_make_dir(struct env *env, const char *path, unsigned mode, struct kevo_err *err) {
     if (fails(env, FAULT_MAKE_DIR, path)) return refuse(env, "make directory", path, err);
     return below(env)->make_dir(below(env), path, mode, err);
+}
+
+static int fault_set_owner(struct env *env, const char *path, unsigned user, unsigned group,
+                           struct kevo_err *err) {
+    if (fails(env, FAULT_SET_OWNER, path)) return refuse(env, "give away", path, err);
+    return below(env)->set_owner(below(env), path, user, group, err);
 }
 
 static int fault_remove_dir(struct env *env, const char *path, struct kevo_err *err) {
@@ -240,6 +246,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .advise = fault_advise,
         .lock = fault_lock,
         .make_dir = fault_make_dir,
+        .set_owner = fault_set_owner,
         .remove_dir = fault_remove_dir,
         .sync_dir = fault_sync_dir,
         .list = fault_list,

@@ -35,10 +35,12 @@ enum {
     FAULT_RANDOM = 1 << 16,
     FAULT_THREAD = 1 << 17,
     FAULT_LINK = 1 << 18,
-    FAULT_ALL = (1 << 19) - 1,
+    FAULT_SET_OWNER = 1 << 19,
+    FAULT_ALL = (1 << 20) - 1,
     /* what changes the disk */
     FAULT_CHANGES = FAULT_WRITE | FAULT_SYNC | FAULT_TRUNCATE | FAULT_ALLOCATE | FAULT_MAKE_DIR |
-                    FAULT_REMOVE_DIR | FAULT_SYNC_DIR | FAULT_RENAME | FAULT_UNLINK | FAULT_LINK
+                    FAULT_REMOVE_DIR | FAULT_SYNC_DIR | FAULT_RENAME | FAULT_UNLINK | FAULT_LINK |
+                    FAULT_SET_OWNER
 };
 
 struct fault_plan {

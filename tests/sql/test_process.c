@@ -35,15 +35,17 @@ static void reopen(void) {
 
 /* ---- a second process ------------------------------------------------------------------- */
 
-/* The program itself, with "other PATH SQL" as arguments: what the SQL gives. */
-static const char *in_another_process(const char *sql) {
+/* The program itself, with "other PATH SQL" as arguments, and as a user without privileges if
+ * wanted: what the SQL gives. */
+static const char *in_another_process_as(bool somebody, const char *database, const char *sql) {
     static char answer[2000];
     int ends[2], status;
     ck_assert_int_eq(pipe(ends), 0);
     pid_t pid = fork();
     if (pid == 0) {
         dup2(ends[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "other", "other", path, sql, (char *)NULL);
+        if (somebody && geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) _exit(126);
+        execl("/proc/self/exe", "other", "other", database, sql, (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
@@ -56,6 +58,10 @@ static const char *in_another_process(const char *sql) {
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
     return answer;
+}
+
+static const char *in_another_process(const char *sql) {
+    return in_another_process_as(false, path, sql);
 }
 
 static int other_main(char **argv) {
@@ -83,6 +89,127 @@ START_TEST(second_process) {
                      "a|1;b|2");
     db = sql_open(path);
     expect_rows(db, "a|1;b|2", "SELECT * FROM kv");
+}
+END_TEST
+
+/* ---- for reading only -------------------------------------------------------------------- */
+
+static const char *uri_for_reading(void) {
+    static char uri[1300];
+    snprintf(uri, sizeof uri, "file:%s?mode=ro", path);
+    return uri;
+}
+
+START_TEST(readers_of_two_processes) {
+    sql_close(db);
+    db = sql_open(uri_for_reading());
+    expect_rows(db, "a|1", "SELECT * FROM kv");
+    ck_assert_str_eq(in_another_process_as(false, uri_for_reading(), "SELECT * FROM kv"), "a|1");
+    const char *answer = in_another_process("INSERT INTO kv VALUES('b', 2)");
+    ck_assert_msg(strstr(answer, "error 5: kevo: ") == answer &&
+                      strstr(answer, "open for reading elsewhere"),
+                  "%s", answer);
+    expect_rows(db, "ok", "SELECT kevo_check('kv')");
+    sql_close(db);
+    ck_assert_str_eq(in_another_process("INSERT INTO kv VALUES('b', 2); SELECT * FROM kv"),
+                     "a|1;b|2");
+    db = sql_open(path);
+    expect_rows(db, "a|1;b|2", "SELECT * FROM kv");
+    const char *reader = in_another_process_as(false, uri_for_reading(), "SELECT * FROM kv");
+    ck_assert_msg(strstr(reader, "error 5: kevo: ") == reader &&
+                      strstr(reader, "in use by process"),
+                  "%s", reader);
+}
+END_TEST
+
+/* Whoever comes first, both work. */
+START_TEST(a_reader_and_a_writer_of_one_process) {
+    sql_close(db);
+    sqlite3 *reader = sql_open(uri_for_reading());
+    expect_rows(reader, "a|1", "SELECT * FROM kv");
+    sqlite3_stmt *scan = sql_prepare(reader, "SELECT * FROM kv");
+    ck_assert_int_eq(sqlite3_step(scan), SQLITE_ROW);
+    db = sql_open(path);
+    sql_exec(db, "INSERT INTO kv VALUES('b', 2)");
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    ck_assert_int_eq(sqlite3_step(scan), SQLITE_DONE); /* in its snapshot there is one row */
+    sqlite3_finalize(scan);
+    expect_rows(reader, "a|1;b|2", "SELECT * FROM kv");
+    expect_error(reader, SQLITE_READONLY, "", "INSERT INTO kv VALUES('c', 3)");
+    sql_close(db);
+    db = sql_open(path);
+    sql_exec(db, "INSERT INTO kv VALUES('c', 3)");
+    expect_rows(reader, "a|1;b|2;c|3", "SELECT * FROM kv");
+    sql_close(reader);
+    reopen();
+    expect_rows(db, "a|1;b|2;c|3", "SELECT * FROM kv");
+}
+END_TEST
+
+static int veto(void *arg) {
+    (void)arg;
+    return 1;
+}
+
+START_TEST(a_reader_sees_no_batch_in_doubt) {
+    sqlite3_commit_hook(db, veto, NULL);
+    ck_assert_int_ne(sql_try(db, "INSERT INTO kv VALUES('b', 2)"), SQLITE_OK);
+    sql_close(db);
+    db = sql_open(uri_for_reading());
+    expect_rows(db, "a|1", "SELECT * FROM kv");
+    expect_rows(db, "1", "SELECT count(*) FROM kv");
+    reopen();
+    sql_exec(db, "INSERT INTO kv VALUES('c', 3)");
+    expect_rows(db, "a|1;c|3", "SELECT * FROM kv");
+}
+END_TEST
+
+/* Of database and store, or of the store alone. */
+START_TEST(queries_need_no_permission_to_write) {
+    char command[4000], folder[1200];
+    bool database_too = _i == 0;
+    sql_exec(db, "PRAGMA journal_mode=DELETE; INSERT INTO kv VALUES('b', 2)");
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    sql_exec(db, "INSERT INTO kv VALUES('c', 3)");
+    sql_close(db);
+    db = NULL;
+    snprintf(folder, sizeof folder, "%s", path);
+    *strrchr(folder, '/') = 0;
+    snprintf(command, sizeof command,
+             "chmod a+rx '%s/..' && chmod %s '%s' && chmod %s '%s' && chmod -R a-w,a+rX '%s'",
+             folder, database_too ? "0555" : "0777", folder, database_too ? "0444" : "0666", path,
+             store);
+    ck_assert_int_eq(system(command), 0);
+    ck_assert_str_eq(in_another_process_as(true, path, "SELECT * FROM kv"), "a|1;b|2;c|3");
+    ck_assert_str_eq(in_another_process_as(true, path, "SELECT kevo_check('kv')"), "ok");
+    const char *answer = in_another_process_as(true, path, "INSERT INTO kv VALUES('d', 4)");
+    ck_assert_msg(strstr(answer, "error 8: ") == answer, "%s", answer);
+    if (!database_too) ck_assert_msg(strstr(answer, "open for reading only"), "%s", answer);
+    snprintf(command, sizeof command, "chmod -R u+w '%s'", folder);
+    ck_assert_int_eq(system(command), 0);
+    db = sql_open(path);
+    expect_rows(db, "a|1;b|2;c|3", "SELECT * FROM kv");
+}
+END_TEST
+
+/* What root makes beside somebody's database is theirs. */
+START_TEST(the_store_has_the_databases_owner) {
+    static const char *const names[] = {"", "/LOCK", "/MANIFEST", "/000001.wal"};
+    if (geteuid() != 0) return;
+    sql_close(db);
+    db = NULL;
+    path = sql_file("theirs.db");
+    db = sql_open(path);
+    sql_exec(db, "CREATE TABLE t(x)");
+    ck_assert_int_eq(chown(path, 12345, 54321), 0);
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char name[1300];
+        struct stat st;
+        snprintf(name, sizeof name, "%s-kevo%s", path, names[i]);
+        ck_assert_int_eq(stat(name, &st), 0);
+        ck_assert_msg(st.st_uid == 12345 && st.st_gid == 54321, "%s", name);
+    }
 }
 END_TEST
 
@@ -383,6 +510,11 @@ int main(int argc, char **argv) {
     TCase *tcase = tcase_create("process");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, second_process);
+    tcase_add_test(tcase, readers_of_two_processes);
+    tcase_add_test(tcase, a_reader_and_a_writer_of_one_process);
+    tcase_add_test(tcase, a_reader_sees_no_batch_in_doubt);
+    tcase_add_loop_test(tcase, queries_need_no_permission_to_write, 0, 2);
+    tcase_add_test(tcase, the_store_has_the_databases_owner);
     tcase_add_test(tcase, forked_child);
     tcase_add_test(tcase, loaded_twice);
     tcase_add_test(tcase, first_connection_closed);

@@ -331,15 +331,59 @@ END_TEST
 START_TEST(lock_is_exclusive) {
     set_up(_i);
     struct env_file *a = create_file("lock", ""), *b = open_file("lock", ENV_READ | ENV_WRITE);
-    ck_ok(env->lock(env, a, &test_err));
-    ck_ok(env->lock(env, a, &test_err));
-    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+    ck_ok(env->lock(env, a, false, &test_err));
+    ck_ok(env->lock(env, a, false, &test_err));
+    ck_assert_int_eq(env->lock(env, b, false, &test_err), KEVO_BUSY);
     ck_assert_ptr_nonnull(strstr(test_err.msg, at("lock")));
     env->close(env, open_file("lock", ENV_READ)); /* POSIX locks would be lost here */
-    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+    ck_assert_int_eq(env->lock(env, b, false, &test_err), KEVO_BUSY);
     env->close(env, a);
-    ck_ok(env->lock(env, b, &test_err));
+    ck_ok(env->lock(env, b, false, &test_err));
     env->close(env, b);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(lock_is_shared) {
+    set_up(_i);
+    struct env_file *a = create_file("lock", ""), *b = open_file("lock", ENV_READ),
+                    *c = open_file("lock", ENV_READ | ENV_WRITE);
+    ck_ok(env->lock(env, a, true, &test_err));
+    ck_ok(env->lock(env, b, true, &test_err));
+    ck_ok(env->lock(env, b, true, &test_err));
+    ck_assert_int_eq(env->lock(env, b, false, &test_err), KEVO_IOERR); /* it may only be read */
+    ck_assert_int_eq(env->lock(env, c, false, &test_err), KEVO_BUSY);
+    ck_assert_int_eq(env->lock(env, a, false, &test_err), KEVO_BUSY);
+    env->close(env, b);
+    ck_ok(env->lock(env, a, false, &test_err)); /* a's share has become the whole */
+    ck_assert_int_eq(env->lock(env, c, true, &test_err), KEVO_BUSY);
+    ck_ok(env->lock(env, a, true, &test_err)); /* and a share again */
+    ck_ok(env->lock(env, c, true, &test_err));
+    ck_assert_int_eq(env->lock(env, a, false, &test_err), KEVO_BUSY);
+    env->close(env, c);
+    ck_ok(env->lock(env, a, false, &test_err));
+    env->close(env, a);
+    tear_down(_i);
+}
+END_TEST
+
+START_TEST(stat_tells_which_file_it_is) {
+    set_up(_i);
+    struct env_stat a, b, c;
+    make_file("a", "");
+    make_file("b", "");
+    ck_ok(env->link(env, at("a"), at("c"), &test_err));
+    ck_ok(env->stat(env, at("a"), &a, &test_err));
+    ck_ok(env->stat(env, at("b"), &b, &test_err));
+    ck_ok(env->stat(env, at("c"), &c, &test_err));
+    ck_assert(a.device == c.device && a.inode == c.inode);
+    ck_assert(a.device == b.device && a.inode != b.inode);
+    if (geteuid() == 0) {
+        ck_ok(env->set_owner(env, at("b"), 12345, 54321, &test_err));
+        ck_ok(env->stat(env, at("b"), &b, &test_err));
+        ck_assert(b.user == 12345 && b.group == 54321);
+    }
+    ck_assert_int_eq(env->set_owner(env, at("missing"), 0, 0, &test_err), KEVO_CANTOPEN);
     tear_down(_i);
 }
 END_TEST
@@ -347,7 +391,7 @@ END_TEST
 START_TEST(forked_child_neither_keeps_nor_drops_the_lock) {
     set_up(POSIX);
     struct env_file *a = create_file("lock", "");
-    ck_ok(env->lock(env, a, &test_err));
+    ck_ok(env->lock(env, a, false, &test_err));
     int go[2];
     ck_assert_int_eq(pipe(go), 0);
     pid_t closer = fork();
@@ -358,7 +402,7 @@ START_TEST(forked_child_neither_keeps_nor_drops_the_lock) {
     int status;
     ck_assert_int_eq(waitpid(closer, &status, 0), closer);
     struct env_file *b = open_file("lock", ENV_READ | ENV_WRITE);
-    ck_assert_int_eq(env->lock(env, b, &test_err), KEVO_BUSY);
+    ck_assert_int_eq(env->lock(env, b, false, &test_err), KEVO_BUSY);
 
     pid_t keeper = fork();
     if (keeper == 0) {
@@ -368,7 +412,7 @@ START_TEST(forked_child_neither_keeps_nor_drops_the_lock) {
     }
     close(go[0]);
     env->close(env, a);
-    ck_ok(env->lock(env, b, &test_err));
+    ck_ok(env->lock(env, b, false, &test_err));
     close(go[1]);
     ck_assert_int_eq(waitpid(keeper, &status, 0), keeper);
     env->close(env, b);
@@ -750,6 +794,8 @@ int main(void) {
         map_stays_while_the_file_grows,
         map_of_reserved_space_reads_zeros,
         lock_is_exclusive,
+        lock_is_shared,
+        stat_tells_which_file_it_is,
         list_names,
         list_while_removing,
         directories,

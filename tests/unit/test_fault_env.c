@@ -55,7 +55,7 @@ static int each_call_once(const char *path, unsigned *failed) {
         CALL(FAULT_MAP, env->map(env, f, 4, &map, &test_err));
         env->advise(env, map, 4, true);
         env->unmap(env, map, 4);
-        CALL(FAULT_LOCK, env->lock(env, f, &test_err));
+        CALL(FAULT_LOCK, env->lock(env, f, false, &test_err));
         CALL(FAULT_SYNC, env->sync(env, f, &test_err));
         env->close(env, f);
     }
@@ -63,6 +63,7 @@ static int each_call_once(const char *path, unsigned *failed) {
     CALL(FAULT_LIST, env->list(env, "/", visit, &names, &test_err));
     CALL(FAULT_SYNC_DIR, env->sync_dir(env, "/", &test_err));
     if (f) CALL(FAULT_RENAME, env->rename(env, path, path, &test_err));
+    if (f) CALL(FAULT_SET_OWNER, env->set_owner(env, path, 1, 2, &test_err));
     if (f) CALL(FAULT_LINK, env->link(env, path, "/g", &test_err));
     if (f) CALL(FAULT_UNLINK, env->unlink(env, path, &test_err));
     if (!(*failed & FAULT_MAKE_DIR)) CALL(FAULT_REMOVE_DIR, env->remove_dir(env, "/d", &test_err));
