@@ -157,8 +157,9 @@ void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *
     size_t i = table_index_find(&t->index, key);
     *file_bytes = *entries = 0;
     if (i == 0) return;
-    double share = (double)table_index_offset(&t->index, i) /
-                   (double)table_index_offset(&t->index, t->index.count);
-    *file_bytes = (uint64_t)((double)t->size_bytes * share);
+    double at = (double)table_index_offset(&t->index, i);
+    double end = (double)table_index_offset(&t->index, t->index.count);
+    /* The handles of a damaged index may be anything. */
+    *file_bytes = at < end ? (uint64_t)((double)t->size_bytes * (at / end)) : t->size_bytes;
     *entries = (uint64_t)((double)t->properties.entry_count * (double)i / t->index.count);
 }

@@ -331,7 +331,7 @@ static void move_parents_iter_back(void) {
     CHILD_EXPECTS(!kevo_iter_valid(parents_iter));
 }
 
-START_TEST(a_forked_child_is_refused) {
+START_TEST(fork_is_refused) {
     kv_put(store, "b", "2");
     ck_ok(kevo_flush(store, &test_err));
     parents_txn = kv_txn(store);
@@ -439,7 +439,7 @@ static void bring_to(int place) {
     if (place == REOPENED || place == FLUSHED_REOPENED) reopen();
 }
 
-START_TEST(an_empty_value_is_a_value) {
+START_TEST(empty_values_are_values) {
     kv_put(store, "a", "");
     ck_ok(kevo_put(store, kv_slice("b"), (slice){NULL, 0}, &test_err));
     bring_to(_i);
@@ -458,7 +458,7 @@ static void expect_value(slice key, slice value) {
     kevo_value_release(&v);
 }
 
-START_TEST(keys_of_64_kb_and_large_values) {
+START_TEST(keys_of_64_kb) {
     size_t value_bytes = 3 << 20;
     uint8_t *long_key = malloc(KEVO_MAX_KEY_BYTES), *value = malloc(value_bytes);
     memset(long_key, 'k', KEVO_MAX_KEY_BYTES);
@@ -1144,7 +1144,7 @@ int main(void) {
     TCase *processes = tcase_create("processes");
     tcase_add_checked_fixture(processes, posix_setup, posix_teardown);
     tcase_add_test(processes, another_process_is_told_who_has_the_store);
-    tcase_add_test(processes, a_forked_child_is_refused);
+    tcase_add_test(processes, fork_is_refused);
     tcase_add_test(processes, a_forked_child_removes_no_table);
     tcase_add_test(processes, a_forked_child_may_open_its_own);
     tcase_add_test(processes, files_have_the_mode_wanted);
@@ -1153,8 +1153,8 @@ int main(void) {
     TCase *writing = tcase_create("writing");
     tcase_add_checked_fixture(writing, setup, teardown);
     tcase_add_test(writing, put_delete_and_overwrite);
-    tcase_add_loop_test(writing, an_empty_value_is_a_value, 0, PLACES);
-    tcase_add_loop_test(writing, keys_of_64_kb_and_large_values, 0, PLACES);
+    tcase_add_loop_test(writing, empty_values_are_values, 0, PLACES);
+    tcase_add_loop_test(writing, keys_of_64_kb, 0, PLACES);
     tcase_add_test(writing, keys_and_values_beyond_the_limits_are_refused);
     tcase_add_loop_test(writing, a_batch_takes_the_last_change_of_a_key, 0, PLACES);
     tcase_add_test(writing, an_empty_batch_is_no_batch);

@@ -1,0 +1,902 @@
+/* One test for each way in which storage engines are known to fail, by its name. Where a class
+ * has its test elsewhere, it has this name there:
+ *
+ *   test_wal.c           every_byte_damaged, torn_at_every_byte, strange_records_are_not_taken
+ *   test_store.c         empty_values_are_values, keys_of_64_kb, fork_is_refused
+ *   test_scan.c          prefix_ending_in_ff
+ *   test_version.c       gets_stop_early: order comes from sequence numbers alone
+ *   test_filter.c        false_positives, appends: no false negatives
+ *   test_block.c         corrupt_field: lengths of delta keys that overflow
+ *   test_table_damage.c  truncated: what a map would raise SIGBUS for is refused when opened
+ *   test_store_crash.c   power_lost_anywhere: all of these at every change of the disk
+ *   test_store_faults.c  every_call_fails_once and for_good: at every call */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/coding.h"
+#include "engine/log/wal.h"
+#include "tests/lib/array_iter.h"
+#include "tests/lib/crash_env.h"
+#include "tests/lib/fault_env.h"
+#include "tests/lib/kv.h"
+
+static struct env *disk, *env; /* env: the disk, with faults on demand */
+static struct kevo_options options;
+static kevo_store *store;
+
+static void setup(void) {
+    disk = crash_env_new();
+    env = fault_env_new(disk);
+    options = kv_options(env);
+    store = kv_open(&options);
+}
+
+static void teardown(void) {
+    kevo_close(store);
+    fault_env_free(env);
+    crash_env_free(disk);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static void reopen(void) {
+    kevo_close(store);
+    store = kv_open(&options);
+}
+
+static void flush(void) {
+    ck_ok(kevo_flush(store, &test_err));
+}
+
+static void compact(void) {
+    ck_ok(kevo_compact(store, NULL, NULL, &test_err));
+}
+
+static void put_number(kevo_store *s, unsigned i, const char *value) {
+    char key[16];
+    snprintf(key, sizeof key, "%06u", i);
+    must(kevo_put(s, kv_slice(key), kv_slice(value), &test_err));
+}
+
+static void put_range(unsigned from, unsigned to) {
+    for (unsigned i = from; i < to; i++)
+        put_number(store, i, "some value, longer than its key");
+}
+
+static unsigned count_keys(const struct kevo_read *read) {
+    unsigned n = 0;
+    kevo_iter *it = kv_iter(store, read);
+    must(kevo_iter_first(it, &test_err));
+    for (; kevo_iter_valid(it); n++)
+        must(kevo_iter_next(it, &test_err));
+    kevo_iter_free(it);
+    return n;
+}
+
+/* What all keys and values are after the power went now and nothing unsynced is left. */
+static const char *dump_after_power_loss(void) {
+    struct env *image = crash_env_image(disk, CRASH_DROPPED, 1);
+    struct kevo_options o = options;
+    o.env = image;
+    kevo_store *s = kv_open(&o);
+    const char *text = kv_dump(s, NULL);
+    kevo_close(s);
+    crash_env_free(image);
+    return text;
+}
+
+/* ---- order on disk ------------------------------------------------------------------ */
+
+START_TEST(directory_is_synced_after_create_and_rename) {
+    ck_assert_str_eq(dump_after_power_loss(), ""); /* MANIFEST has its name */
+    kv_put(store, "a", "1");
+    ck_assert_str_eq(dump_after_power_loss(), "a=1"); /* the first segment has */
+    ck_ok(kevo_rotate(store, &test_err));
+    kv_put(store, "b", "2");
+    ck_assert_str_eq(dump_after_power_loss(), "a=1 b=2"); /* the second one */
+    flush();
+    ck_assert_str_eq(dump_after_power_loss(), "a=1 b=2"); /* tables */
+    compact();
+    ck_assert_str_eq(dump_after_power_loss(), "a=1 b=2");
+}
+END_TEST
+
+/* Keys so long that the manifest, which names the first and last of each table, is written
+ * anew before long. */
+static void flush_long_key(unsigned i) {
+    static char key[20000];
+    memset(key, 'k', sizeof key);
+    snprintf(key, 8, "%06u", i);
+    key[6] = 'k';
+    int rc = kevo_put(store, slice_of(key, sizeof key), kv_slice("v"), &test_err);
+    if (rc == 0) rc = kevo_flush(store, &test_err);
+    if (rc && !crash_env_stopped(disk)) ck_abort_msg("%d, %s", rc, test_err.msg);
+}
+
+static uint64_t manifest_bytes(void) {
+    struct env_stat st;
+    ck_ok(disk->stat(disk, KV_DIR "/MANIFEST", &st, &test_err));
+    return st.size_bytes;
+}
+
+/* One more key in each image than was acknowledged is possible, one fewer is not. */
+static void expect_keys_in_images(unsigned acknowledged) {
+    for (int mode = 0; mode < CRASH_MODES; mode++) {
+        struct env *image = crash_env_image(disk, (enum crash_mode)mode, harness_seed());
+        struct kevo_options o = options;
+        kevo_store *running = store;
+        o.env = image;
+        store = kv_open(&o);
+        unsigned n = count_keys(NULL);
+        if (n != acknowledged && n != acknowledged + 1)
+            ck_abort_msg("%u keys of %u are left", n, acknowledged);
+        kevo_close(store);
+        store = running;
+        crash_env_free(image);
+    }
+}
+
+START_TEST(manifest_is_replaced_atomically) {
+    unsigned n = 0;
+    uint64_t size;
+    /* Once to learn at which flush it is replaced, and by how many changes of the disk. */
+    do {
+        size = manifest_bytes();
+        flush_long_key(n++);
+        ck_assert_uint_lt(n, 50);
+    } while (manifest_bytes() >= size);
+    teardown();
+    bool ended = false;
+    for (uint64_t changes = 0; !ended; changes++) {
+        setup();
+        for (unsigned i = 0; i + 1 < n; i++)
+            flush_long_key(i);
+        crash_env_stop_after(disk, changes);
+        flush_long_key(n - 1);
+        ended = !crash_env_stopped(disk);
+        expect_keys_in_images(ended ? n : n - 1);
+        ck_assert(!ended || manifest_bytes() < size);
+        teardown();
+    }
+    setup();
+}
+END_TEST
+
+/* Else a batch of the new segment could be durable while one before it is lost. */
+START_TEST(old_log_is_synced_at_rotation) {
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    kv_put(store, "a", "1");
+    ck_assert_str_eq(dump_after_power_loss(), "");
+    ck_ok(kevo_rotate(store, &test_err));
+    ck_assert_str_eq(dump_after_power_loss(), "a=1");
+}
+END_TEST
+
+/* ---- the log ---------------------------------------------------------------------------- */
+
+static slice log_bytes(const char *path) {
+    static uint8_t bytes[1 << 16];
+    struct env_file *f;
+    size_t got;
+    ck_ok(disk->open(disk, path, ENV_READ, 0, &f, &test_err));
+    ck_ok(disk->read(disk, f, 0, bytes, sizeof bytes, &got, &test_err));
+    disk->close(disk, f);
+    return slice_of(bytes, got);
+}
+
+/* Offset of the n-th record, 0-based, of the first segment, and where its payload ends. */
+static uint64_t find_record(unsigned n, uint64_t *end) {
+    struct wal_reader *r;
+    struct wal_record record = {.offset = 0};
+    struct kevo_options o = options;
+    uint8_t uuid[16];
+    bool unfinished;
+    o.env = disk;
+    kevo_store *s = kv_open(&o);
+    memcpy(uuid, kevo_store_uuid(s), sizeof uuid);
+    kevo_close(s);
+    ck_ok(wal_reader_open(disk, KV_DIR, 1, uuid, &r, &unfinished, &test_err));
+    for (unsigned i = 0; i <= n; i++)
+        ck_ok(wal_reader_next(r, &record, &test_err));
+    wal_reader_close(r);
+    *end = record.offset + WAL_RECORD_HEADER_BYTES + record.payload.len;
+    return record.offset;
+}
+
+static void write_log(uint64_t offset, const void *bytes, size_t len) {
+    struct env_file *f;
+    ck_ok(disk->open(disk, KV_DIR "/000001.wal", ENV_WRITE, 0, &f, &test_err));
+    ck_ok(disk->write(disk, f, offset, bytes, len, &test_err));
+    disk->close(disk, f);
+}
+
+static void flip_log(uint64_t offset) {
+    uint8_t byte = (uint8_t)(log_bytes(KV_DIR "/000001.wal").data[offset] ^ 0x40);
+    write_log(offset, &byte, 1);
+}
+
+/* Only the end is thrown away, not all of the log. */
+START_TEST(torn_tail_is_not_corruption) {
+    uint64_t end;
+    kv_put(store, "a", "1");
+    kv_put(store, "b", "2");
+    kv_put(store, "c", "3");
+    kevo_close(store);
+    uint64_t begin = find_record(2, &end);
+    uint8_t zeros[512] = {0};
+    uint64_t half = begin + (end - begin) / 2;
+    write_log(half, zeros, (size_t)(end - half));
+    store = kv_open(&options);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2");
+    ck_assert_uint_gt(kv_stats(store).torn_bytes, 0);
+    kv_put(store, "d", "4");
+    reopen();
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2 d=4");
+}
+END_TEST
+
+/* In front of what had been acknowledged later, damage is told: it loses nothing in silence,
+ * wherever in the record it is, the length and the batch id among it. And recovery that fails
+ * changes no file. */
+START_TEST(corruption_is_not_a_torn_tail) {
+    uint64_t end;
+    size_t before_len, after_len;
+    kv_put(store, "a", "1");
+    kv_put(store, "b", "2");
+    kv_put(store, "c", "3");
+    kevo_close(store);
+    uint64_t begin = find_record(1, &end);
+    for (uint64_t at = begin; at < end; at++) {
+        flip_log(at);
+        char *before = kv_contents(disk, &before_len);
+        ck_assert_int_eq(kevo_open(KV_DIR, &options, &store, &test_err), KEVO_CORRUPT);
+        ck_assert_ptr_nonnull(strstr(test_err.msg, "000001.wal"));
+        char *after = kv_contents(disk, &after_len);
+        ck_assert(before_len == after_len && memcmp(before, after, after_len) == 0);
+        free(before);
+        free(after);
+        flip_log(at);
+    }
+    store = kv_open(&options);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2 c=3");
+}
+END_TEST
+
+/* One commit point: whatever is missing of its record, all of the batch is. */
+START_TEST(half_a_batch_is_none) {
+    uint64_t end;
+    kevo_batch *batch;
+    kv_put(store, "a", "1");
+    ck_ok(kevo_batch_new(&batch, &test_err));
+    ck_ok(kevo_batch_put(batch, kv_slice("b"), kv_slice("2"), &test_err));
+    ck_ok(kevo_batch_put(batch, kv_slice("c"), kv_slice("3"), &test_err));
+    ck_ok(kevo_batch_delete(batch, kv_slice("a"), &test_err));
+    ck_ok(kevo_apply_batch(store, batch, NULL, &test_err));
+    kevo_batch_free(batch);
+    kevo_close(store);
+    uint64_t begin = find_record(1, &end);
+    for (uint64_t at = begin; at < end; at++) {
+        flip_log(at);
+        store = kv_open(&options);
+        ck_assert_str_eq(kv_dump(store, NULL), "a=1");
+        kevo_close(store);
+        flip_log(at);
+    }
+    store = kv_open(&options);
+    ck_assert_str_eq(kv_dump(store, NULL), "b=2 c=3");
+}
+END_TEST
+
+/* Else what was written before would win over what comes after. */
+START_TEST(sequence_numbers_do_not_restart) {
+    char value[8];
+    for (unsigned i = 1; i <= 12; i++) {
+        snprintf(value, sizeof value, "%u", i);
+        kv_put(store, "a", value);
+        uint64_t batch = kevo_last_commit(store).batch;
+        if (i % 3 == 0) flush();
+        if (i % 6 == 0) compact();
+        reopen();
+        ck_assert_uint_eq(kevo_last_commit(store).batch, batch);
+        ck_assert_str_eq(kv_get(store, NULL, "a"), value);
+    }
+}
+END_TEST
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+static bool flush_newer(void *arg) {
+    bool *done = arg;
+    if (*done) return false;
+    *done = true;
+    kv_put(store, "a", "new");
+    put_number(store, 1, "new");
+    flush();
+    return false;
+}
+
+/* The newer value comes into a table with the smaller number: it is flushed while a compaction
+ * writes the older one. */
+START_TEST(order_of_tables_is_not_their_number) {
+    bool done = false;
+    options.table_bytes = 4096;
+    reopen();
+    for (unsigned round = 0; round < 2; round++) {
+        kv_put(store, "a", "old");
+        put_range(0, 2000);
+        kv_put(store, "z", "old");
+        flush();
+    }
+    ck_ok(kevo_compact(store, flush_newer, &done, &test_err));
+    ck_assert(done);
+    for (unsigned pass = 0; pass < 3; pass++) {
+        ck_assert_str_eq(kv_get(store, NULL, "a"), "new");
+        ck_assert_str_eq(kv_get(store, NULL, "000001"), "new");
+        ck_assert_str_eq(kv_get(store, NULL, "z"), "old");
+        if (pass == 1) compact();
+        reopen();
+    }
+}
+END_TEST
+
+/* Work step by step until there is none. */
+static void work(void) {
+    int rc;
+    while ((rc = kevo_step(store, &test_err)) == 0)
+        ;
+    ck_assert_int_eq(rc, KEVO_NOTFOUND);
+}
+
+/* A tombstone that is merged into a level above older versions must go with it. */
+START_TEST(tombstones_live_while_older_versions_lie_deeper) {
+    options.l0_trigger = 2;
+    options.level1_bytes = 4096;
+    options.table_bytes = 4096;
+    reopen();
+    put_range(0, 3000);
+    compact(); /* everything lies at the bottom */
+    for (unsigned round = 0; round < 6; round++) {
+        for (unsigned i = round; i < 3000; i += 7) {
+            char key[16];
+            snprintf(key, sizeof key, "%06u", i);
+            kv_delete(store, key);
+        }
+        flush();
+        work(); /* moves part of it down, by far not all */
+        unsigned expected = 0;
+        for (unsigned i = 0; i < 3000; i++)
+            expected += i % 7 > round;
+        ck_assert_uint_eq(count_keys(NULL), expected);
+        reopen();
+        ck_assert_uint_eq(count_keys(NULL), expected);
+    }
+    compact();
+    ck_assert_uint_eq(count_keys(NULL), 3000 / 7);
+    ck_assert_uint_eq(kv_stats(store).table_tombstones, 0); /* and not for ever */
+}
+END_TEST
+
+START_TEST(tombstones_live_while_a_snapshot_needs_them) {
+    kv_put(store, "a", "1");
+    kevo_snapshot *first = kv_snapshot(store);
+    kv_delete(store, "a");
+    kevo_snapshot *second = kv_snapshot(store);
+    kv_put(store, "a", "2");
+    struct kevo_read at_first = {.snapshot = first}, at_second = {.snapshot = second};
+    for (unsigned pass = 0; pass < 3; pass++) {
+        if (pass == 1) flush();
+        if (pass == 2) compact();
+        ck_assert_str_eq(kv_dump(store, &at_first), "a=1");
+        ck_assert_str_eq(kv_dump(store, &at_second), "");
+        ck_assert_str_eq(kv_dump(store, NULL), "a=2");
+    }
+    kevo_snapshot_free(first);
+    kevo_snapshot_free(second);
+}
+END_TEST
+
+START_TEST(flush_keeps_tombstones) {
+    kv_put(store, "a", "1");
+    flush();
+    kv_delete(store, "a");
+    flush();
+    ck_assert_str_eq(kv_dump(store, NULL), "");
+    reopen();
+    ck_assert_ptr_null(kv_get(store, NULL, "a"));
+}
+END_TEST
+
+/* Each step in a table of its own, or two in one, in every mixture. */
+START_TEST(put_delete_put_across_flushes) {
+    for (unsigned mixture = 0; mixture < 16; mixture++) {
+        kv_put(store, "a", "1");
+        if (mixture & 1) flush();
+        kv_delete(store, "a");
+        if (mixture & 2) flush();
+        ck_assert_str_eq(kv_dump(store, NULL), "");
+        kv_put(store, "a", "2");
+        if (mixture & 4) flush();
+        if (mixture & 8) compact();
+        ck_assert_str_eq(kv_dump(store, NULL), "a=2");
+        kv_delete(store, "a");
+    }
+}
+END_TEST
+
+/* Blocks of one entry or a few: between the last key of a block and the first of the next one
+ * is where a search for "the first block whose first key is not smaller" goes wrong. */
+START_TEST(seek_past_a_blocks_last_key) {
+    options.block_bytes = 64;
+    reopen();
+    for (unsigned i = 0; i < 500; i++)
+        put_number(store, i * 10, "value");
+    compact();
+    kevo_iter *it = kv_iter(store, NULL);
+    for (unsigned i = 0; i < 4990; i++) {
+        char key[16], expected[32];
+        snprintf(key, sizeof key, "%06u", i);
+        snprintf(expected, sizeof expected, "%06u=value", (i + 9) / 10 * 10);
+        must(kevo_iter_seek(it, kv_slice(key), &test_err));
+        if (strcmp(kv_entry(it), expected) != 0)
+            ck_abort_msg("sought %s, found %s", key, kv_entry(it));
+        snprintf(expected, sizeof expected, "%06u=value", i / 10 * 10);
+        must(kevo_iter_seek_for_prev(it, kv_slice(key), &test_err));
+        if (strcmp(kv_entry(it), expected) != 0)
+            ck_abort_msg("sought back from %s, found %s", key, kv_entry(it));
+    }
+    kevo_iter_free(it);
+}
+END_TEST
+
+START_TEST(filters_are_consulted) {
+    struct kevo_value v;
+    for (unsigned i = 0; i < 2000; i++)
+        put_number(store, i * 2, "value");
+    compact();
+    for (unsigned i = 0; i < 2000; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%06u", i * 2 + (i < 1000)); /* half of them are there */
+        ck_assert_int_eq(kevo_get(store, NULL, kv_slice(key), &v, &test_err),
+                         i < 1000 ? KEVO_NOTFOUND : 0);
+        kevo_value_release(&v);
+    }
+    struct kevo_stats s = kv_stats(store);
+    ck_assert_uint_eq(s.filter_checks, 2000);
+    ck_assert_uint_gt(s.filter_rejects, 950); /* at ten bits a key one in a hundred passes */
+    ck_assert_uint_le(s.filter_rejects, 1000);
+}
+END_TEST
+
+/* ---- what outlives what, and what does not --------------------------------------------------- */
+
+START_TEST(iterators_outlive_compaction) {
+    put_range(0, 1000);
+    flush();
+    kevo_iter *forward = kv_iter(store, NULL), *backward = kv_iter(store, NULL);
+    ck_ok(kevo_iter_first(forward, &test_err));
+    ck_ok(kevo_iter_last(backward, &test_err));
+    for (unsigned i = 0; i < 1000; i++) {
+        char key[16];
+        if (i % 250 == 0) {
+            put_range(0, 1000);
+            if (i % 500 == 0) flush();
+            compact(); /* removes the tables that both stand in */
+        }
+        snprintf(key, sizeof key, "%06u", i);
+        ck_assert(slice_eq(kevo_iter_key(forward), kv_slice(key)));
+        snprintf(key, sizeof key, "%06u", 999 - i);
+        ck_assert(slice_eq(kevo_iter_key(backward), kv_slice(key)));
+        must(kevo_iter_next(forward, &test_err));
+        must(kevo_iter_prev(backward, &test_err));
+    }
+    ck_assert(!kevo_iter_valid(forward) && !kevo_iter_valid(backward));
+    ck_assert_uint_gt(kv_files(disk, ".sst"), kv_tables(store));
+    kevo_iter_free(forward);
+    kevo_iter_free(backward);
+    ck_assert_uint_eq(kv_files(disk, ".sst"), kv_tables(store)); /* files go with the last reader */
+}
+END_TEST
+
+START_TEST(iterators_outlive_rollback) {
+    put_range(0, 10);
+    kevo_txn *txn = kv_txn(store);
+    kv_txn_put(txn, "000003x", "mine");
+    struct kevo_read read = {.txn = txn};
+    kevo_iter *it = kv_iter(store, &read);
+    ck_ok(kevo_iter_seek(it, kv_slice("000003x"), &test_err));
+    ck_assert_str_eq(kv_entry(it), "000003x=mine");
+    kevo_txn_rollback(txn);
+    kevo_txn_unref(txn); /* the iterator has a reference of its own */
+    ck_ok(kevo_iter_next(it, &test_err));
+    ck_assert(slice_eq(kevo_iter_key(it), kv_slice("000004")));
+    ck_ok(kevo_iter_prev(it, &test_err));
+    ck_assert(slice_eq(kevo_iter_key(it), kv_slice("000003")));
+    kevo_iter_free(it);
+}
+END_TEST
+
+/* Whatever was open, when it is closed nothing holds old versions back. */
+START_TEST(snapshots_do_not_leak) {
+    kevo_snapshot *snaps[20];
+    for (unsigned i = 0; i < 20; i++) {
+        kv_put(store, "a", "x");
+        snaps[i] = kv_snapshot(store);
+        kevo_txn *txn = kv_txn(store);
+        struct kevo_read read = {.snapshot = snaps[i], .txn = txn};
+        kevo_iter_free(kv_iter(store, &read));
+        kevo_txn_unref(txn);
+    }
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 20);
+    ck_assert_uint_eq(kv_stats(store).oldest_snapshot, 1);
+    compact();
+    ck_assert_uint_eq(kv_stats(store).table_entries, 20);
+    for (unsigned i = 0; i < 20; i++)
+        kevo_snapshot_free(snaps[(i * 7) % 20]);
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 0);
+    ck_assert_uint_eq(kv_stats(store).oldest_snapshot, kv_stats(store).last_batch);
+    kv_put(store, "a", "x"); /* something to merge */
+    compact();
+    ck_assert_uint_eq(kv_stats(store).table_entries, 1);
+}
+END_TEST
+
+START_TEST(memtables_are_freed) {
+    uint64_t blocks = 0;
+    struct env *memory = env_memory_new(); /* the other one remembers files that are gone */
+    ck_assert_ptr_nonnull(memory);
+    options.env = memory;
+    options.cache_bytes = 0;
+    reopen();
+    for (unsigned round = 0; round < 20; round++) {
+        put_range(0, 500);
+        kevo_iter *it = kv_iter(store, NULL); /* keeps the memtable, for now */
+        ck_ok(kevo_rotate(store, &test_err));
+        compact();
+        kevo_iter_free(it);
+        struct kevo_stats s = kv_stats(store);
+        ck_assert_uint_eq(s.immutable_count, 0);
+        ck_assert_uint_lt(s.memtable_used_bytes, 64 << 10);
+        if (round == 0) blocks = fault_alloc_live();
+        ck_assert_uint_eq(fault_alloc_live(), blocks);
+    }
+    options.env = env;
+    reopen();
+    env_memory_free(memory);
+}
+END_TEST
+
+/* ---- bounds ------------------------------------------------------------------------------------ */
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Read entry after entry of a queue whose head was deleted: with bounds none of the reads walks
+ * the tombstones. Would each of them, that were 5 x 10^9 steps. */
+START_TEST(tombstone_runs_are_not_quadratic) {
+    enum { N = 100000 };
+    char key[16], end[16];
+    options.memtable_bytes = 64 << 20;
+    options.sync = KEVO_SYNC_OFF;
+    reopen();
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(key, sizeof key, "%06u", i);
+        must(kevo_delete(store, kv_slice(key), &test_err));
+    }
+    if (_i) flush();
+    double begin = cpu_seconds();
+    for (unsigned i = 0; i < N; i += 2) {
+        snprintf(key, sizeof key, "%06u", i);
+        snprintf(end, sizeof end, "%06u", i + 1);
+        struct kevo_read read = {.lower = kv_slice(key), .upper = kv_slice(end)};
+        kevo_iter *it = kv_iter(store, &read);
+        must(kevo_iter_first(it, &test_err));
+        if (kevo_iter_valid(it)) ck_abort_msg("%s lives", key);
+        must(kevo_iter_last(it, &test_err));
+        kevo_iter_free(it);
+    }
+    ck_assert_msg(cpu_seconds() - begin < 20, "%.1f s", cpu_seconds() - begin);
+}
+END_TEST
+
+/* Memtables and cache stay within what the options allow, however much is written and read: a
+ * memtable is full within a chunk that may be as large as all before it. */
+START_TEST(memory_is_bounded) {
+    options.memtable_bytes = 128 << 10;
+    options.memtable_count = 3;
+    options.cache_bytes = 128 << 10;
+    options.sync = KEVO_SYNC_OFF;
+    options.background = _i;
+    reopen();
+    for (unsigned i = 0; i < 30000; i++) {
+        put_number(store, i * 7919 % 30000, "a value of about forty bytes, give or take");
+        if (i % 100) continue;
+        struct kevo_stats s = kv_stats(store);
+        ck_assert_uint_lt(s.memtable_used_bytes, 2 * 3 * 128 << 10);
+        ck_assert_uint_le(s.cache_used_bytes, 128 << 10);
+    }
+    ck_assert_uint_eq(count_keys(NULL), 30000);
+    ck_assert_uint_le(kv_stats(store).cache_used_bytes, 128 << 10);
+}
+END_TEST
+
+START_TEST(compaction_catches_up) {
+    options.memtable_bytes = 16 << 10;
+    options.sync = KEVO_SYNC_OFF;
+    options.l0_trigger = 3;
+    options.l0_slow = options.l0_stop = 8;
+    options.background = _i;
+    reopen();
+    put_range(0, 5000);
+    struct kevo_stats s;
+    unsigned rounds = 0;
+    do {
+        if (!_i) work();
+        usleep(1000);
+        s = kv_stats(store);
+    } while (s.table_count[0] >= 3 + s.immutable_count && ++rounds < 20000);
+    ck_assert_uint_lt(s.table_count[0], 3);
+    ck_assert_uint_lt(s.stall.max_ns, 5000000000u);
+    ck_assert_uint_eq(count_keys(NULL), 5000);
+}
+END_TEST
+
+/* ---- refusals of the system ------------------------------------------------------------------- */
+
+/* The kernel forgets the pages of a sync that failed: one that succeeds later proves nothing. */
+START_TEST(failed_sync_is_not_retried) {
+    kv_put(store, "a", "1");
+    fault_env_plan(env, (struct fault_plan){.kinds = FAULT_SYNC, .path = ".wal", .nth = 1});
+    ck_assert_int_eq(kevo_put(store, kv_slice("b"), kv_slice("2"), &test_err), KEVO_IOERR);
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(kevo_put(store, kv_slice("c"), kv_slice("3"), &test_err), KEVO_READONLY);
+        ck_assert_int_eq(kevo_rotate(store, &test_err), KEVO_READONLY);
+    }
+    ck_assert_uint_eq(fault_env_calls(env), 1);
+    ck_assert_str_eq(kv_dump(store, NULL), "a=1");
+    reopen();
+    kv_put(store, "d", "4");
+    ck_assert_str_eq(kv_get(store, NULL, "a"), "1");
+}
+END_TEST
+
+static void fill_disk(const char *path) {
+    fault_env_plan(env, (struct fault_plan){.kinds = FAULT_WRITE | FAULT_ALLOCATE,
+                                            .path = path,
+                                            .nth = 1,
+                                            .for_good = true,
+                                            .rc = KEVO_FULL,
+                                            .partial_write = true});
+}
+
+static void free_disk(void) {
+    ck_assert(fault_env_hit(env));
+    fault_env_plan(env, (struct fault_plan){.nth = 0});
+}
+
+/* Tables of a failed attempt do not stay on a disk that is full, and all goes on when there is
+ * room. */
+static void expect_sound(unsigned keys) {
+    ck_assert_uint_eq(count_keys(NULL), keys);
+    ck_assert_uint_eq(kv_files(disk, ".sst"), kv_tables(store));
+    put_number(store, keys, "one more");
+    flush();
+    compact();
+    ck_ok(kevo_verify(store, &test_err));
+    reopen();
+    ck_assert_uint_eq(count_keys(NULL), keys + 1);
+}
+
+START_TEST(disk_full_during_append) {
+    put_range(0, 10);
+    fill_disk(".wal");
+    int rc = kevo_put(store, kv_slice("x"), kv_slice("y"), &test_err);
+    for (unsigned i = 0; rc == 0 && i < 100000; i++) /* what was preallocated is there */
+        rc = kevo_put(store, kv_slice("000000"), kv_slice("y"), &test_err);
+    ck_assert_int_eq(rc, KEVO_FULL);
+    free_disk();
+    ck_assert_ptr_null(kv_get(store, NULL, "x"));
+    expect_sound(10);
+}
+END_TEST
+
+START_TEST(disk_full_during_flush) {
+    put_range(0, 100);
+    fill_disk(".sst");
+    ck_assert_int_eq(kevo_flush(store, &test_err), KEVO_FULL);
+    ck_assert_uint_eq(count_keys(NULL), 100);
+    free_disk();
+    expect_sound(100);
+}
+END_TEST
+
+START_TEST(disk_full_during_compaction) {
+    put_range(0, 100);
+    flush();
+    put_range(50, 100);
+    flush();
+    fill_disk(".sst");
+    ck_assert_int_eq(kevo_compact(store, NULL, NULL, &test_err), KEVO_FULL);
+    ck_assert_uint_eq(count_keys(NULL), 100);
+    free_disk();
+    expect_sound(100);
+}
+END_TEST
+
+START_TEST(disk_full_during_manifest) {
+    put_range(0, 100);
+    fill_disk("MANIFEST");
+    int rc = kevo_flush(store, &test_err);
+    ck_assert_msg(rc == KEVO_FULL || rc == KEVO_READONLY, "%d, %s", rc, test_err.msg);
+    ck_assert_uint_eq(count_keys(NULL), 100);
+    free_disk();
+    if (rc == KEVO_READONLY) reopen();
+    expect_sound(100);
+}
+END_TEST
+
+/* ---- with the operating system ------------------------------------------------------------------ */
+
+static const char *posix_dir;
+
+static void posix_setup(void) {
+    posix_dir = scratch_dir();
+    options = kv_options(env_posix());
+    ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
+}
+
+static void posix_teardown(void) {
+    kevo_close(store);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+
+static unsigned open_files(void) {
+    unsigned n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) != -1;
+    return n;
+}
+
+/* Tables need no descriptor while they are open; when there is none left for the next file, the
+ * call says so, and goes well when there are some again. */
+START_TEST(too_many_open_files) {
+    struct rlimit before, few;
+    options.l0_trigger = 100;
+    options.l0_slow = options.l0_stop = 150;
+    kevo_close(store);
+    ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
+    for (unsigned i = 0; i < 60; i++) {
+        put_number(store, i, "value");
+        flush();
+    }
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = open_files() + 4;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    unsigned found = count_keys(NULL);
+    few.rlim_cur = 3;
+    setrlimit(RLIMIT_NOFILE, &few);
+    put_number(store, 60, "value"); /* the log is open */
+    int rc = kevo_flush(store, &test_err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    ck_assert_uint_eq(found, 60);
+    ck_assert_msg(rc < 0 && strstr(test_err.msg, "open files"), "%d, %s", rc, test_err.msg);
+    kevo_close(store);
+    ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
+    ck_assert_uint_eq(count_keys(NULL), 61);
+    put_number(store, 61, "value");
+    flush();
+    ck_assert_uint_eq(count_keys(NULL), 62);
+}
+END_TEST
+
+START_TEST(file_handles_do_not_leak) {
+    unsigned before = 0;
+    for (unsigned round = 0; round < 6; round++) {
+        put_range(0, 200);
+        flush();
+        count_keys(NULL);
+        compact();
+        ck_ok(kevo_verify(store, &test_err));
+        kevo_close(store);
+        ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
+        if (round == 0) before = open_files();
+        ck_assert_uint_eq(open_files(), before);
+    }
+}
+END_TEST
+
+/* POSIX record locks go when any descriptor of the file is closed in the process. */
+START_TEST(lock_survives_an_unrelated_close) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/LOCK", posix_dir);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    pid_t pid = fork();
+    if (pid == 0) {
+        kevo_store *other;
+        struct kevo_err err;
+        _exit(kevo_open(posix_dir, &options, &other, &err) == KEVO_BUSY ? 0 : 1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("failure_classes");
+
+    TCase *order = tcase_create("order on disk");
+    tcase_add_checked_fixture(order, setup, teardown);
+    tcase_set_timeout(order, 120);
+    tcase_add_test(order, directory_is_synced_after_create_and_rename);
+    tcase_add_test(order, manifest_is_replaced_atomically);
+    tcase_add_test(order, old_log_is_synced_at_rotation);
+    suite_add_tcase(suite, order);
+
+    TCase *log = tcase_create("log");
+    tcase_add_checked_fixture(log, setup, teardown);
+    tcase_set_timeout(log, 120);
+    tcase_add_test(log, torn_tail_is_not_corruption);
+    tcase_add_test(log, corruption_is_not_a_torn_tail);
+    tcase_add_test(log, half_a_batch_is_none);
+    tcase_add_test(log, sequence_numbers_do_not_restart);
+    suite_add_tcase(suite, log);
+
+    TCase *tables = tcase_create("tables");
+    tcase_add_checked_fixture(tables, setup, teardown);
+    tcase_set_timeout(tables, 120);
+    tcase_add_test(tables, order_of_tables_is_not_their_number);
+    tcase_add_test(tables, tombstones_live_while_older_versions_lie_deeper);
+    tcase_add_test(tables, tombstones_live_while_a_snapshot_needs_them);
+    tcase_add_test(tables, flush_keeps_tombstones);
+    tcase_add_test(tables, put_delete_put_across_flushes);
+    tcase_add_test(tables, seek_past_a_blocks_last_key);
+    tcase_add_test(tables, filters_are_consulted);
+    suite_add_tcase(suite, tables);
+
+    TCase *lives = tcase_create("lifetimes");
+    tcase_add_checked_fixture(lives, setup, teardown);
+    tcase_set_timeout(lives, 120);
+    tcase_add_test(lives, iterators_outlive_compaction);
+    tcase_add_test(lives, iterators_outlive_rollback);
+    tcase_add_test(lives, snapshots_do_not_leak);
+    tcase_add_test(lives, memtables_are_freed);
+    suite_add_tcase(suite, lives);
+
+    TCase *bounds = tcase_create("bounds");
+    tcase_add_checked_fixture(bounds, setup, teardown);
+    tcase_set_timeout(bounds, 240);
+    tcase_add_loop_test(bounds, tombstone_runs_are_not_quadratic, 0, 2);
+    tcase_add_loop_test(bounds, memory_is_bounded, 0, 2);
+    tcase_add_loop_test(bounds, compaction_catches_up, 0, 2);
+    suite_add_tcase(suite, bounds);
+
+    TCase *refusals = tcase_create("refusals");
+    tcase_add_checked_fixture(refusals, setup, teardown);
+    tcase_add_test(refusals, failed_sync_is_not_retried);
+    tcase_add_test(refusals, disk_full_during_append);
+    tcase_add_test(refusals, disk_full_during_flush);
+    tcase_add_test(refusals, disk_full_during_compaction);
+    tcase_add_test(refusals, disk_full_during_manifest);
+    suite_add_tcase(suite, refusals);
+
+    TCase *system = tcase_create("system");
+    tcase_add_checked_fixture(system, posix_setup, posix_teardown);
+    tcase_set_timeout(system, 60);
+    tcase_add_test(system, too_many_open_files);
+    tcase_add_test(system, file_handles_do_not_leak);
+    tcase_add_test(system, lock_survives_an_unrelated_close);
+    suite_add_tcase(suite, system);
+
+    return harness_run(suite);
+}
