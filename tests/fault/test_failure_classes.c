@@ -195,12 +195,11 @@ static uint64_t find_record(unsigned n, uint64_t *end) {
     struct wal_record record = {.offset = 0};
     struct kevo_options o = options;
     uint8_t uuid[16];
-    bool unfinished;
     o.env = disk;
     kevo_store *s = kv_open(&o);
     memcpy(uuid, kevo_store_uuid(s), sizeof uuid);
     kevo_close(s);
-    ck_ok(wal_reader_open(disk, KV_DIR, 1, uuid, &r, &unfinished, &test_err));
+    ck_ok(wal_reader_open(disk, KV_DIR, 1, uuid, &r, &test_err));
     for (unsigned i = 0; i <= n; i++)
         ck_ok(wal_reader_next(r, &record, &test_err));
     wal_reader_close(r);
@@ -229,8 +228,8 @@ START_TEST(torn_tail_is_not_corruption) {
     kevo_close(store);
     uint64_t begin = find_record(2, &end);
     uint8_t zeros[512] = {0};
-    uint64_t half = begin + (end - begin) / 2;
-    write_log(half, zeros, (size_t)(end - half));
+    uint64_t payload = begin + WAL_RECORD_HEADER_BYTES;
+    write_log(payload, zeros, (size_t)(end - payload));
     store = kv_open(&options);
     ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2");
     ck_assert_uint_gt(kv_stats(store).torn_bytes, 0);
@@ -264,6 +263,46 @@ START_TEST(corruption_is_not_a_torn_tail) {
     }
     store = kv_open(&options);
     ck_assert_str_eq(kv_dump(store, NULL), "a=1 b=2 c=3");
+}
+END_TEST
+
+static bool contains(slice bytes, const char *text) {
+    size_t len = strlen(text);
+    for (size_t i = 0; i + len <= bytes.len; i++)
+        if (memcmp(bytes.data + i, text, len) == 0) return true;
+    return false;
+}
+
+/* A segment that is written over a former one has that one's records behind its end, each of
+ * them whole: they are no records of this segment, nor a sign of damage. */
+START_TEST(stale_records_of_a_recycled_segment) {
+    put_range(0, 50);
+    flush(); /* segment 1 is retired */
+    kv_put(store, "a", "1");
+    ck_ok(kevo_rotate(store, &test_err)); /* segment 3 is made of it */
+    kv_delete(store, "000010");
+    kv_delete(store, "000045");
+    uint64_t batch = kevo_last_commit(store).batch;
+    slice log = log_bytes(KV_DIR "/000003.wal");
+    ck_assert_msg(contains(log, "000045") && contains(log, "000049"), "nothing is stale");
+    for (int mode = 0; mode < CRASH_MODES; mode++) {
+        struct env *image = crash_env_image(disk, (enum crash_mode)mode, harness_seed());
+        struct kevo_options o = options;
+        kevo_store *running = store;
+        o.env = image;
+        store = kv_open(&o);
+        ck_assert_uint_eq(count_keys(NULL), 49);
+        ck_assert_ptr_null(kv_get(store, NULL, "000045"));
+        ck_assert_uint_eq(kevo_last_commit(store).batch, batch);
+        kevo_close(store);
+        store = running;
+        crash_env_free(image);
+    }
+    reopen();
+    kv_put(store, "000045", "back");
+    reopen();
+    ck_assert_uint_eq(count_keys(NULL), 50);
+    ck_assert_str_eq(kv_get(store, NULL, "000045"), "back");
 }
 END_TEST
 
@@ -423,10 +462,12 @@ START_TEST(put_delete_put_across_flushes) {
         kv_delete(store, "a");
         if (mixture & 2) flush();
         ck_assert_str_eq(kv_dump(store, NULL), "");
+        ck_assert_ptr_null(kv_get(store, NULL, "a"));
         kv_put(store, "a", "2");
         if (mixture & 4) flush();
         if (mixture & 8) compact();
         ck_assert_str_eq(kv_dump(store, NULL), "a=2");
+        ck_assert_str_eq(kv_get(store, NULL, "a"), "2");
         kv_delete(store, "a");
     }
 }
@@ -852,6 +893,7 @@ int main(void) {
     tcase_set_timeout(log, 120);
     tcase_add_test(log, torn_tail_is_not_corruption);
     tcase_add_test(log, corruption_is_not_a_torn_tail);
+    tcase_add_test(log, stale_records_of_a_recycled_segment);
     tcase_add_test(log, half_a_batch_is_none);
     tcase_add_test(log, sequence_numbers_do_not_restart);
     suite_add_tcase(suite, log);
