@@ -272,6 +272,12 @@ static void shrink_protected(struct shard *s) {
     }
 }
 
+/* The next eviction will look at these, by which time nothing else has. */
+static void prefetch_oldest(const struct shard *s) {
+    const struct entry *e = s->probation.oldest;
+    if (e) __builtin_prefetch(e->newer);
+}
+
 /* Make the shard fit its capacity, as far as pins allow. */
 static void make_room(struct shard *s, struct entry **victims) {
     /* Every step evicts, or clears a mark, or passes a pinned block. */
@@ -288,6 +294,7 @@ static void make_room(struct shard *s, struct entry **victims) {
             evict(s, e, victims);
         }
     }
+    prefetch_oldest(s);
 }
 
 /* ---- memory ------------------------------------------------------------------ */

@@ -74,3 +74,9 @@ bool filter_may_contain(slice filter, uint64_t hash) {
         all &= get_fixed64(block + 8 * i) >> (choices & 63);
     return all;
 }
+
+void filter_prefetch(slice filter, uint64_t hash) {
+    size_t block_count = filter.len / FILTER_BLOCK_BYTES;
+    if (block_count == 0 || block_count > UINT32_MAX) return;
+    __builtin_prefetch(filter.data + FILTER_BLOCK_BYTES * block_index(hash, block_count));
+}

@@ -27,4 +27,7 @@ int filter_builder_finish(const struct filter_builder *b, unsigned bits_per_key,
  * sense answers true. */
 bool filter_may_contain(slice filter, uint64_t hash);
 
+/* The same question is near. */
+void filter_prefetch(slice filter, uint64_t hash);
+
 #endif

@@ -6,7 +6,7 @@
 #include "engine/base/coding.h"
 #include "engine/base/error.h"
 
-enum { INDEX_HEADER_BYTES = 8 };
+enum { INDEX_HEADER_BYTES = 8, POST_GROUP = 16 };
 
 /* ---- writing --------------------------------------------------------------- */
 
@@ -135,6 +135,42 @@ static size_t lower_head(const uint8_t *heads, size_t n, uint64_t head) {
     return (size_t)(base - heads) / 8 + (get_fixed64(base) < head);
 }
 
+size_t table_index_post_count(const struct table_index *index) {
+    return index->count / POST_GROUP;
+}
+
+void table_index_set_posts(struct table_index *index, uint64_t *posts) {
+    size_t count = table_index_post_count(index);
+    for (size_t i = 0; i < count; i++)
+        posts[i] = get_fixed64(index->heads + 8 * (POST_GROUP * i + POST_GROUP - 1));
+    index->posts = posts;
+}
+
+/* The first of n signposts that is >= head, or n. */
+static size_t lower_post(const uint64_t *posts, size_t n, uint64_t head) {
+    const uint64_t *base = posts;
+    if (n == 0) return 0;
+    while (n > 1) {
+        size_t half = n / 2;
+        base += base[half - 1] < head ? half : 0;
+        n -= half;
+    }
+    return (size_t)(base - posts) + (*base < head);
+}
+
+/* The first separator whose head is >= head, or count. */
+static size_t find_head(const struct table_index *index, uint64_t head) {
+    if (!index->posts) return lower_head(index->heads, index->count, head);
+    size_t first = POST_GROUP * lower_post(index->posts, table_index_post_count(index), head);
+    size_t n = index->count - first < POST_GROUP ? index->count - first : POST_GROUP;
+    const uint8_t *heads = index->heads + 8 * first, *handles = index->handles + 8 * first;
+    __builtin_prefetch(heads);
+    __builtin_prefetch(heads + 64);
+    __builtin_prefetch(handles);
+    __builtin_prefetch(handles + 64);
+    return first + lower_head(heads, n, head);
+}
+
 /* Key against the common prefix: below, above, or inside (0, with its rest). */
 static int split(const struct table_index *index, slice key, slice *rest) {
     size_t n = index->prefix.len;
@@ -152,7 +188,7 @@ size_t table_index_find(const struct table_index *index, slice key) {
     int side = split(index, key, &rest);
     if (side) return side < 0 ? 0 : index->count;
     uint64_t head = slice_prefix64(rest);
-    size_t low = lower_head(index->heads, index->count, head);
+    size_t low = find_head(index, head);
     if (low == index->count || get_fixed64(index->heads + 8 * low) != head) return low;
     size_t high = low + 1;
     if (high < index->count && get_fixed64(index->heads + 8 * high) == head) {

@@ -6,7 +6,9 @@
  * separators begin with the same bytes in most tables, so those are kept once, and
  * the eight bytes behind them are kept as numbers in an array of their own: a
  * search is a binary search over that array, and only where it leaves several
- * separators are bytes compared.
+ * separators are bytes compared. Every sixteenth of these numbers, the last of its
+ * group, may be kept in memory besides (signposts): they stay in the processor's cache,
+ * and a search then waits once for memory, for the group and its handles together.
  *
  * Threads: an index is only read; any thread. */
 #ifndef KEVO_TABLE_INDEX_H
@@ -48,11 +50,17 @@ struct table_index {
     slice prefix;   /* what all separators begin with */
     slice tails;    /* what follows it, one behind the other */
     const uint8_t *heads, *handles, *tail_ends;
+    const uint64_t *posts; /* signposts, or NULL */
 };
 
 /* The index in `bytes`, which are borrowed and have been checked against their
  * checksum. False when their frame makes no sense. */
 bool table_index_open(struct table_index *index, slice bytes);
+
+/* How many signposts it takes, and: write them to `posts`, which must stay as long as the
+ * index is searched. */
+size_t table_index_post_count(const struct table_index *index);
+void table_index_set_posts(struct table_index *index, uint64_t *posts);
 
 /* The first block whose separator is >= key, or count. */
 size_t table_index_find(const struct table_index *index, slice key);

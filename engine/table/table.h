@@ -124,6 +124,9 @@ struct table_value {
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
               bool *filtered, struct kevo_err *err);
 
+/* A table_get with this hash is near: start to bring in what it looks at first. */
+void table_will_get(const struct table *t, uint64_t hash);
+
 /* An iterator over the table, which must outlive it. `keep` false for readers
  * that pass once (compaction): blocks they decompress do not enter the cache. */
 int table_iter_new(struct table *t, bool keep, struct iter **it, struct kevo_err *err);

@@ -21,6 +21,7 @@ struct table {
     struct table_properties properties;
     slice min_key, max_key;
     struct range_set *ranges;   /* NULL: none */
+    uint64_t *posts;            /* of the index */
     _Atomic uint32_t *verified; /* a bit for each raw block whose checksum was right */
 };
 
@@ -40,6 +41,10 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
  * `again`: check the checksum of a raw block even if it was right before. */
 int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
                      struct table_block *b, struct kevo_err *err);
+
+/* Bring block i as it is stored into the processor's cache, without waiting. i may be
+ * beyond the last. */
+void table_block_fetch(const struct table *t, size_t i);
 
 static inline void table_block_release(struct table *t, struct table_block *b) {
     if (b->pin) cache_unpin(t->cache, b->pin);

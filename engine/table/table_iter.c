@@ -67,6 +67,7 @@ static int go_forward(struct table_iter *it, size_t i, struct kevo_err *err) {
         it->run++;
         int rc = enter_block(it, i, err);
         if (rc == 0 && (!it->keep || it->run >= SCAN_RUN)) read_ahead(it);
+        table_block_fetch(it->table, i + 1);
         if (rc == 0) rc = block_iter_ops.seek_first(&it->block.base, err);
         if (rc || it->block.base.valid) return rc;
     }
@@ -79,6 +80,7 @@ static int go_backward(struct table_iter *it, size_t i, struct kevo_err *err) {
     while (i-- > 0) {
         it->run++;
         int rc = enter_block(it, i, err);
+        if (i > 0) table_block_fetch(it->table, i - 1);
         if (rc == 0) rc = block_iter_ops.seek_last(&it->block.base, err);
         if (rc || it->block.base.valid) return rc;
     }

@@ -69,7 +69,10 @@ static int open_sections(struct table *t, const struct table_footer *f, struct k
     if (data_end > f->filter.offset || f->filter.offset - data_end >= FILTER_ALIGNMENT)
         return damaged(t, "the blocks do not end where the filter begins", err);
     t->verified = mem_array((t->index.count + 31) / 32, sizeof *t->verified);
-    return t->verified ? 0 : kevo_nomem(err);
+    t->posts = mem_array(table_index_post_count(&t->index), sizeof *t->posts);
+    if (!t->verified || !t->posts) return kevo_nomem(err);
+    table_index_set_posts(&t->index, t->posts);
+    return 0;
 }
 
 static int open_table(struct table *t, uint64_t checksum, struct kevo_err *err) {
@@ -110,6 +113,7 @@ void table_close(struct table *t) {
     if (t->map) t->env->unmap(t->env, t->map, t->size_bytes);
     range_set_free(t->ranges);
     mem_free(t->verified);
+    mem_free(t->posts);
     mem_free(t->path);
     mem_free(t);
 }
@@ -126,6 +130,10 @@ const struct table_properties *table_properties(const struct table *t) {
 
 const struct range_set *table_ranges(const struct table *t) {
     return t->ranges;
+}
+
+void table_will_get(const struct table *t, uint64_t hash) {
+    filter_prefetch(t->filter, hash);
 }
 
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,

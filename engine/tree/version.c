@@ -358,6 +358,11 @@ static size_t deeper_candidates(const struct version *version, const struct look
     return count;
 }
 
+static void will_ask(const struct lookup *q, struct table_file *f) {
+    struct table *t = atomic_load_explicit(&f->table, memory_order_acquire);
+    if (t) table_will_get(t, q->hash);
+}
+
 int version_get(const struct version *version, const struct table_home *home, slice key,
                 uint64_t max_seq, struct table_value *v, uint64_t *filter_checks,
                 uint64_t *filter_rejects, struct kevo_err *err) {
@@ -373,6 +378,11 @@ int version_get(const struct version *version, const struct table_home *home, sl
     int rc = 0;
 
     *v = (struct table_value){0};
+    /* Wait for the memory of all filters at once. */
+    for (size_t k = 0; k < deeper_count; k++)
+        will_ask(&q, deeper[k]);
+    for (size_t k = 0; k < top->count; k++)
+        if (may_hold(top->files[k], key, max_seq)) will_ask(&q, top->files[k]);
     /* Both lists have the newest first: what is found ends the search as soon as
      * neither can hold anything newer. */
     while (rc == 0) {
