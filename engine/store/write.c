@@ -13,17 +13,32 @@ enum { RUN_KEEP_BYTES = 4 << 20 };      /* memory of the run that is kept for th
 
 struct sweep {
     kevo_store *store;
-    const struct version *version; /* with the tables that the log names */
+    uint64_t *live; /* the numbers of all tables, ascending */
+    size_t live_count;
     struct kevo_err *err;
 };
 
-static bool is_live_table(const struct version *v, uint64_t number) {
+static int by_number(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int list_live_tables(struct sweep *sweep, const struct version *v) {
+    size_t count = 0;
+    for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++)
+        count += v->levels[level].count;
+    sweep->live = mem_array(count + 1, sizeof *sweep->live);
+    if (!sweep->live) return kevo_nomem(sweep->err);
     for (unsigned level = 0; level < KEVO_MAX_LEVELS; level++) {
-        for (size_t i = 0; i < v->levels[level].count; i++) {
-            if (v->levels[level].files[i]->number == number) return true;
-        }
+        for (size_t i = 0; i < v->levels[level].count; i++)
+            sweep->live[sweep->live_count++] = v->levels[level].files[i]->number;
     }
-    return false;
+    qsort(sweep->live, count, sizeof *sweep->live, by_number);
+    return 0;
+}
+
+static bool is_live_table(const struct sweep *s, uint64_t number) {
+    return bsearch(&number, s->live, s->live_count, sizeof number, by_number) != NULL;
 }
 
 /* Remove a file that nothing refers to: the trace of a crash. */
@@ -34,7 +49,7 @@ static int sweep_name(void *arg, const char *name) {
     uint64_t number = strtoull(name, NULL, 10);
     bool orphan = false;
     if (digits >= 6 && strcmp(name + digits, ".sst") == 0)
-        orphan = !is_live_table(sweep->version, number);
+        orphan = !is_live_table(sweep, number);
     else if (digits >= 6 && strcmp(name + digits, ".wal") == 0)
         orphan = number < s->state.wal_floor;
     else if (digits >= 6 && strcmp(name + digits, ".spare") == 0)
@@ -47,14 +62,16 @@ static int sweep_name(void *arg, const char *name) {
 
 static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     struct superversion *sv = superversion_acquire(s);
-    struct sweep sweep = {s, sv->version, err};
+    struct sweep sweep = {.store = s, .err = err};
+    int rc = list_live_tables(&sweep, sv->version);
     /* Tables being written by a flush are not in the version yet: none runs before
      * the first sweep. */
     pthread_mutex_lock(&s->manifest_mutex);
-    int rc = manifest_sync(s->manifest, err);
+    if (rc == 0) rc = manifest_sync(s->manifest, err);
     if (rc == 0) rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
     pthread_mutex_unlock(&s->manifest_mutex);
     superversion_release(sv);
+    mem_free(sweep.live);
     /* Before a flush may move the log's floor past the records that name them. */
     if (rc == 0 && s->options.authority == KEVO_AUTHORITY_SELF) rc = ingest_adopt(s, err);
     if (rc) return rc;
