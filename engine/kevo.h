@@ -272,11 +272,21 @@ int kevo_put(kevo_store *store, struct kevo_slice key, struct kevo_slice value,
              struct kevo_err *err);
 int kevo_delete(kevo_store *store, struct kevo_slice key, struct kevo_err *err);
 
-/* A batch of changes; a later change of a key replaces an earlier one. */
+/* Delete all keys in [lower, upper); data NULL: open. One small record in the log,
+ * whatever lies in the range, and no look at it; a table that has nothing else goes as a
+ * whole soon after. An empty range does nothing and is no error. Bounds are at most
+ * KEVO_MAX_KEY_BYTES long. */
+int kevo_delete_range(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper,
+                      struct kevo_err *err);
+
+/* A batch of changes; a later change of a key replaces an earlier one, and what follows
+ * the deletion of a range is not touched by it. */
 int kevo_batch_new(kevo_batch **batch, struct kevo_err *err);
 int kevo_batch_put(kevo_batch *batch, struct kevo_slice key, struct kevo_slice value,
                    struct kevo_err *err);
 int kevo_batch_delete(kevo_batch *batch, struct kevo_slice key, struct kevo_err *err);
+int kevo_batch_delete_range(kevo_batch *batch, struct kevo_slice lower, struct kevo_slice upper,
+                            struct kevo_err *err);
 void kevo_batch_reset(kevo_batch *batch); /* empty, keeps its memory */
 void kevo_batch_free(kevo_batch *batch);
 
@@ -333,6 +343,8 @@ int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err);
 int kevo_txn_put(kevo_txn *txn, struct kevo_slice key, struct kevo_slice value,
                  struct kevo_err *err);
 int kevo_txn_delete(kevo_txn *txn, struct kevo_slice key, struct kevo_err *err);
+int kevo_txn_delete_range(kevo_txn *txn, struct kevo_slice lower, struct kevo_slice upper,
+                          struct kevo_err *err);
 
 /* A place to come back to: everything written after it is undone by
  * kevo_txn_rollback_to(). A zeroed mark is the beginning. Marks stay good until
@@ -562,13 +574,14 @@ enum { KEVO_GET_SAMPLE = 16 };
 
 struct kevo_stats {
     /* operations since open */
-    uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks;
+    uint64_t batches, puts, deletes, range_deletes, gets, gets_found, iterators, seeks;
     uint64_t iterator_sources; /* memtables, tables and levels that iterators had to merge */
     /* bytes since open */
     uint64_t user_bytes; /* keys and values given to writes */
     uint64_t wal_bytes, wal_syncs;
     uint64_t flushes, flush_bytes;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, trivial_moves;
+    uint64_t dropped_tables; /* hidden by deletions of ranges, removed without being read */
     uint64_t level_read_bytes[KEVO_MAX_LEVELS];    /* tables of it that compactions read */
     uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
     uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */

@@ -5,10 +5,11 @@
 #include "engine/base/error.h"
 
 int batch_put_entry(struct buf *b, uint8_t type, slice key, slice value, struct kevo_err *err) {
+    if (type == CHANGE_DELETE_RANGE) value = range_end_shorten(value);
     if (!buf_reserve(b, 2 * VARINT64_MAX_BYTES + key.len + value.len)) return kevo_nomem(err);
     uint8_t *p = b->data + b->len;
-    p = put_varint(p, (uint64_t)key.len << 1 | type);
-    if (type == ENTRY_PUT) p = put_varint(p, value.len);
+    p = put_varint(p, (uint64_t)key.len << 2 | type);
+    if (type != ENTRY_DELETE) p = put_varint(p, value.len);
     if (key.len) memcpy(p, key.data, key.len);
     p += key.len;
     if (value.len) memcpy(p, value.data, value.len);
@@ -17,16 +18,46 @@ int batch_put_entry(struct buf *b, uint8_t type, slice key, slice value, struct 
     return 0;
 }
 
+/* The union of a buffer's range tombstones: what came when does not matter between them. */
+static int unite_ranges(const struct memtable *m, struct range_set **set, struct kevo_err *err) {
+    struct range_list list = {0};
+    *set = NULL;
+    int rc = range_stack_list(&m->ranges, &list, err);
+    for (size_t i = 0; i < list.count; i++)
+        list.ranges[i].seq = 1;
+    if (rc == 0) rc = range_set_new(&list, false, set, err);
+    range_list_release(&list);
+    return rc;
+}
+
+static int put_ranges(struct buf *b, const struct memtable *m, struct batch_totals *totals,
+                      struct kevo_err *err) {
+    struct range_set *set;
+    if (range_stack_is_empty(&m->ranges)) return 0;
+    int rc = unite_ranges(m, &set, err);
+    if (rc) return rc;
+    for (size_t i = 0; i < set->count && rc == 0; i++) {
+        const struct range_fragment *f = &set->fragments[i];
+        rc = batch_put_entry(b, CHANGE_DELETE_RANGE, f->lower, f->upper, err);
+        totals->user_bytes += f->lower.len + range_end_shorten(f->upper).len;
+    }
+    totals->range_deletes += set->count;
+    range_set_free(set);
+    return rc;
+}
+
 int batch_put_memtable(struct buf *b, struct memtable *m, struct batch_totals *totals,
                        struct kevo_err *err) {
     struct iter *it;
-    int rc = memtable_iter_new(m, &it, err);
+    int rc = put_ranges(b, m, totals, err);
+    if (rc == 0) rc = memtable_iter_new(m, &it, err);
     if (rc) return rc;
     slice last = slice_of(NULL, 0);
     for (rc = it->ops->seek_first(it, err); rc == 0 && it->valid; rc = it->ops->next(it, err)) {
         /* Memtable keys stay where they are, so the last one can be kept as it is. */
         if (last.data && slice_eq(last, it->key)) continue;
         last = it->key;
+        if (memtable_cover(m, it->key, SEQ_MAX) > it->seq) continue;
         rc = batch_put_entry(b, it->type, it->key, it->value, err);
         if (rc) break;
         if (it->type == ENTRY_PUT)
@@ -45,13 +76,17 @@ struct change {
 };
 
 static bool read_change(struct reader *r, struct change *c) {
-    uint64_t tag = read_varint(r), key_bytes = tag >> 1;
-    c->type = tag & 1;
-    uint64_t value_bytes = c->type == ENTRY_PUT ? read_varint(r) : 0;
+    uint64_t tag = read_varint(r), key_bytes = tag >> 2;
+    c->type = tag & 3;
+    uint64_t value_bytes = c->type == ENTRY_DELETE ? 0 : read_varint(r);
     c->key = read_bytes(r, key_bytes);
     c->value = read_bytes(r, value_bytes);
-    return !r->bad && key_bytes > 0 && key_bytes <= KEVO_MAX_KEY_BYTES &&
-           value_bytes <= KEVO_MAX_VALUE_BYTES;
+    if (r->bad || key_bytes == 0 || key_bytes > KEVO_MAX_KEY_BYTES) return false;
+    if (c->type != CHANGE_DELETE_RANGE)
+        return c->type <= ENTRY_PUT && value_bytes <= KEVO_MAX_VALUE_BYTES;
+    if (value_bytes > KEVO_MAX_KEY_BYTES) return false;
+    c->value = range_end_restore(c->value);
+    return slice_cmp(c->key, c->value) < 0;
 }
 
 /* Read the next few changes. False when the bytes make no sense. */
@@ -71,8 +106,15 @@ static void warm_group(const struct memtable *m, const struct change *group, uns
     memtable_warm(m, keys, count);
 }
 
-int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *where,
-                 struct kevo_err *err) {
+/* Range tombstones are gathered, to be added all at once. */
+static int insert_change(struct memtable *m, const struct change *c, uint64_t seq,
+                         struct range_list *ranges, struct kevo_err *err) {
+    if (c->type == CHANGE_DELETE_RANGE) return range_list_add(ranges, c->key, c->value, seq, err);
+    return memtable_add(m, c->key, seq, c->type, c->value, err);
+}
+
+static int insert_all(slice payload, struct memtable *m, uint64_t seq, const char *where,
+                      struct range_list *ranges, struct kevo_err *err) {
     struct change group[MEMTABLE_WARM_MAX];
     unsigned count;
     struct reader r = reader_of(payload);
@@ -82,9 +124,17 @@ int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *wh
                              (unsigned long long)seq);
         if (count > 1) warm_group(m, group, count);
         for (unsigned i = 0; i < count; i++) {
-            int rc = memtable_add(m, group[i].key, seq, group[i].type, group[i].value, err);
+            int rc = insert_change(m, &group[i], seq, ranges, err);
             if (rc) return rc;
         }
     }
-    return 0;
+    return ranges->count ? memtable_delete_ranges(m, ranges, seq, err) : 0;
+}
+
+int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *where,
+                 struct kevo_err *err) {
+    struct range_list ranges = {0};
+    int rc = insert_all(payload, m, seq, where, &ranges, err);
+    range_list_release(&ranges);
+    return rc;
 }

@@ -101,12 +101,14 @@ struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes) {
 
 void memtable_reset(struct memtable *m) {
     arena_reset(&m->arena);
+    range_stack_release(&m->ranges);
     for (int i = 0; i < MEMTABLE_MAX_HEIGHT; i++) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;
     }
     atomic_init(&m->height, 1);
     atomic_init(&m->live_count, 0);
+    atomic_init(&m->max_seq, 0);
 }
 
 void memtable_ref(struct memtable *m) {
@@ -116,6 +118,7 @@ void memtable_ref(struct memtable *m) {
 void memtable_unref(struct memtable *m) {
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) > 1) return;
     arena_release(&m->arena);
+    range_stack_release(&m->ranges);
     mem_free(m->filter);
     mem_free(m->head);
     mem_free(m);
@@ -260,6 +263,8 @@ int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slic
     struct target t = {n->prefix, node_key(n), seq};
     /* Before the node can be seen: whoever sees it must not be told that it is not there. */
     if (m->filter) filter_set(m, t.key);
+    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
+        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
     move_splice(m, &t);
     if ((int)height > atomic_load_explicit(&m->height, memory_order_relaxed)) {
         /* Levels above had only the head; a reader that sees the new height before
@@ -278,8 +283,17 @@ int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slic
     return 0;
 }
 
+int memtable_delete_ranges(struct memtable *m, const struct range_list *list, uint64_t seq,
+                           struct kevo_err *err) {
+    return range_stack_push(&m->ranges, list, seq, err);
+}
+
 uint64_t memtable_bytes(const struct memtable *m) {
-    return arena_bytes(&m->arena);
+    return arena_bytes(&m->arena) + atomic_load_explicit(&m->ranges.bytes, memory_order_relaxed);
+}
+
+bool memtable_is_empty(const struct memtable *m) {
+    return memtable_live_count(m) == 0 && range_stack_is_empty(&m->ranges);
 }
 
 uint64_t memtable_live_count(const struct memtable *m) {
@@ -308,6 +322,7 @@ static size_t void_node(void *arg, void *piece) {
 void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq) {
     struct void_pass pass = {m, seq};
     arena_walk(&m->arena, mark, void_node, &pass);
+    range_stack_pop(&m->ranges, seq);
 }
 
 /* First node at or after the target, void or not; NULL when there is none. */

@@ -17,12 +17,15 @@
  * The same structure serves as a transaction's write buffer, with sequence numbers
  * of its own (SEQ_PRIVATE and up).
  *
- * Threads: memtable_add and memtable_void by one thread at a time; reading, ref
- * and unref from any thread. */
+ * Range tombstones lie beside the entries, in a range_stack.
+ *
+ * Threads: memtable_add, memtable_delete_range and memtable_void by one thread at a
+ * time; reading, ref and unref from any thread. */
 #ifndef KEVO_MEM_MEMTABLE_H
 #define KEVO_MEM_MEMTABLE_H
 
 #include "engine/base/arena.h"
+#include "engine/mem/range_stack.h"
 #include "engine/tree/iter.h"
 
 enum { MEMTABLE_MAX_HEIGHT = 14 };
@@ -39,8 +42,10 @@ struct memtable {
     _Atomic uint64_t *filter;                    /* see memtable_add_filter(); NULL: none */
     uint64_t filter_lines;                       /* cache lines of it, a power of two */
     _Atomic uint64_t live_count;                 /* entries that are not void */
-    uint64_t segment;                            /* log segment that protects it */
-    struct kevo_commit last_commit;              /* newest batch in it once it is immutable */
+    _Atomic uint64_t max_seq;                    /* of all entries ever, the void ones too */
+    struct range_stack ranges;
+    uint64_t segment;               /* log segment that protects it */
+    struct kevo_commit last_commit; /* newest batch in it once it is immutable */
 };
 
 /* One reference; NULL when there is no memory. `first_chunk_bytes` sizes the
@@ -60,6 +65,11 @@ void memtable_reset(struct memtable *m);
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err);
 
+/* Add range tombstones, all under `seq`, which is above that of any that is there; the
+ * bounds are copied. KEVO_NOMEM changes nothing. */
+int memtable_delete_ranges(struct memtable *m, const struct range_list *list, uint64_t seq,
+                           struct kevo_err *err);
+
 /* Bring into the processor's cache what adding these keys will touch, waiting for the
  * memory of all of them at once instead of one after the other (group prefetching: Chen,
  * Ailamaki, Gibbons, Mowry 2004). Changes nothing; at most MEMTABLE_WARM_MAX keys. */
@@ -69,13 +79,20 @@ void memtable_warm(const struct memtable *m, const slice *keys, unsigned count);
 /* Memory held, in bytes. */
 uint64_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_live_count(const struct memtable *m);
+/* Neither entries nor range tombstones, or all are void. */
+bool memtable_is_empty(const struct memtable *m);
 
-/* Where the next entry will lie, and: make void every entry added since `mark`
- * with seq > `seq`. A zeroed mark is the beginning. */
+/* Where the next entry will lie, and: make void every entry added since `mark`, and
+ * every range tombstone, with seq > `seq`. A zeroed mark is the beginning. */
 struct arena_mark memtable_mark(const struct memtable *m);
 void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq);
 
-/* The newest version of `key` with seq <= max_seq; value is borrowed from the
+/* The largest seq <= max_seq of a range tombstone that covers `key`; 0: none. */
+static inline uint64_t memtable_cover(const struct memtable *m, slice key, uint64_t max_seq) {
+    return range_stack_cover(&m->ranges, key, max_seq);
+}
+
+/* The newest version of `key` with seq <= max_seq, covered or not; value is borrowed from the
  * memtable. KEVO_NOTFOUND. */
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value);

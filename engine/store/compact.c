@@ -1,6 +1,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "engine/store/work.h"
+#include "engine/tree/hidden.h"
 #include "engine/tree/merge_iter.h"
 
 /* ---- whether to -------------------------------------------------------------------------- */
@@ -18,6 +19,7 @@ static struct compact_options pick_options(const kevo_store *s, bool lag) {
 }
 
 bool compact_pending(const kevo_store *s) {
+    if (drop_pending(s)) return true;
     struct compact_options o = pick_options(s, true);
     if (s->idle.edits == s->edits && s->idle.oldest == o.oldest_snapshot) return false;
     return compact_is_due(s->current->version, &o);
@@ -25,6 +27,7 @@ bool compact_pending(const kevo_store *s) {
 
 bool compact_pending_soon(const kevo_store *s) {
     uint64_t dense_seq = s->current->version->dense_seq;
+    if (drop_pending_soon(s)) return true;
     return dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false);
 }
 
@@ -53,6 +56,10 @@ static bool ask_bottom(void *arg, slice key) {
     return bottom_finder_ask(&((struct compact_context *)arg)->bottom, key);
 }
 
+static bool ask_bottom_range(void *arg, slice lower, slice upper) {
+    return bottom_finder_ask_range(&((struct compact_context *)arg)->bottom, lower, upper);
+}
+
 static bool ask_cut(void *arg, slice key) {
     return overlap_meter_cut(&((struct compact_context *)arg)->overlap, key);
 }
@@ -72,40 +79,100 @@ static bool ask_cancelled(void *arg) {
     struct compact_context *c = arg;
     if (work_closing(c->store)) return true;
     if (!c->manual) return false;
+    if (c->input_entries == 0) return report(c->manual, 0); /* range tombstones alone */
     double share = (double)c->build->entries_read / (double)c->input_entries;
     return report(c->manual, (uint64_t)(share * (double)c->input_bytes));
 }
 
+/* What is to be read for a merge: the inputs but those that range tombstones hide as a
+ * whole, and the range tombstones of all. */
+struct sources {
+    struct table_file **files[2];
+    size_t count[2];
+    struct range_set *ranges;
+    uint64_t max_hider; /* 0: no input is hidden */
+};
+
+static void sources_release(struct sources *from) {
+    mem_free(from->files[0]);
+    mem_free(from->files[1]);
+    range_set_free(from->ranges);
+}
+
+static int list_ranges(const struct compaction *c, struct range_set **set, struct kevo_err *err) {
+    struct range_list list = {0};
+    int rc = hidden_list(c->inputs[0], c->input_count[0], &list, err);
+    if (rc == 0) rc = hidden_list(c->inputs[1], c->input_count[1], &list, err);
+    if (rc == 0) rc = range_set_new(&list, false, set, err);
+    range_list_release(&list);
+    return rc;
+}
+
+static int find_sources(const struct compaction *c, const struct build *b, struct sources *from,
+                        struct kevo_err *err) {
+    int rc = list_ranges(c, &from->ranges, err);
+    for (int side = 0; side < 2 && rc == 0; side++) {
+        from->files[side] = mem_array(c->input_count[side], sizeof *from->files[side]);
+        if (!from->files[side]) rc = kevo_nomem(err);
+        for (size_t i = 0; rc == 0 && i < c->input_count[side]; i++) {
+            struct table_file *f = c->inputs[side][i];
+            uint64_t hider;
+            if (!hidden_is(f, from->ranges, b->snapshots, b->snapshot_count, &hider))
+                from->files[side][from->count[side]++] = f;
+            else if (hider > from->max_hider)
+                from->max_hider = hider;
+        }
+    }
+    return rc;
+}
+
 /* Tables of level 0 overlap and are walked one by one; those of a deeper level follow one
  * another and are one source together. */
-static int open_side(const struct compaction *c, int side, struct iter **list, size_t *opened,
-                     struct kevo_err *err) {
-    size_t count = c->input_count[side];
+static int open_side(const struct compaction *c, const struct sources *from, int side,
+                     struct iter **list, size_t *opened, struct kevo_err *err) {
+    size_t count = from->count[side];
     if (side == 1 || c->level > 0) {
-        int rc = count ? files_iter_new(c->inputs[side], count, false, &list[*opened], err) : 0;
+        int rc = count ? files_iter_new(from->files[side], count, false, &list[*opened], err) : 0;
         if (rc == 0 && count) ++*opened;
         return rc;
     }
     for (size_t i = 0; i < count; i++) {
-        int rc = file_iter_new(c->inputs[side][i], false, &list[*opened], err);
+        int rc = file_iter_new(from->files[side][i], false, &list[*opened], err);
         if (rc) return rc;
         ++*opened;
     }
     return 0;
 }
 
-static int open_inputs(const struct compaction *c, struct iter **merged, struct kevo_err *err) {
+static int open_inputs(const struct compaction *c, const struct sources *from, struct iter **merged,
+                       struct kevo_err *err) {
     size_t opened = 0;
-    struct iter **list = mem_array(c->input_count[0] + c->input_count[1], sizeof *list);
+    struct iter **list = mem_array(from->count[0] + from->count[1], sizeof *list);
     int rc = list ? 0 : kevo_nomem(err);
-    if (rc == 0) rc = open_side(c, 0, list, &opened, err);
-    if (rc == 0) rc = open_side(c, 1, list, &opened, err);
+    if (rc == 0) rc = open_side(c, from, 0, list, &opened, err);
+    if (rc == 0) rc = open_side(c, from, 1, list, &opened, err);
     if (rc == 0) rc = merge_iter_new(list, opened, merged, err);
     if (rc) {
         for (size_t i = 0; i < opened; i++)
             iter_close(list[i]);
     }
     mem_free(list);
+    return rc;
+}
+
+/* The new tables of a compaction, into the edit. */
+static int build_outputs(const struct compaction *c, struct build *b, struct version_edit *edit,
+                         struct kevo_err *err) {
+    struct sources from = {.max_hider = 0};
+    struct iter *merged = NULL;
+    int rc = find_sources(c, b, &from, err);
+    b->ranges = from.ranges;
+    if (rc == 0) rc = open_inputs(c, &from, &merged, err);
+    if (rc == 0) rc = build_tables(b, merged, edit, err);
+    if (b->max_dropped_by < from.max_hider) b->max_dropped_by = from.max_hider;
+    iter_close(merged);
+    sources_release(&from);
+    b->ranges = NULL;
     return rc;
 }
 
@@ -158,15 +225,12 @@ static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
                         struct kevo_err *err) {
     uint64_t start = store_now(s);
     struct version_edit edit;
-    struct iter *merged = NULL;
     edit_init(&edit);
-    int rc = open_inputs(c, &merged, err);
-    if (rc == 0) rc = build_tables(b, merged, &edit, err);
+    int rc = build_outputs(c, b, &edit, err);
     if (rc == 0) rc = delete_inputs(c, &edit, err);
     if (rc == 0) rc = work_install(s, &edit, false, COMPACTOR, b, err);
     work_discard(&edit, rc);
     if (rc == 0) mark_obsolete(c);
-    iter_close(merged);
     edit_release(&edit);
     if (rc == 0) count_merge(s, c, b, start);
     return rc;
@@ -194,6 +258,7 @@ static int run_merge(kevo_store *s, struct compaction *c, const struct manual *m
         .table_bytes = c->output_level ? s->options.table_bytes : 0,
         .level = c->output_level,
         .is_bottom = ask_bottom,
+        .is_bottom_range = ask_bottom_range,
         .cut_before = ask_cut,
         .next_file_number = ask_number,
         .cancelled = ask_cancelled,
@@ -279,7 +344,8 @@ static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo
 }
 
 int compact_run(kevo_store *s, struct kevo_err *err) {
-    return run_automatic(s, NULL, err);
+    int rc = drop_run(s, err);
+    return rc == KEVO_NOTFOUND ? run_automatic(s, NULL, err) : rc;
 }
 
 /* ---- on demand ---------------------------------------------------------------------------- */

@@ -64,12 +64,25 @@ static int choose_compression(kevo_store *s, struct iter *it, struct build *b,
     return rc;
 }
 
+/* The range tombstones of a memtable as one set. */
+static int memtable_ranges(const struct memtable *m, struct range_set **set, struct kevo_err *err) {
+    struct range_list list = {0};
+    *set = NULL;
+    int rc = range_stack_list(&m->ranges, &list, err);
+    if (rc == 0) rc = range_set_new(&list, false, set, err);
+    range_list_release(&list);
+    return rc;
+}
+
 static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
                           struct kevo_err *err) {
     struct version_edit edit;
     struct iter *it = NULL;
+    struct range_set *ranges;
     edit_init(&edit);
-    int rc = memtable_iter_new(m, &it, err);
+    int rc = memtable_ranges(m, &ranges, err);
+    b->ranges = ranges;
+    if (rc == 0) rc = memtable_iter_new(m, &it, err);
     if (rc == 0) rc = choose_compression(s, it, b, err);
     if (rc == 0) rc = build_tables(b, it, &edit, err);
     if (rc == 0) {
@@ -81,6 +94,7 @@ static int flush_memtable(kevo_store *s, struct memtable *m, struct build *b,
     }
     iter_close(it);
     edit_release(&edit);
+    range_set_free(ranges);
     return rc;
 }
 

@@ -105,7 +105,10 @@ static int get_ready(kevo_store *s, struct kevo_err *err) {
 static int add_record(kevo_store *s, struct writer *w, struct batch_totals *totals,
                       struct kevo_err *err) {
     struct wal_run *run = &s->run;
-    struct batch_totals more = {w->type == ENTRY_PUT, w->type == ENTRY_DELETE, w->bytes};
+    struct batch_totals more = {.puts = w->type == ENTRY_PUT,
+                                .deletes = w->type == ENTRY_DELETE,
+                                .range_deletes = w->type == CHANGE_DELETE_RANGE,
+                                .user_bytes = w->bytes};
     size_t begin = run->bytes.len;
     int rc = wal_begin_record(run, err);
     if (rc == 0 && w->batch) {
@@ -123,6 +126,7 @@ static int add_record(kevo_store *s, struct writer *w, struct batch_totals *tota
     w->payload_bytes = run->payload_bytes;
     totals->puts += more.puts;
     totals->deletes += more.deletes;
+    totals->range_deletes += more.range_deletes;
     totals->user_bytes += more.user_bytes;
     return 0;
 }
@@ -146,9 +150,12 @@ static int build_run(kevo_store *s, struct writer *leader, struct writer **last,
 }
 
 static int insert_one(kevo_store *s, const struct writer *w, struct kevo_err *err) {
-    if (!w->batch) return memtable_add(s->active, w->key, w->commit.batch, w->type, w->value, err);
+    uint64_t seq = w->commit.batch;
+    if (!w->batch && w->type == CHANGE_DELETE_RANGE)
+        return txn_add_range(s->active, w->key, w->value, seq, err);
+    if (!w->batch) return memtable_add(s->active, w->key, seq, w->type, w->value, err);
     slice payload = slice_of(s->run.bytes.data + w->payload_at, w->payload_bytes);
-    return batch_insert(payload, s->active, w->commit.batch, s->wal->path, err);
+    return batch_insert(payload, s->active, seq, s->wal->path, err);
 }
 
 /* All of them or none. */
@@ -233,7 +240,7 @@ int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
     int rc = check_store(store, err);
     if (id) *id = 0;
     if (rc) return rc;
-    if (memtable_live_count(batch->buffer) == 0) return apply_nothing(store, id, err);
+    if (memtable_is_empty(batch->buffer)) return apply_nothing(store, id, err);
     struct writer w = {.batch = batch, .bytes = batch->bytes, .err = err};
     rc = commit(store, &w);
     if (rc) return rc;
@@ -242,22 +249,31 @@ int kevo_apply_batch(kevo_store *store, const kevo_batch *batch, uint64_t *id,
     return 0;
 }
 
+/* The key and the value, or the bounds of a range, are as they should be. */
 static int write_one(kevo_store *s, uint8_t type, slice key, slice value, struct kevo_err *err) {
     uint64_t start = store_now(s);
-    int rc = txn_check_sizes(key, value, err);
-    if (rc == 0) rc = check_store(s, err);
+    slice stored = type == CHANGE_DELETE_RANGE ? range_end_shorten(value) : value;
+    int rc = check_store(s, err);
     if (rc) return rc;
     struct writer w = {
-        .type = type, .key = key, .value = value, .bytes = key.len + value.len, .err = err};
+        .type = type, .key = key, .value = value, .bytes = key.len + stored.len, .err = err};
     rc = commit(s, &w);
     if (rc == 0) count_since(s, &s->counters.write, start);
     return rc;
 }
 
 int kevo_put(kevo_store *store, slice key, slice value, struct kevo_err *err) {
-    return write_one(store, ENTRY_PUT, key, value, err);
+    int rc = txn_check_sizes(key, value, err);
+    return rc ? rc : write_one(store, ENTRY_PUT, key, value, err);
 }
 
 int kevo_delete(kevo_store *store, slice key, struct kevo_err *err) {
-    return write_one(store, ENTRY_DELETE, key, slice_of(NULL, 0), err);
+    int rc = txn_check_sizes(key, slice_of(NULL, 0), err);
+    return rc ? rc : write_one(store, ENTRY_DELETE, key, slice_of(NULL, 0), err);
+}
+
+int kevo_delete_range(kevo_store *store, slice lower, slice upper, struct kevo_err *err) {
+    int rc = txn_check_range(&lower, &upper, err);
+    if (rc == KEVO_NOTFOUND) return check_store(store, err);
+    return rc ? rc : write_one(store, CHANGE_DELETE_RANGE, lower, upper, err);
 }

@@ -120,6 +120,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     s->options = *o;
     s->idle.edits = UINT64_MAX;
     atomic_init(&s->read_only, o->read_only);
+    s->drop.wait.horizon = SEQ_MAX;
     pthread_mutex_init(&s->write_mutex, NULL);
     pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);

@@ -4,6 +4,7 @@
 #include "engine/base/checksum.h"
 #include "engine/base/error.h"
 #include "engine/store/txn.h"
+#include "engine/tree/hide_iter.h"
 #include "engine/tree/merge_iter.h"
 
 /* ---- superversions -------------------------------------------------------------- */
@@ -82,8 +83,10 @@ void pin_remove(kevo_store *s, uint64_t id) {
     if (--s->pins[i].count > 0) return;
     s->pin_count--;
     memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
-    /* The oldest: a table may have waited for it. */
-    if (i == 0 && s->current->version->dense_seq != UINT64_MAX) work_schedule(s);
+    /* Tables may have waited for it: for the oldest, or for any that is between what they hold
+     * and what hides it. */
+    s->drop.due |= s->drop.wait.pin;
+    if (s->drop.due || (i == 0 && s->current->version->dense_seq != UINT64_MAX)) work_schedule(s);
 }
 
 /* The newest batch that was committed retain_ms ago or earlier, as far as is known. */
@@ -98,7 +101,7 @@ static uint64_t committed_before_lag(const kevo_store *s) {
     return best;
 }
 
-static uint64_t gc_horizon(const kevo_store *s, bool lag) {
+uint64_t gc_horizon(const kevo_store *s, bool lag) {
     return lag && s->options.retain_ms ? committed_before_lag(s) : s->committed.batch;
 }
 
@@ -252,20 +255,31 @@ static struct superversion *begin_read(kevo_store *s, const struct kevo_read *re
 
 /* ---- point reads --------------------------------------------------------------------- */
 
+/* A version that a range tombstone hides is as good as deleted. */
+static int memtable_look(const struct memtable *m, slice key, uint64_t max_seq,
+                         struct table_value *v, uint64_t *cover) {
+    *cover = memtable_cover(m, key, max_seq);
+    int rc = memtable_get(m, key, max_seq, &v->type, &v->seq, &v->value);
+    if (rc == 0 && v->seq < *cover) v->type = ENTRY_DELETE;
+    return rc;
+}
+
+/* A batch is in one memtable, and those behind have older ones only: a range tombstone over
+ * the key hides whatever they have of it. *cover gets its seq, 0: there is none. */
 static int memtables_get(const struct superversion *sv, slice key, uint64_t max_seq,
-                         struct table_value *v) {
-    int rc = memtable_get(sv->active, key, max_seq, &v->type, &v->seq, &v->value);
-    for (unsigned i = 0; rc == KEVO_NOTFOUND && i < sv->immutable_count; i++)
-        rc = memtable_get(sv->immutable[i], key, max_seq, &v->type, &v->seq, &v->value);
+                         struct table_value *v, uint64_t *cover) {
+    int rc = memtable_look(sv->active, key, max_seq, v, cover);
+    for (unsigned i = 0; rc == KEVO_NOTFOUND && !*cover && i < sv->immutable_count; i++)
+        rc = memtable_look(sv->immutable[i], key, max_seq, v, cover);
     return rc;
 }
 
 static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint64_t max_seq,
                          struct table_value *v, struct kevo_err *err) {
-    uint64_t checks = 0, rejects = 0;
-    int rc = memtables_get(sv, key, max_seq, v);
+    uint64_t checks = 0, rejects = 0, cover;
+    int rc = memtables_get(sv, key, max_seq, v, &cover);
     if (rc != KEVO_NOTFOUND) return rc;
-    rc = version_get(sv->version, &s->home, key, max_seq, v, &checks, &rejects, err);
+    rc = version_get(sv->version, &s->home, key, max_seq, cover, v, &checks, &rejects, err);
     if (checks) {
         count(&s->counters.filter_checks, checks);
         count(&s->counters.filter_rejects, rejects);
@@ -276,18 +290,29 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
 /* What struct kevo_value's pins are. A value from a write buffer has no superversion. */
 enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2 };
 
+/* What a transaction itself says of a key. *decided false: nothing. */
+static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *decided,
+                   struct kevo_value *value) {
+    struct table_value v = {.block = NULL};
+    uint64_t cover;
+    int rc = memtable_look(buffer, key, SEQ_MAX, &v, &cover);
+    *decided = rc == 0 || cover;
+    if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
+    count(&store->counters.gets_found, 1);
+    memtable_ref(buffer); /* its bytes never move */
+    value->slice = v.value;
+    value->pin[BUFFER] = buffer;
+    value->pin[STORE] = store;
+    return 0;
+}
+
 static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
                      struct kevo_value *value, struct kevo_err *err) {
     struct table_value v = {.block = NULL};
-    if (read && read->txn &&
-        memtable_get(read->txn->buffer, key, SEQ_MAX, &v.type, &v.seq, &v.value) == 0) {
-        if (v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
-        count(&store->counters.gets_found, 1);
-        memtable_ref(read->txn->buffer); /* its bytes never move */
-        value->slice = v.value;
-        value->pin[BUFFER] = read->txn->buffer;
-        value->pin[STORE] = store;
-        return 0;
+    if (read && read->txn) {
+        bool decided;
+        int rc = get_own(store, read->txn->buffer, key, &decided, value);
+        if (decided) return rc;
     }
     uint64_t max_seq;
     struct superversion *sv = begin_read(store, read, &max_seq);
@@ -340,10 +365,12 @@ struct kevo_iter {
     struct view_iter view;
     kevo_store *store;
     struct superversion *sv;
-    kevo_txn *txn;         /* a reference, or NULL */
-    uint64_t seen_changes; /* of txn */
-    struct buf at;         /* the key stood on, while repositioning */
-    struct buf suffix;     /* that keys shown have */
+    struct range_set *hidden; /* what range tombstones hide from it; NULL: nothing */
+    kevo_txn *txn;            /* a reference, or NULL */
+    uint64_t seen_changes;    /* of txn */
+    const void *seen_ranges;  /* the top of its range tombstones that `hidden` knows */
+    struct buf at;            /* the key stood on, while repositioning */
+    struct buf suffix;        /* that keys shown have */
 };
 
 enum { MAX_SOURCES = 256 };
@@ -351,6 +378,7 @@ enum { MAX_SOURCES = 256 };
 struct sources {
     struct iter *list[MAX_SOURCES];
     size_t count;
+    const struct range_set *hidden;
 };
 
 static struct iter **next_slot(struct sources *sources) {
@@ -362,6 +390,19 @@ static int keep(struct sources *sources, int rc) {
     return rc;
 }
 
+/* What comes into a memtable from now on is nothing that the snapshot sees. */
+static int add_memtable(struct sources *sources, struct memtable *m, struct kevo_err *err) {
+    uint64_t max_seq = atomic_load_explicit(&m->max_seq, memory_order_relaxed);
+    struct iter *it;
+    int rc = memtable_iter_new(m, &it, err);
+    if (rc) return rc;
+    *next_slot(sources) = it;
+    if (sources->hidden && sources->hidden->max_seq > max_seq)
+        rc = hide_iter_new(it, sources->hidden, max_seq, next_slot(sources), err);
+    if (rc) iter_close(it);
+    return keep(sources, rc);
+}
+
 /* A memtable without an entry in the bounds is no source: what is added to the active one
  * later lies above the snapshot. The transaction's own buffer is shown as it grows. */
 static int add_memtables(struct sources *sources, const struct superversion *sv, kevo_txn *txn,
@@ -370,10 +411,14 @@ static int add_memtables(struct sources *sources, const struct superversion *sv,
     if (txn) rc = keep(sources, memtable_iter_new(txn->buffer, next_slot(sources), err));
     for (unsigned i = 0; rc == 0 && i <= sv->immutable_count; i++) {
         struct memtable *m = i ? sv->immutable[i - 1] : sv->active;
-        if (memtable_overlaps(m, lower, upper))
-            rc = keep(sources, memtable_iter_new(m, next_slot(sources), err));
+        if (memtable_overlaps(m, lower, upper)) rc = add_memtable(sources, m, err);
     }
     return rc;
+}
+
+static int add_table_iter(struct sources *sources, int rc) {
+    if (rc == 0 && sources->hidden) level_iter_hide(*next_slot(sources), sources->hidden);
+    return keep(sources, rc);
 }
 
 static bool level_overlaps(const struct level *l, slice lower, slice upper) {
@@ -390,21 +435,21 @@ static int add_tables(struct sources *sources, struct version *v, slice lower, s
                          l0->count);
     for (size_t i = 0; rc == 0 && i < l0->count; i++) {
         if (table_file_overlaps(l0->files[i], lower, upper))
-            rc = keep(sources, file_iter_new(l0->files[i], true, next_slot(sources), err));
+            rc =
+                add_table_iter(sources, file_iter_new(l0->files[i], true, next_slot(sources), err));
     }
     for (unsigned level = 1; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
         if (level_overlaps(&v->levels[level], lower, upper))
-            rc = keep(sources,
-                      level_iter_new(v, level, lower, upper, true, next_slot(sources), err));
+            rc = add_table_iter(
+                sources, level_iter_new(v, level, lower, upper, true, next_slot(sources), err));
     }
     return rc;
 }
 
-/* The bounds, and those that the prefix makes. The bytes are the reader's, or lie in it->at. */
-static int find_bounds(kevo_iter *it, const struct kevo_read *read, slice *lower, slice *upper,
-                       struct kevo_err *err) {
-    *lower = read->lower;
-    *upper = read->upper;
+/* Put the bounds that the prefix makes into *read as well. The bytes are the reader's, or
+ * lie in it->at. */
+static int find_bounds(kevo_iter *it, struct kevo_read *read, struct kevo_err *err) {
+    slice *lower = &read->lower, *upper = &read->upper;
     if (read->prefix.len == 0) return 0;
     if (!buf_set_successor(&it->at, read->prefix)) return kevo_nomem(err);
     slice end = buf_slice(&it->at);
@@ -414,12 +459,11 @@ static int find_bounds(kevo_iter *it, const struct kevo_read *read, slice *lower
 }
 
 static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
-                        struct kevo_err *err) {
-    struct sources sources = {.count = 0};
+                        struct range_set *hidden, struct kevo_err *err) {
+    struct sources sources = {.count = 0, .hidden = hidden};
     struct iter *merged = NULL;
-    slice lower, upper;
-    int rc = find_bounds(it, read, &lower, &upper, err);
-    if (rc == 0) rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
+    slice lower = read->lower, upper = read->upper;
+    int rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
     if (rc == 0) rc = add_tables(&sources, it->sv->version, lower, upper, err);
     if (rc == 0) rc = merge_iter_new(sources.list, sources.count, &merged, err);
     if (rc) {
@@ -429,24 +473,49 @@ static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t sn
     }
     count(&it->store->counters.iterator_sources, sources.count);
     rc = view_iter_init(&it->view, merged, snapshot, lower, upper, err);
-    if (rc) iter_close(merged);
-    return rc;
+    if (rc) {
+        iter_close(merged);
+        return rc;
+    }
+    view_iter_hide(&it->view, hidden);
+    return 0;
+}
+
+/* Give the iterator its view, and what hides keys in it. After a failure it has what it
+ * had before. */
+static int open_view(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
+                     struct kevo_err *err) {
+    struct view_iter view = it->view;
+    struct range_set *hidden;
+    int rc = hide_find(it->sv, read, snapshot, &hidden, err);
+    if (rc == 0) rc = open_sources(it, read, snapshot, hidden, err);
+    if (rc) {
+        it->view = view;
+        range_set_free(hidden);
+        return rc;
+    }
+    view_iter_release(&view);
+    range_set_free(it->hidden);
+    it->hidden = hidden;
+    if (read->txn) it->seen_ranges = range_stack_top(&read->txn->buffer->ranges);
+    return 0;
 }
 
 int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
                   struct kevo_err *err) {
-    static const struct kevo_read everything;
+    struct kevo_read wanted = {.snapshot = NULL};
     *iter = NULL;
     int rc = store_check_process(store, err);
     if (rc) return rc;
-    if (!read) read = &everything;
+    if (read) wanted = *read;
     kevo_iter *it = mem_zalloc(sizeof *it);
     if (!it) return kevo_nomem(err);
     it->store = store;
     uint64_t snapshot;
-    it->sv = begin_read(store, read, &snapshot);
-    rc = buf_set(&it->suffix, read->suffix) ? 0 : kevo_nomem(err);
-    if (rc == 0) rc = open_sources(it, read, snapshot, err);
+    it->sv = begin_read(store, &wanted, &snapshot);
+    rc = buf_set(&it->suffix, wanted.suffix) ? 0 : kevo_nomem(err);
+    if (rc == 0) rc = find_bounds(it, &wanted, err);
+    if (rc == 0) rc = open_view(it, &wanted, snapshot, err);
     if (rc) {
         superversion_release(it->sv);
         buf_release(&it->at);
@@ -454,10 +523,10 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
         mem_free(it);
         return rc;
     }
-    if (read->txn) {
-        kevo_txn_ref(read->txn);
-        it->txn = read->txn;
-        it->seen_changes = read->txn->changes;
+    if (wanted.txn) {
+        kevo_txn_ref(wanted.txn);
+        it->txn = wanted.txn;
+        it->seen_changes = wanted.txn->changes;
     }
     count(&store->counters.iterators, 1);
     *iter = it;
@@ -467,6 +536,7 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
 void kevo_iter_free(kevo_iter *iter) {
     if (!iter || store_check_process(iter->store, NULL)) return; /* as for values */
     view_iter_release(&iter->view);
+    range_set_free(iter->hidden);
     superversion_release(iter->sv);
     kevo_txn_unref(iter->txn);
     buf_release(&iter->at);
@@ -485,9 +555,27 @@ static int refuse(kevo_iter *it, int rc) {
     return rc;
 }
 
-/* Before a motion that positions all sources. */
-static int begin_seek(kevo_iter *it, struct kevo_err *err) {
+static slice bound(bool has, const struct buf *bytes) {
+    if (!has) return slice_of(NULL, 0);
+    return slice_of(bytes->len ? bytes->data : (const uint8_t *)"", bytes->len);
+}
+
+/* The transaction has deleted ranges, or undone that: the sources leave out other keys now.
+ * `key`, if not NULL, may lie in the view that goes. */
+static int renew_view(kevo_iter *it, slice *key, struct kevo_err *err) {
+    if (!it->txn || it->seen_ranges == range_stack_top(&it->txn->buffer->ranges)) return 0;
+    struct kevo_read read = {.txn = it->txn,
+                             .lower = bound(it->view.has_lower, &it->view.lower),
+                             .upper = bound(it->view.has_upper, &it->view.upper)};
+    if (key && !buf_set(&it->at, *key)) return kevo_nomem(err);
+    if (key) *key = buf_slice(&it->at);
+    return open_view(it, &read, it->view.snapshot, err);
+}
+
+/* Before a motion that positions all sources. `key` is what it looks for, or NULL. */
+static int begin_seek(kevo_iter *it, slice *key, struct kevo_err *err) {
     int rc = store_check_process(it->store, err);
+    if (rc == 0) rc = renew_view(it, key, err);
     if (rc) return refuse(it, rc);
     if (it->txn) it->seen_changes = it->txn->changes;
     count(&it->store->counters.seeks, 1);
@@ -512,22 +600,22 @@ static int pass_backward(kevo_iter *it, int rc, struct kevo_err *err) {
 }
 
 int kevo_iter_first(kevo_iter *iter, struct kevo_err *err) {
-    int rc = begin_seek(iter, err);
+    int rc = begin_seek(iter, NULL, err);
     return rc ? rc : pass_forward(iter, view_iter_first(&iter->view, err), err);
 }
 
 int kevo_iter_last(kevo_iter *iter, struct kevo_err *err) {
-    int rc = begin_seek(iter, err);
+    int rc = begin_seek(iter, NULL, err);
     return rc ? rc : pass_backward(iter, view_iter_last(&iter->view, err), err);
 }
 
 int kevo_iter_seek(kevo_iter *iter, slice key, struct kevo_err *err) {
-    int rc = begin_seek(iter, err);
+    int rc = begin_seek(iter, &key, err);
     return rc ? rc : pass_forward(iter, view_iter_seek(&iter->view, key, err), err);
 }
 
 int kevo_iter_seek_for_prev(kevo_iter *iter, slice key, struct kevo_err *err) {
-    int rc = begin_seek(iter, err);
+    int rc = begin_seek(iter, &key, err);
     return rc ? rc : pass_backward(iter, view_iter_seek_for_prev(&iter->view, key, err), err);
 }
 

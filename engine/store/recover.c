@@ -199,6 +199,8 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     s->current = superversion_alloc();
     s->active = r->memtables[r->count - 1];
     if (s->current) superversion_init(s->current, s->active, immutable, r->count - 1, v);
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        s->drop.due |= v->levels[l].range_count > 0;
     version_unref(v);
     return s->current ? 0 : kevo_nomem(err);
 }

@@ -94,14 +94,16 @@ static void add_levels(struct text *t, const struct kevo_stats *s) {
 }
 
 static void add_operations(struct text *t, const struct kevo_stats *s) {
-    add(t, "\nwrites: %" PRIu64 " batches, %" PRIu64 " puts, %" PRIu64 " deletes, %s\n", s->batches,
-        s->puts, s->deletes, bytes(s->user_bytes).text);
+    add(t,
+        "\nwrites: %" PRIu64 " batches, %" PRIu64 " puts, %" PRIu64 " deletes, %" PRIu64
+        " of ranges, %s\n",
+        s->batches, s->puts, s->deletes, s->range_deletes, bytes(s->user_bytes).text);
     add(t, "reads: %" PRIu64 " gets (%" PRIu64 " found), %" PRIu64 " iterators over %.1f sources, ",
         s->gets, s->gets_found, s->iterators, ratio(s->iterator_sources, s->iterators));
     add(t, "%" PRIu64 " seeks\n", s->seeks);
     add(t, "work: %" PRIu64 " log syncs, %" PRIu64 " flushes, %" PRIu64 " compactions, %" PRIu64,
         s->wal_syncs, s->flushes, s->compactions, s->trivial_moves);
-    add(t, " trivial moves\n");
+    add(t, " trivial moves, %" PRIu64 " tables dropped\n", s->dropped_tables);
 }
 
 static void add_latency(struct text *t, const char *name, const struct kevo_latency *l) {

@@ -9,6 +9,7 @@ static void add_counters(const struct counters *c, struct kevo_stats *stats) {
     stats->batches = get(&c->batches);
     stats->puts = get(&c->puts);
     stats->deletes = get(&c->deletes);
+    stats->range_deletes = get(&c->range_deletes);
     stats->gets = get(&c->gets);
     stats->gets_found = get(&c->gets_found);
     stats->iterators = get(&c->iterators);
@@ -22,6 +23,7 @@ static void add_counters(const struct counters *c, struct kevo_stats *stats) {
     stats->compact_read_bytes = get(&c->compact_read_bytes);
     stats->compact_write_bytes = get(&c->compact_write_bytes);
     stats->trivial_moves = get(&c->trivial_moves);
+    stats->dropped_tables = get(&c->dropped_tables);
     stats->stalls = get(&c->stalls);
     stats->stall_us = get(&c->stall_us);
     stats->max_stall_us = get(&c->max_stall_us);

@@ -18,6 +18,7 @@
  *     pace.c       when writers are slowed down
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
+ *     hide.c       what deletions of ranges hide from a reader
  *     read.c       snapshots, superversions, get, iterators
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
@@ -48,6 +49,7 @@
 #include "engine/mem/memtable.h"
 #include "engine/store/history.h"
 #include "engine/tree/compact_pick.h"
+#include "engine/tree/hidden.h"
 #include "engine/tree/manifest.h"
 #include "engine/tree/view_iter.h"
 
@@ -80,10 +82,10 @@ struct commit_sample {
 };
 
 struct counters {
-    _Atomic uint64_t batches, puts, deletes, gets, gets_found, iterators, seeks, user_bytes,
-        wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
-        compact_write_bytes, trivial_moves, stalls, stall_us, max_stall_us, filter_checks,
-        filter_rejects, iterator_sources, level_read_bytes[KEVO_MAX_LEVELS],
+    _Atomic uint64_t batches, puts, deletes, range_deletes, gets, gets_found, iterators, seeks,
+        user_bytes, wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
+        compact_write_bytes, trivial_moves, dropped_tables, stalls, stall_us, max_stall_us,
+        filter_checks, filter_rejects, iterator_sources, level_read_bytes[KEVO_MAX_LEVELS],
         level_written_bytes[KEVO_MAX_LEVELS];
     struct histogram get, write, wal_sync, flush, compaction, stall;
 };
@@ -168,6 +170,10 @@ struct kevo_store {
     struct commit_sample samples[COMMIT_SAMPLES]; /* a ring, to know what was committed when */
     unsigned sample_next;
     uint64_t committed_at_us; /* when `committed` was set last */
+    struct {
+        bool due;                /* range tombstones have come to a table */
+        struct hidden_wait wait; /* ... but a snapshot was in the way */
+    } drop;
     _Atomic uint64_t next_file;
     uint64_t spares[MAX_SPARES]; /* former log segments, to be used again */
     unsigned spare_count;
@@ -350,12 +356,20 @@ struct superversion *superversion_install(kevo_store *s, struct superversion *sv
 /* Pin or release a batch id. Needs mutex. pin_add: KEVO_NOMEM. */
 int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
 void pin_remove(kevo_store *s, uint64_t id);
+/* The newest batch whose predecessors may go when nobody has pinned them. `lag` keeps what was
+ * replaced within retain_ms as well. Needs mutex. */
+uint64_t gc_horizon(const kevo_store *s, bool lag);
 /* What must stay readable, ascending, the last element being the newest batch whose
- * predecessors may go. `lag` keeps what was replaced within retain_ms as well. Needs
- * mutex. The caller frees *ids. */
+ * predecessors may go. Needs mutex. The caller frees *ids. */
 int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err);
 /* The first of them. Needs mutex. */
 uint64_t gc_oldest(const kevo_store *s, bool lag);
+
+/* ---- hide.c ---- */
+/* The range tombstones that a reader sees at `snapshot` inside the bounds of `read`, and of its
+ * transaction; NULL: none. Their bounds live as long as the superversion and the transaction. */
+int hide_find(const struct superversion *sv, const struct kevo_read *read, uint64_t snapshot,
+              struct range_set **hidden, struct kevo_err *err);
 
 /* ---- work.c ---- */
 /* Start threads if there is work and none runs. Needs mutex. */

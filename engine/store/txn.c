@@ -19,6 +19,26 @@ int txn_check_sizes(slice key, slice value, struct kevo_err *err) {
     return 0;
 }
 
+/* Put the real bounds in place of open ones. KEVO_NOTFOUND when nothing lies in between. */
+int txn_check_range(slice *lower, slice *upper, struct kevo_err *err) {
+    const slice *longer = lower->len > upper->len ? lower : upper;
+    if (longer->len > KEVO_MAX_KEY_BYTES)
+        return kevo_fail(err, KEVO_TOOBIG, "a bound has %zu bytes; at most %u are possible",
+                         longer->len, KEVO_MAX_KEY_BYTES);
+    if (lower->len == 0) *lower = range_start();
+    if (!upper->data) *upper = range_end();
+    return slice_cmp(*lower, *upper) < 0 ? 0 : KEVO_NOTFOUND;
+}
+
+int txn_add_range(struct memtable *m, slice lower, slice upper, uint64_t seq,
+                  struct kevo_err *err) {
+    struct range_list list = {0};
+    int rc = range_list_add(&list, lower, upper, seq, err);
+    if (rc == 0) rc = memtable_delete_ranges(m, &list, seq, err);
+    range_list_release(&list);
+    return rc;
+}
+
 /* ---- transactions ---------------------------------------------------------------- */
 
 int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err) {
@@ -72,6 +92,17 @@ int kevo_txn_delete(kevo_txn *txn, slice key, struct kevo_err *err) {
     return txn_write(txn, ENTRY_DELETE, key, slice_of(NULL, 0), err);
 }
 
+int kevo_txn_delete_range(kevo_txn *txn, slice lower, slice upper, struct kevo_err *err) {
+    int rc = store_check_process(txn->store, err);
+    if (rc == 0) rc = txn_check_range(&lower, &upper, err);
+    if (rc == KEVO_NOTFOUND) return 0;
+    if (rc == 0) rc = txn_add_range(txn->buffer, lower, upper, SEQ_PRIVATE + txn->ops + 1, err);
+    if (rc) return rc;
+    txn->ops++;
+    txn->changes++;
+    return 0;
+}
+
 struct kevo_mark kevo_txn_mark(const kevo_txn *txn) {
     struct arena_mark m = memtable_mark(txn->buffer);
     return (struct kevo_mark){txn->ops, m.chunk, m.used};
@@ -88,7 +119,7 @@ uint64_t kevo_txn_bytes(const kevo_txn *txn) {
 }
 
 bool kevo_txn_is_empty(const kevo_txn *txn) {
-    return memtable_live_count(txn->buffer) == 0;
+    return memtable_is_empty(txn->buffer);
 }
 
 /* Put the buffer's changes into a record of their own. Needs write_mutex. */
@@ -197,6 +228,14 @@ int kevo_batch_put(kevo_batch *batch, slice key, slice value, struct kevo_err *e
 
 int kevo_batch_delete(kevo_batch *batch, slice key, struct kevo_err *err) {
     return batch_write(batch, ENTRY_DELETE, key, slice_of(NULL, 0), err);
+}
+
+int kevo_batch_delete_range(kevo_batch *batch, slice lower, slice upper, struct kevo_err *err) {
+    int rc = txn_check_range(&lower, &upper, err);
+    if (rc == KEVO_NOTFOUND) return 0;
+    if (rc == 0) rc = txn_add_range(batch->buffer, lower, upper, ++batch->ops, err);
+    if (rc == 0) batch->bytes += lower.len + range_end_shorten(upper).len;
+    return rc;
 }
 
 void kevo_batch_reset(kevo_batch *batch) {

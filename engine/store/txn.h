@@ -33,5 +33,10 @@ struct kevo_batch {
 
 /* KEVO_INVALID, KEVO_TOOBIG. */
 int txn_check_sizes(slice key, slice value, struct kevo_err *err);
+/* Put the real bounds of a range in place of open ones. KEVO_NOTFOUND when nothing lies in
+ * between; KEVO_TOOBIG. */
+int txn_check_range(slice *lower, slice *upper, struct kevo_err *err);
+/* Add one range tombstone. KEVO_NOMEM changes nothing. */
+int txn_add_range(struct memtable *m, slice lower, slice upper, uint64_t seq, struct kevo_err *err);
 
 #endif

@@ -83,6 +83,7 @@ int work_install(kevo_store *s, struct version_edit *edit, bool flushed, int job
         s->flushed = s->state.flushed;
         if (flushed) s->virgin = false;
         work_end_gc(s, job, b, true);
+        drop_look_at(s, edit);
         pthread_mutex_unlock(&s->mutex);
     }
     pthread_mutex_unlock(&s->manifest_mutex);

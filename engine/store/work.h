@@ -45,4 +45,14 @@ bool compact_pending_soon(const kevo_store *s);
  * nothing to do. */
 int compact_run(kevo_store *s, struct kevo_err *err);
 
+/* ---- drop.c ---- */
+/* Whether tables may be hidden as a whole by range tombstones. Needs mutex. */
+bool drop_pending(const kevo_store *s);
+/* Whether it will be so, with nothing but time passing. Needs mutex. */
+bool drop_pending_soon(const kevo_store *s);
+/* An edit is installed: note whether it brings range tombstones. Needs mutex. */
+void drop_look_at(kevo_store *s, const struct version_edit *edit);
+/* Remove the tables that are. Conditions and results as for compact_run(). */
+int drop_run(kevo_store *s, struct kevo_err *err);
+
 #endif

@@ -175,6 +175,7 @@ void store_count_batches(kevo_store *s, uint64_t batches, const struct batch_tot
     count_write(&s->counters.batches, batches);
     count_write(&s->counters.puts, totals->puts);
     count_write(&s->counters.deletes, totals->deletes);
+    count_write(&s->counters.range_deletes, totals->range_deletes);
     count_write(&s->counters.user_bytes, totals->user_bytes);
 }
 
@@ -391,7 +392,7 @@ int kevo_rotate(kevo_store *store, struct kevo_err *err) {
     if (!store->resolved || store_pending(store))
         rc = kevo_fail(err, KEVO_INVALID, "%s: a batch is in doubt; kevo_resolve() comes first",
                        store->dir);
-    else if (memtable_live_count(store->active) > 0 || store_wants_rotate(store))
+    else if (!memtable_is_empty(store->active) || store_wants_rotate(store))
         rc = store_rotate(store, err);
     pthread_mutex_unlock(&store->write_mutex);
     return rc;

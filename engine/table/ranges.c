@@ -42,19 +42,46 @@ int range_list_add(struct range_list *list, slice lower, slice upper, uint64_t s
     return 0;
 }
 
+/* How many seqs of the fragment are > seq. */
+static size_t count_above(const struct range_fragment *f, uint64_t seq) {
+    size_t low = 0, high = f->seq_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (f->seqs[mid] > seq)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 int range_list_add_set(struct range_list *list, const struct range_set *set, slice lower,
-                       slice upper, uint64_t max_seq, struct kevo_err *err) {
-    if (!set || set->min_seq > max_seq) return 0;
+                       slice upper, struct kevo_err *err) {
+    if (!set) return 0;
     for (size_t i = lower.data ? range_set_find(set, lower) : 0; i < set->count; i++) {
         const struct range_fragment *f = &set->fragments[i];
         slice from = f->lower, to = f->upper;
         if (upper.data && slice_cmp(from, upper) >= 0) break;
         if (lower.data && slice_cmp(from, lower) < 0) from = lower;
         if (upper.data && slice_cmp(to, upper) > 0) to = upper;
-        for (size_t k = f->seq_count; k-- > 0 && f->seqs[k] <= max_seq;) {
+        for (size_t k = 0; k < f->seq_count; k++) {
             int rc = range_list_add(list, from, to, f->seqs[k], err);
             if (rc) return rc;
         }
+    }
+    return 0;
+}
+
+int range_list_add_visible(struct range_list *list, const struct range_set *set, slice lower,
+                           slice upper, uint64_t max_seq, struct kevo_err *err) {
+    if (!set || set->min_seq > max_seq) return 0;
+    for (size_t i = lower.data ? range_set_find(set, lower) : 0; i < set->count; i++) {
+        const struct range_fragment *f = &set->fragments[i];
+        if (upper.data && slice_cmp(f->lower, upper) >= 0) break;
+        size_t newest = count_above(f, max_seq);
+        if (newest == f->seq_count) continue;
+        int rc = range_list_add(list, f->lower, f->upper, f->seqs[newest], err);
+        if (rc) return rc;
     }
     return 0;
 }
@@ -215,19 +242,6 @@ static const struct range_fragment *fragment_of(const struct range_set *set, sli
     size_t i = range_set_find(set, key);
     if (i == set->count || slice_cmp(set->fragments[i].lower, key) > 0) return NULL;
     return &set->fragments[i];
-}
-
-/* How many seqs of the fragment are > seq. */
-static size_t count_above(const struct range_fragment *f, uint64_t seq) {
-    size_t low = 0, high = f->seq_count;
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-        if (f->seqs[mid] > seq)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
 }
 
 uint64_t range_set_cover(const struct range_set *set, slice key, uint64_t max_seq) {

@@ -52,10 +52,16 @@ struct range_set;
 int range_list_add(struct range_list *list, slice lower, slice upper, uint64_t seq,
                    struct kevo_err *err);
 
-/* Add what of a set (which may be NULL) lies in [lower, upper), data NULL: open, and has
- * seq <= max_seq. KEVO_NOMEM. */
+/* Add what of a set (which may be NULL) lies in [lower, upper), data NULL: open; it is cut
+ * there, so these bounds are borrowed as well. KEVO_NOMEM. */
 int range_list_add_set(struct range_list *list, const struct range_set *set, slice lower,
-                       slice upper, uint64_t max_seq, struct kevo_err *err);
+                       slice upper, struct kevo_err *err);
+
+/* Add what a reader at max_seq sees of a set (which may be NULL): of each fragment that has
+ * keys in [lower, upper), data NULL: open, the largest seq <= max_seq. Whole fragments:
+ * the bounds given are not kept. KEVO_NOMEM. */
+int range_list_add_visible(struct range_list *list, const struct range_set *set, slice lower,
+                           slice upper, uint64_t max_seq, struct kevo_err *err);
 
 /* The set of a list, which is sorted on the way; NULL when that is empty. With
  * `newest_only` each fragment has but its largest seq: a reader's skyline. KEVO_NOMEM. */

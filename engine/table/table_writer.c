@@ -231,7 +231,7 @@ int table_writer_add_ranges(struct table_writer *w, const struct range_set *set,
                             slice upper, struct kevo_err *err) {
     struct range_list list = {0};
     assert(!w->ranges);
-    int rc = range_list_add_set(&list, set, lower, upper, SEQ_MAX, err);
+    int rc = range_list_add_set(&list, set, lower, upper, err);
     if (rc == 0) rc = range_set_new(&list, false, &w->ranges, err);
     range_list_release(&list);
     return rc;

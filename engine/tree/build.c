@@ -14,6 +14,10 @@ struct builder {
     uint64_t number;             /* of the open table */
     char path[ENV_PATH_MAX];     /* of the open table */
 
+    struct range_set *ranges; /* those that are needed; NULL: none */
+    struct buf begin;         /* tables before the open one have theirs up to here; empty:
+                                 there are none */
+
     bool started;       /* key and newer_seq are set */
     struct buf key;     /* of the versions being looked at */
     uint64_t newer_seq; /* of the version before, of the same key */
@@ -41,9 +45,12 @@ static void dropped_by(struct build *b, uint64_t seq) {
 /* Whether the version the source stands on goes into a table. */
 static bool is_needed(struct builder *w, const struct iter *s, bool first_of_key) {
     struct build *b = w->b;
+    uint64_t newer = first_of_key ? SEQ_MAX : w->newer_seq;
+    uint64_t hider = b->ranges ? range_set_above(b->ranges, s->key, s->seq) : SEQ_MAX;
+    if (hider < newer) newer = hider;
     /* Every snapshot sees the newest version, or is older than it. */
-    if (!first_of_key && !seen_by_snapshot(b, s->seq, w->newer_seq)) {
-        dropped_by(b, w->newer_seq);
+    if (newer != SEQ_MAX && !seen_by_snapshot(b, s->seq, newer)) {
+        dropped_by(b, newer);
         return false;
     }
     if (s->type == ENTRY_DELETE && s->seq <= b->snapshots[0] && b->is_bottom &&
@@ -52,6 +59,36 @@ static bool is_needed(struct builder *w, const struct iter *s, bool first_of_key
         return false;
     }
     return true;
+}
+
+/* Add to the list the range tombstones of a fragment that are needed. */
+static int keep_fragment(struct build *b, const struct range_fragment *f, struct range_list *list,
+                         struct kevo_err *err) {
+    uint64_t newer = SEQ_MAX;
+    for (size_t i = 0; i < f->seq_count; newer = f->seqs[i++]) {
+        uint64_t seq = f->seqs[i];
+        if (newer != SEQ_MAX && !seen_by_snapshot(b, seq, newer)) {
+            dropped_by(b, newer);
+        } else if (seq <= b->snapshots[0] && b->is_bottom_range &&
+                   b->is_bottom_range(b->arg, f->lower, f->upper)) {
+            dropped_by(b, seq);
+        } else {
+            int rc = range_list_add(list, f->lower, f->upper, seq, err);
+            if (rc) return rc;
+        }
+    }
+    return 0;
+}
+
+static int keep_ranges(struct builder *w, struct kevo_err *err) {
+    struct range_list list = {0};
+    const struct range_set *all = w->b->ranges;
+    int rc = 0;
+    for (size_t i = 0; all && i < all->count && rc == 0; i++)
+        rc = keep_fragment(w->b, &all->fragments[i], &list, err);
+    if (rc == 0) rc = range_set_new(&list, false, &w->ranges, err);
+    range_list_release(&list);
+    return rc;
 }
 
 /* ---- tables ----------------------------------------------------------------------- */
@@ -70,14 +107,22 @@ static void unlink_open_table(struct builder *w) {
     w->b->home->env->unlink(w->b->home->env, w->path, NULL);
 }
 
-/* Finish the open table and add it to the edit. */
-static int close_table(struct builder *w, struct kevo_err *err) {
+/* The bounds of the open table's range tombstones; data NULL: open. */
+static slice table_begin(const struct builder *w) {
+    return w->begin.len ? buf_slice(&w->begin) : slice_of(NULL, 0);
+}
+
+/* Finish the open table, which has the range tombstones up to `end` (data NULL: all that
+ * are left), and add it to the edit. */
+static int close_table(struct builder *w, slice end, struct kevo_err *err) {
     struct build *b = w->b;
     struct table_summary sum = {0};
     struct table_writer *writer = w->writer;
     struct table_file *f = NULL;
+    int rc = table_writer_add_ranges(writer, w->ranges, table_begin(w), end, err);
+    if (rc) return rc;
     w->writer = NULL;
-    int rc = table_writer_finish(writer, &sum, err);
+    rc = table_writer_finish(writer, &sum, err);
     if (rc) goto out;
     f = table_file_new(b->home, w->number, sum.file_bytes, sum.checksum, &sum.properties,
                        buf_slice(&sum.min_key), buf_slice(&sum.max_key));
@@ -101,6 +146,21 @@ static bool must_cut(struct builder *w, slice key) {
     return cut && w->writer;
 }
 
+static int cut(struct builder *w, slice key, struct kevo_err *err) {
+    int rc = close_table(w, key, err);
+    if (rc) return rc;
+    return buf_set(&w->begin, key) ? 0 : kevo_nomem(err);
+}
+
+/* After the last entry: range tombstones behind it may want a table of their own. */
+static int finish(struct builder *w, struct kevo_err *err) {
+    slice begin = table_begin(w), open = {NULL, 0};
+    int rc = 0;
+    bool more = w->ranges && (!begin.data || range_set_find(w->ranges, begin) < w->ranges->count);
+    if (more && !w->writer) rc = open_table(w, err);
+    return rc || !w->writer ? rc : close_table(w, open, err);
+}
+
 static int add(struct builder *w, const struct iter *s, struct kevo_err *err) {
     int rc = 0;
     if (!w->writer) rc = open_table(w, err);
@@ -114,7 +174,7 @@ static int take(struct builder *w, const struct iter *s, struct kevo_err *err) {
         return kevo_fail(err, KEVO_CORRUPT, "tables to be merged hold entries out of order");
     if (order > 0) {
         if (!buf_set(&w->key, s->key)) return kevo_nomem(err);
-        if (must_cut(w, s->key)) rc = close_table(w, err);
+        if (must_cut(w, s->key)) rc = cut(w, s->key, err);
     }
     if (rc == 0 && is_needed(w, s, order > 0)) rc = add(w, s, err);
     w->started = true;
@@ -159,8 +219,9 @@ int build_tables(struct build *b, struct iter *source, struct version_edit *edit
     size_t before = edit->added_count;
     assert(b->snapshot_count > 0);
     b->max_dropped_by = b->bytes_written = b->tables_written = b->entries_read = 0;
-    int rc = take_all(&w, source, err);
-    if (rc == 0 && w.writer) rc = close_table(&w, err);
+    int rc = keep_ranges(&w, err);
+    if (rc == 0) rc = take_all(&w, source, err);
+    if (rc == 0) rc = finish(&w, err);
     if (rc == 0 && b->tables_written) rc = b->home->env->sync_dir(b->home->env, b->home->dir, err);
     if (rc) {
         if (w.writer) {
@@ -169,6 +230,8 @@ int build_tables(struct build *b, struct iter *source, struct version_edit *edit
         }
         undo(edit, before);
     }
+    range_set_free(w.ranges);
+    buf_release(&w.begin);
     buf_release(&w.key);
     return rc;
 }

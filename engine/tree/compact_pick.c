@@ -513,6 +513,16 @@ bool bottom_finder_ask(struct bottom_finder *b, slice key) {
     return true;
 }
 
+bool bottom_finder_ask_range(const struct bottom_finder *b, slice lower, slice upper) {
+    if (b->below == 0) return false;
+    for (unsigned l = b->below + 1; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &b->version->levels[l];
+        size_t i = level_find(level, lower);
+        if (i < level->count && table_file_overlaps(level->files[i], lower, upper)) return false;
+    }
+    return true;
+}
+
 void overlap_meter_init(struct overlap_meter *m, const struct compaction *c, uint64_t table_bytes) {
     *m = (struct overlap_meter){.limit = table_bytes * GRANDPARENT_TABLES};
     if (c->output_level > 0 && c->output_level + 1 < KEVO_MAX_LEVELS)

@@ -85,6 +85,8 @@ struct bottom_finder {
 };
 void bottom_finder_init(struct bottom_finder *b, const struct compaction *c);
 bool bottom_finder_ask(struct bottom_finder *b, slice key);
+/* The same for all keys in [lower, upper), in any order. */
+bool bottom_finder_ask_range(const struct bottom_finder *b, slice lower, slice upper);
 
 /* Whether output should be cut before `key`: it would overlap more than ten
  * tables' worth of the level after the output level. Ascending keys. */

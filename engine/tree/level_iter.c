@@ -4,17 +4,19 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "engine/tree/hide_iter.h"
 
 /* Walks files whose keys ascend, one open at a time. */
 struct level_iter {
     struct iter base;
     struct table_file **files; /* those inside the bounds */
     size_t count;
-    size_t at;                 /* the file of `child` */
-    struct iter *child;        /* NULL: none opened yet */
-    bool keep;                 /* blocks read enter the cache */
-    struct version *version;   /* what keeps the files, or NULL */
-    struct table_file *single; /* the only file, for file_iter_new */
+    size_t at;                      /* the file of `child` */
+    struct iter *child;             /* NULL: none opened yet */
+    bool keep;                      /* blocks read enter the cache */
+    const struct range_set *hidden; /* NULL: nothing is left out */
+    struct version *version;        /* what keeps the files, or NULL */
+    struct table_file *single;      /* the only file, for file_iter_new */
 };
 
 static inline int show(struct level_iter *l) {
@@ -30,13 +32,45 @@ static int broken(struct level_iter *l, int rc) {
     return rc;
 }
 
+/* Whether range tombstones hide all of the file. */
+static bool is_hidden(const struct level_iter *l, const struct table_file *f) {
+    uint64_t hider;
+    return l->hidden && range_set_hides(l->hidden, buf_slice(&f->min_key), buf_slice(&f->max_key),
+                                        f->ends_below, f->max_seq, &hider);
+}
+
+/* The first file from files[at] on that is not hidden, or count. */
+static size_t next_shown(const struct level_iter *l, size_t at) {
+    while (at < l->count && is_hidden(l, l->files[at]))
+        at++;
+    return at;
+}
+
+/* How many of the first `n` files are left without the hidden ones at their end. */
+static size_t shown_before(const struct level_iter *l, size_t n) {
+    while (n > 0 && is_hidden(l, l->files[n - 1]))
+        n--;
+    return n;
+}
+
+static int open_child(const struct level_iter *l, struct table_file *f, struct iter **child,
+                      struct kevo_err *err) {
+    struct table *t;
+    struct iter *it = NULL;
+    int rc = table_file_open(f, &t, err);
+    if (rc == 0) rc = table_iter_new(t, l->keep, &it, err);
+    *child = it;
+    if (rc || !l->hidden || l->hidden->max_seq <= f->max_seq) return rc;
+    rc = hide_iter_new(it, l->hidden, f->max_seq, child, err);
+    if (rc) iter_close(it);
+    return rc;
+}
+
 /* Make `child` an iterator over files[at]. */
 static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
-    struct table *t;
     struct iter *child;
     if (l->child && l->at == at) return 0;
-    int rc = table_file_open(l->files[at], &t, err);
-    if (rc == 0) rc = table_iter_new(t, l->keep, &child, err);
+    int rc = open_child(l, l->files[at], &child, err);
     if (rc) return broken(l, rc);
     iter_close(l->child);
     l->child = child;
@@ -46,8 +80,9 @@ static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
 
 /* While the child has run off its end, go to the beginning of the file after it. */
 static int skip_ahead(struct level_iter *l, struct kevo_err *err) {
-    while (!l->child->valid && l->at + 1 < l->count) {
-        int rc = use_file(l, l->at + 1, err);
+    size_t next;
+    while (!l->child->valid && (next = next_shown(l, l->at + 1)) < l->count) {
+        int rc = use_file(l, next, err);
         if (rc == 0) rc = l->child->ops->seek_first(l->child, err);
         if (rc) return broken(l, rc);
     }
@@ -55,8 +90,9 @@ static int skip_ahead(struct level_iter *l, struct kevo_err *err) {
 }
 
 static int skip_back(struct level_iter *l, struct kevo_err *err) {
-    while (!l->child->valid && l->at > 0) {
-        int rc = use_file(l, l->at - 1, err);
+    size_t before;
+    while (!l->child->valid && (before = shown_before(l, l->at)) > 0) {
+        int rc = use_file(l, before - 1, err);
         if (rc == 0) rc = l->child->ops->seek_last(l->child, err);
         if (rc) return broken(l, rc);
     }
@@ -66,6 +102,7 @@ static int skip_back(struct level_iter *l, struct kevo_err *err) {
 static int level_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
     size_t at = level_find(&(struct level){.files = l->files, .count = l->count}, key);
+    at = next_shown(l, at);
     if (at == l->count) return broken(l, 0);
     int rc = use_file(l, at, err);
     if (rc == 0) rc = l->child->ops->seek(l->child, key, seq, err);
@@ -74,8 +111,9 @@ static int level_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err 
 
 static int level_seek_first(struct iter *it, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
-    if (l->count == 0) return broken(l, 0);
-    int rc = use_file(l, 0, err);
+    size_t first = next_shown(l, 0);
+    if (first == l->count) return broken(l, 0);
+    int rc = use_file(l, first, err);
     if (rc == 0) rc = l->child->ops->seek_first(l->child, err);
     return rc ? broken(l, rc) : skip_ahead(l, err);
 }
@@ -95,7 +133,7 @@ static size_t files_before(struct table_file *const *files, size_t count, slice 
 
 static int level_seek_before(struct iter *it, slice key, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
-    size_t before = files_before(l->files, l->count, key);
+    size_t before = shown_before(l, files_before(l->files, l->count, key));
     if (before == 0) return broken(l, 0);
     int rc = use_file(l, before - 1, err);
     if (rc == 0) rc = l->child->ops->seek_before(l->child, key, err);
@@ -104,8 +142,9 @@ static int level_seek_before(struct iter *it, slice key, struct kevo_err *err) {
 
 static int level_seek_last(struct iter *it, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
-    if (l->count == 0) return broken(l, 0);
-    int rc = use_file(l, l->count - 1, err);
+    size_t count = shown_before(l, l->count);
+    if (count == 0) return broken(l, 0);
+    int rc = use_file(l, count - 1, err);
     if (rc == 0) rc = l->child->ops->seek_last(l->child, err);
     return rc ? broken(l, rc) : skip_back(l, err);
 }
@@ -150,6 +189,12 @@ static struct level_iter *level_iter_alloc(bool keep) {
     l->base.ops = &level_ops;
     l->keep = keep;
     return l;
+}
+
+void level_iter_hide(struct iter *it, const struct range_set *hidden) {
+    struct level_iter *l = (struct level_iter *)it;
+    assert(it->ops == &level_ops && !l->child);
+    l->hidden = hidden;
 }
 
 int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,

@@ -203,6 +203,7 @@ static void level_push(struct level *l, struct table_file *f) {
     table_file_ref(f);
     l->files[l->count++] = f;
     l->bytes += f->size_bytes;
+    l->range_count += f->range_count;
 }
 
 static int level_apply(const struct level *base, const struct level_edit *e, unsigned level,
@@ -312,6 +313,7 @@ struct lookup {
     const struct table_home *home;
     slice key;
     uint64_t hash, max_seq;
+    uint64_t cover; /* largest seq of a range tombstone over the key so far */
     struct table_value best;
     bool found;
     uint64_t *filter_checks, *filter_rejects;
@@ -327,6 +329,11 @@ static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
     bool filtered = false;
     int rc = table_file_open(f, &t, err);
     if (rc) return rc;
+    if (f->range_count && table_ranges(t)) {
+        uint64_t cover = range_set_cover(table_ranges(t), q->key, q->max_seq);
+        if (cover > q->cover) q->cover = cover;
+        if (q->cover > f->max_seq) return 0;
+    }
     rc = table_get(t, q->key, q->hash, q->max_seq, &v, &filtered, err);
     ++*q->filter_checks;
     *q->filter_rejects += filtered;
@@ -364,13 +371,14 @@ static void will_ask(const struct lookup *q, struct table_file *f) {
 }
 
 int version_get(const struct version *version, const struct table_home *home, slice key,
-                uint64_t max_seq, struct table_value *v, uint64_t *filter_checks,
+                uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
                 uint64_t *filter_rejects, struct kevo_err *err) {
     struct table_file *deeper[KEVO_MAX_LEVELS];
     struct lookup q = {.home = home,
                        .key = key,
                        .hash = key_hash(key),
                        .max_seq = max_seq,
+                       .cover = cover,
                        .filter_checks = filter_checks,
                        .filter_rejects = filter_rejects};
     const struct level *top = &version->levels[0];
@@ -383,8 +391,8 @@ int version_get(const struct version *version, const struct table_home *home, sl
         will_ask(&q, deeper[k]);
     for (size_t k = 0; k < top->count; k++)
         if (may_hold(top->files[k], key, max_seq)) will_ask(&q, top->files[k]);
-    /* Both lists have the newest first: what is found ends the search as soon as
-     * neither can hold anything newer. */
+    /* Both lists have the newest first: what is found, or hides the rest, ends the search
+     * as soon as neither can hold anything newer. */
     while (rc == 0) {
         while (i < top->count && !may_hold(top->files[i], key, max_seq))
             i++;
@@ -393,12 +401,12 @@ int version_get(const struct version *version, const struct table_home *home, sl
             f = deeper[j++];
         else
             i++;
-        if (!f || (q.found && q.best.seq >= f->max_seq)) break;
+        if (!f || (q.found && q.best.seq >= f->max_seq) || q.cover > f->max_seq) break;
         rc = ask(&q, f, err);
     }
-    if (rc) {
+    if (rc || (q.found && q.best.seq < q.cover)) {
         if (q.found && q.best.block) cache_unpin(home->cache, q.best.block);
-        return rc;
+        return rc ? rc : KEVO_NOTFOUND;
     }
     *v = q.best;
     return q.found ? 0 : KEVO_NOTFOUND;

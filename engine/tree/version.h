@@ -68,7 +68,8 @@ int table_file_open(struct table_file *f, struct table **t, struct kevo_err *err
 struct level {
     struct table_file **files;
     size_t count;
-    uint64_t bytes; /* sum of size_bytes */
+    uint64_t bytes;       /* sum of size_bytes */
+    uint64_t range_count; /* and of range_count */
 };
 
 /* Whether a file of that level is worth merging for the sake of what it drops: it has range
@@ -114,11 +115,13 @@ size_t level_find(const struct level *l, slice key);
 /* Whether the file may hold keys in [lower, upper); data NULL means open. */
 bool table_file_overlaps(const struct table_file *f, slice lower, slice upper);
 
-/* The newest version of `key` with seq <= max_seq over all levels; the pinned
- * block is in v->block as from table_get. Files that cannot hold a newer version
- * are not asked. KEVO_NOTFOUND. Adds to *filter_checks and *filter_rejects. */
+/* The newest version of `key` with seq <= max_seq over all levels, unless a range
+ * tombstone with a seq <= max_seq hides it, or `cover`, the largest seq of those met
+ * before (0: none), does; the pinned block is in v->block as from table_get. Files that
+ * cannot hold a newer version are not asked. KEVO_NOTFOUND. Adds to *filter_checks and
+ * *filter_rejects. */
 int version_get(const struct version *version, const struct table_home *home, slice key,
-                uint64_t max_seq, struct table_value *v, uint64_t *filter_checks,
+                uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
                 uint64_t *filter_rejects, struct kevo_err *err);
 
 /* An iterator over one level below 0, opening its files as it goes; holds a
@@ -126,6 +129,11 @@ int version_get(const struct version *version, const struct table_home *home, sl
  * NULL: open); entries outside may be yielded. `keep` as in table_iter_new. */
 int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,
                    struct iter **it, struct kevo_err *err);
+
+/* Let an iterator of level_iter_new() or file_iter_new(), before its first motion, leave
+ * out what these range tombstones hide of files that are older as a whole: it jumps over
+ * it, and opens no file that is hidden all through. The set must outlive the iterator. */
+void level_iter_hide(struct iter *it, const struct range_set *hidden);
 
 /* An iterator over one table file; holds a reference on it. */
 int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err);

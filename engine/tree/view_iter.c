@@ -8,6 +8,9 @@
  * rest of them. */
 enum { PATIENCE = 16 };
 
+/* Fragments passed one by one before a search goes for the right one. */
+enum { NEAR_FRAGMENTS = 4 };
+
 static inline bool visible(const struct view_iter *v, uint64_t seq) {
     return seq <= v->snapshot || seq >= SEQ_PRIVATE;
 }
@@ -59,6 +62,31 @@ int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, 
     return 0;
 }
 
+void view_iter_hide(struct view_iter *v, const struct range_set *hidden) {
+    v->hidden = hidden;
+    v->hidden_at = 0;
+}
+
+/* Neighbours are mostly covered by the same fragment, or by its neighbour. */
+static bool find_hidden(struct view_iter *v, slice key, uint64_t seq) {
+    const struct range_set *set = v->hidden;
+    size_t at = v->hidden_at, last = at + NEAR_FRAGMENTS;
+    while (at < set->count && at < last && slice_cmp(set->fragments[at].upper, key) <= 0)
+        at++;
+    bool above = at < set->count && slice_cmp(set->fragments[at].upper, key) <= 0;
+    if (above || (at > 0 && slice_cmp(set->fragments[at - 1].upper, key) > 0))
+        at = range_set_find(set, key);
+    v->hidden_at = at;
+    return at < set->count && slice_cmp(set->fragments[at].lower, key) <= 0 &&
+           set->fragments[at].seqs[0] > seq;
+}
+
+/* Whether the version that decides about `key` is a value that nothing hides. */
+static inline bool lives(struct view_iter *v, const struct iter *s) {
+    if (s->type != ENTRY_PUT) return false;
+    return !v->hidden || v->hidden->max_seq <= s->seq || !find_hidden(v, s->key, s->seq);
+}
+
 void view_iter_release(struct view_iter *v) {
     iter_close(v->source);
     buf_release(&v->lower);
@@ -101,7 +129,7 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
             }
             continue;
         }
-        if (s->type == ENTRY_PUT) {
+        if (lives(v, s)) {
             v->valid = true;
             slice_copy(&v->key, &s->key);
             slice_copy(&v->value, &s->value);
@@ -152,15 +180,15 @@ int view_iter_next(struct view_iter *v, struct kevo_err *err) {
 
 /* Too many versions of saved_key to pass them all: fetch the newest visible one
  * by a seek, and leave the source before the key. */
-static int jump_backward(struct view_iter *v, bool *lives, struct kevo_err *err) {
+static int jump_backward(struct view_iter *v, bool *found, struct kevo_err *err) {
     struct iter *s = v->source;
     slice key = buf_slice(&v->saved_key);
     int rc = s->ops->seek(s, key, SEQ_MAX, err);
     if (rc == 0 && s->valid && is_saved_key(v, s->key) && !visible(v, s->seq))
         rc = s->ops->seek(s, key, v->snapshot, err);
     if (rc) return rc;
-    *lives = s->valid && is_saved_key(v, s->key) && s->type == ENTRY_PUT;
-    if (*lives && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
+    *found = s->valid && is_saved_key(v, s->key) && lives(v, s);
+    if (*found && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
     return s->ops->seek_before(s, key, err);
 }
 
@@ -174,20 +202,20 @@ static int find_backward(struct view_iter *v, struct kevo_err *err) {
     while (s->valid) {
         if (below_bounds(v, s->key)) return 0;
         if ((rc = save_key(v, s->key, err))) return rc;
-        bool lives = false;
+        bool found = false;
         unsigned passed = 0;
         do {
             if (++passed > PATIENCE) {
-                if ((rc = jump_backward(v, &lives, err))) return rc;
+                if ((rc = jump_backward(v, &found, err))) return rc;
                 break;
             }
             if (visible(v, s->seq)) {
-                lives = s->type == ENTRY_PUT;
-                if (lives && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
+                found = lives(v, s);
+                if (found && !buf_set(&v->saved_value, s->value)) return kevo_nomem(err);
             }
             if ((rc = s->ops->prev(s, err))) return rc;
         } while (s->valid && is_saved_key(v, s->key));
-        if (lives) {
+        if (found) {
             v->valid = true;
             v->key = buf_slice(&v->saved_key);
             v->value = buf_slice(&v->saved_value);

@@ -2,7 +2,8 @@
  * bounds, tombstones gone. The only place that knows these rules.
  *
  * A version is visible iff its seq <= snapshot, or seq >= SEQ_PRIVATE (the reader's
- * own write buffer). The newest visible version of a key decides. Bounds are
+ * own write buffer). The newest visible version of a key decides, and it is gone if a
+ * visible range tombstone over its key has a larger seq. Bounds are
  * checked on every key that is passed, so that a run of tombstones outside them
  * is never walked.
  *
@@ -14,6 +15,7 @@
 #define KEVO_TREE_VIEW_ITER_H
 
 #include "engine/base/buf.h"
+#include "engine/table/ranges.h"
 #include "engine/tree/iter.h"
 
 struct view_iter {
@@ -24,6 +26,8 @@ struct view_iter {
     struct buf lower, upper; /* the bounds' bytes */
     bool has_lower, has_upper;
     uint64_t lower_prefix, upper_prefix; /* slice_prefix64 of the bounds */
+    const struct range_set *hidden;      /* the visible range tombstones, one seq a fragment */
+    size_t hidden_at;                    /* the fragment looked at last */
     bool forward; /* the source stands on the entry shown, or before its key */
     struct buf saved_key, saved_value;
 };
@@ -32,6 +36,10 @@ struct view_iter {
 int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
                    slice upper, struct kevo_err *err);
 void view_iter_release(struct view_iter *v); /* closes the source */
+
+/* Before the first motion: what hides keys from this reader, with one sequence number, the
+ * largest that is visible, a fragment. NULL: nothing. It must outlive the iterator. */
+void view_iter_hide(struct view_iter *v, const struct range_set *hidden);
 
 int view_iter_first(struct view_iter *v, struct kevo_err *err);
 int view_iter_last(struct view_iter *v, struct kevo_err *err);

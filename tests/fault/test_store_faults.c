@@ -160,6 +160,16 @@ static void delete (struct world *w, unsigned key) {
     wrote(w, kevo_delete(w->store, key_of(key), &test_err), changes, touched);
 }
 
+/* The keys from `first` on, up to `end` or to the last. */
+static void delete_range(struct world *w, unsigned first, unsigned end) {
+    uint64_t changes[KEYS] = {0};
+    bool touched[KEYS] = {false};
+    slice upper = end < KEYS ? key_of(end) : slice_of(NULL, 0);
+    for (unsigned k = first; k < end && k < KEYS; k++)
+        touched[k] = true;
+    wrote(w, kevo_delete_range(w->store, key_of(first), upper, &test_err), changes, touched);
+}
+
 static void batch(struct world *w, unsigned first) {
     uint64_t changes[KEYS] = {0};
     bool touched[KEYS] = {false};
@@ -172,6 +182,14 @@ static void batch(struct world *w, unsigned first) {
         changes[key] = i == 1 ? 0 : ++w->number;
         rc = i == 1 ? kevo_batch_delete(b, key_of(key), &test_err)
                     : kevo_batch_put(b, key_of(key), value_of(w->number), &test_err);
+    }
+    unsigned last = (first + 2) % KEYS; /* what was just put */
+    if (rc == 0 && first % 10 == 6) {
+        rc = kevo_batch_delete_range(b, key_of(last), slice_of(NULL, 0), &test_err);
+        for (unsigned k = last; k < KEYS; k++) {
+            touched[k] = true;
+            changes[k] = 0;
+        }
     }
     if (rc == 0)
         wrote(w, kevo_apply_batch(w->store, b, NULL, &test_err), changes, touched);
@@ -192,6 +210,8 @@ static void run_self(struct world *w) {
         if (!w->store) continue;
         if (i % 5 == 1)
             batch(w, i);
+        else if (i % 10 == 4)
+            delete_range(w, i % KEYS, i % KEYS + 3);
         else if (i % 5 == 3)
             delete (w, i % KEYS);
         else
@@ -219,8 +239,13 @@ static bool transact(struct world *w, unsigned i, bool commits) {
         rc = k == 2 ? kevo_txn_delete(t, key_of(key), &test_err)
                     : kevo_txn_put(t, key_of(key), value_of(w->number), &test_err);
     }
+    if (rc == 0 && i % 3 == 1) {
+        rc = kevo_txn_delete_range(t, key_of(3), key_of(5), &test_err);
+        next[3] = next[4] = 0;
+    }
     struct kevo_mark mark = kevo_txn_mark(t);
     if (rc == 0) rc = kevo_txn_put(t, key_of(i % KEYS), value_of(1), &test_err);
+    if (rc == 0) rc = kevo_txn_delete_range(t, slice_of(NULL, 0), key_of(4), &test_err);
     kevo_txn_rollback_to(t, mark);
     if (rc == 0 && i % 4 == 3) rc = kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err);
     if (rc == 0 && i % 4 == 3)

@@ -1,5 +1,6 @@
 #include "engine/mem/batch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/lib/array_iter.h"
@@ -47,10 +48,13 @@ static void keep_newest(struct iter_suite_set *set, uint64_t seq) {
 
 /* FORMAT.md, "Write-ahead log". */
 START_TEST(the_bytes_are_those_of_the_format) {
-    static const uint8_t expected[] = {3, 2, 'k', 'v', 'w', 4, 'a', 'b', 3, 0, 'z'};
+    static const uint8_t expected[] = {5,   2, 'k', 'v', 'w', 8,   'a', 'b', 5,  0,
+                                       'z', 6, 2,   'c', 'd', 'e', 6,   0,   'f'};
     put_entry(ENTRY_PUT, slice_of_str("k"), slice_of_str("vw"));
     put_entry(ENTRY_DELETE, slice_of_str("ab"), slice_of(NULL, 0));
     put_entry(ENTRY_PUT, slice_of_str("z"), slice_of(NULL, 0));
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("c"), slice_of_str("de"));
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("f"), range_end());
     ck_assert(slice_eq(buf_slice(&payload), slice_of(expected, sizeof expected)));
 }
 END_TEST
@@ -113,6 +117,114 @@ START_TEST(the_newest_version_counts) {
 }
 END_TEST
 
+/* "lower-upper" of each range tombstone in a memtable, "$" for no end. */
+static const char *ranges_of(const struct memtable *m) {
+    static char text[200];
+    struct range_list list = {0};
+    struct range_set *set;
+    size_t len = 0;
+    text[0] = 0;
+    must(range_stack_list(&m->ranges, &list, &test_err));
+    must(range_set_new(&list, false, &set, &test_err));
+    for (size_t i = 0; set && i < set->count; i++) {
+        const struct range_fragment *f = &set->fragments[i];
+        bool open = slice_eq(f->upper, range_end());
+        len += (size_t)snprintf(text + len, sizeof text - len, "%.*s-%.*s@%llu ", (int)f->lower.len,
+                                (const char *)f->lower.data, open ? 1 : (int)f->upper.len,
+                                open ? "$" : (const char *)f->upper.data,
+                                (unsigned long long)f->seqs[0]);
+    }
+    range_list_release(&list);
+    range_set_free(set);
+    return text;
+}
+
+static void buffer_put(struct memtable *buffer, const char *key, uint64_t op) {
+    must(memtable_add(buffer, slice_of_str(key), op, ENTRY_PUT, slice_of_str("v"), &test_err));
+}
+
+static void buffer_delete_range(struct memtable *buffer, const char *lower, const char *upper,
+                                uint64_t op) {
+    struct range_list list = {0};
+    slice end = upper ? slice_of_str(upper) : range_end();
+    must(range_list_add(&list, slice_of_str(lower), end, op, &test_err));
+    must(memtable_delete_ranges(buffer, &list, op, &test_err));
+    range_list_release(&list);
+}
+
+/* What was put before a range was deleted is left out, what came later stays; ranges that
+ * touch are one. */
+START_TEST(ranges_apply_in_order) {
+    struct memtable *buffer = memtable_new(0, 64);
+    struct batch_totals totals = {0};
+    buffer_put(buffer, "b", 1);
+    buffer_put(buffer, "d", 2);
+    buffer_delete_range(buffer, "a", "c", 3);
+    buffer_put(buffer, "a", 4);
+    buffer_delete_range(buffer, "c", "d", 5);
+    buffer_delete_range(buffer, "x", NULL, 6);
+    buffer_put(buffer, "y", 7);
+    must(batch_put_memtable(&payload, buffer, &totals, &test_err));
+    ck_assert_uint_eq(totals.puts, 3);
+    ck_assert_uint_eq(totals.range_deletes, 2);
+    ck_assert_uint_eq(totals.user_bytes, 3 * 2 + 2 + 1);
+    must(batch_insert(buf_slice(&payload), memtable, 9, "here", &test_err));
+    ck_assert_str_eq(ranges_of(memtable), "a-d@9 x-$@9 ");
+    static const char *const left[] = {"a", "d", "y"};
+    struct iter_suite_entry expected[3];
+    for (int i = 0; i < 3; i++)
+        expected[i] =
+            (struct iter_suite_entry){slice_of_str(left[i]), 9, ENTRY_PUT, slice_of_str("v")};
+    expect_entries(expected, 3);
+    ck_assert_uint_eq(memtable_cover(memtable, slice_of_str("a"), 9), 9);
+    ck_assert_uint_eq(memtable_cover(memtable, slice_of_str("a"), 8), 0);
+    memtable_unref(buffer);
+}
+END_TEST
+
+/* A stack of range tombstones against an array, with random undoing. */
+START_TEST(range_stack_against_an_array) {
+    enum { KEYS = 26, OPS = 400 };
+    static struct {
+        char lower, upper;
+        uint64_t seq;
+    } ranges[OPS];
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    size_t count = 0;
+    uint64_t seq = 0;
+    for (int op = 0; op < OPS; op++) {
+        if (rng_below(&rng, 12) == 0) {
+            uint64_t keep = seq - rng_below(&rng, seq < 20 ? seq + 1 : 20);
+            memtable_void(memtable, (struct arena_mark){NULL, 0}, keep);
+            while (count && ranges[count - 1].seq > keep)
+                count--;
+            continue;
+        }
+        char lower[] = {(char)('a' + rng_below(&rng, KEYS)), 0};
+        char upper[] = {(char)(lower[0] + 1 + (char)rng_below(&rng, 5)), 0};
+        buffer_delete_range(memtable, lower, upper, ++seq);
+        ranges[count].lower = lower[0];
+        ranges[count].upper = upper[0];
+        ranges[count++].seq = seq;
+        uint64_t max_seq = rng_below(&rng, seq + 2);
+        for (char c = 'a'; c < 'a' + KEYS; c++) {
+            uint64_t expected = 0;
+            for (size_t i = 0; i < count; i++)
+                if (ranges[i].lower <= c && c < ranges[i].upper && ranges[i].seq <= max_seq)
+                    expected = ranges[i].seq;
+            char key[] = {c, 0};
+            if (memtable_cover(memtable, slice_of_str(key), max_seq) != expected)
+                ck_abort_msg("op %d: %c at %llu", op, c, (unsigned long long)max_seq);
+        }
+    }
+    memtable_void(memtable, (struct arena_mark){NULL, 0}, 0);
+    ck_assert(memtable_is_empty(memtable));
+    ck_assert_uint_gt(memtable_bytes(memtable), 0);
+    memtable_reset(memtable);
+    ck_assert_str_eq(ranges_of(memtable), "");
+}
+END_TEST
+
 static const struct {
     const char *name;
     uint8_t bytes[12];
@@ -120,15 +232,21 @@ static const struct {
 } nonsense[] = {
     {"an empty key", {1, 0}, 2},
     {"an empty key deleted", {0}, 1},
-    {"a key that runs past the end", {7, 1, 'a', 'b'}, 4},
-    {"a value that runs past the end", {3, 5, 'a', 'b'}, 4},
-    {"no length of the value", {3}, 1},
-    {"a key too long", {0x83, 0x80, 0x10, 1, 'a'}, 5},
-    {"a value too long", {3, 0x80, 0x80, 0x80, 0x80, 0x08, 'a'}, 7},
+    {"a key that runs past the end", {13, 1, 'a', 'b'}, 4},
+    {"a value that runs past the end", {5, 5, 'a', 'b'}, 4},
+    {"no length of the value", {5}, 1},
+    {"a key too long", {0x85, 0x80, 0x10, 1, 'a'}, 5},
+    {"a value too long", {5, 0x80, 0x80, 0x80, 0x80, 0x08, 'a'}, 7},
+    {"an unknown kind of change", {7, 1, 'a', 'b'}, 4},
+    {"a range without a lower bound", {2, 1, 'a'}, 3},
+    {"an empty range", {6, 1, 'a', 'a'}, 4},
+    {"a range upside down", {6, 1, 'b', 'a'}, 4},
+    {"an upper bound that runs past the end", {6, 2, 'a', 'b'}, 4},
+    {"an upper bound too long", {6, 0x81, 0x80, 0x04, 'a', 'b'}, 6},
     {"a length of 2^63", {0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01}, 10},
     {"a varint without end", {0x80, 0x80, 0x80}, 3},
     {"a varint of 11 bytes", {0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1}, 11},
-    {"one good entry, then half of one", {2, 'a', 3, 1, 'b'}, 5},
+    {"one good entry, then half of one", {4, 'a', 5, 1, 'b'}, 5},
 };
 
 START_TEST(nonsense_is_corrupt) {
@@ -149,6 +267,8 @@ START_TEST(any_bytes_are_safe) {
     struct iter_suite_set *set = iter_suite_random(&rng, &shape);
     for (size_t i = 0; i < set->count; i++)
         put_entry(set->entries[i].type, set->entries[i].key, set->entries[i].value);
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("b"), slice_of_str("bcd"));
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("c"), range_end());
     size_t len = payload.len < 3000 ? payload.len : 3000;
     for (size_t i = 0; i < len; i++) {
         for (unsigned turn = 0; turn < 3; turn++) {
@@ -172,6 +292,8 @@ START_TEST(without_memory) {
         char key[] = {'k', (char)('0' + i), 0};
         put_entry(ENTRY_PUT, slice_of_str(key), slice_of_str("value"));
     }
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("k"), slice_of_str("m"));
+    put_entry(CHANGE_DELETE_RANGE, slice_of_str("x"), range_end());
     for (uint64_t n = 1;; n++) {
         struct buf copy = {0};
         struct batch_totals totals = {0};
@@ -181,7 +303,7 @@ START_TEST(without_memory) {
         bool hit = fault_alloc_hit();
         fault_alloc_fail_at(0, false);
         if (hit) ck_assert_int_eq(rc, KEVO_NOMEM);
-        if (rc == 0) ck_assert(slice_eq(buf_slice(&copy), buf_slice(&payload)));
+        if (rc == 0) ck_assert_uint_eq(copy.len, payload.len); /* ranges come first */
         buf_release(&copy);
         memtable_reset(memtable);
         if (!hit) break;
@@ -197,6 +319,8 @@ int main(void) {
     tcase_add_test(tc, an_empty_batch);
     tcase_add_loop_test(tc, round_trip, 0, 6);
     tcase_add_loop_test(tc, the_newest_version_counts, 0, 4);
+    tcase_add_test(tc, ranges_apply_in_order);
+    tcase_add_loop_test(tc, range_stack_against_an_array, 0, 6);
     tcase_add_loop_test(tc, nonsense_is_corrupt, 0, sizeof nonsense / sizeof nonsense[0]);
     tcase_add_test(tc, any_bytes_are_safe);
     tcase_add_test(tc, without_memory);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/tree/compact_pick.h"
+#include "engine/tree/hidden.h"
 #include "engine/tree/merge_iter.h"
 #include "engine/tree/view_iter.h"
 #include "tests/lib/array_iter.h"
@@ -399,15 +400,42 @@ static bool is_value(slice value, const struct change *c) {
     return true;
 }
 
+static slice model_bound(const struct model *m, unsigned k) {
+    return k < MODEL_KEYS ? slice_of_str(m->keys[k]) : range_end();
+}
+
+/* Delete a range of keys at m->seq: each of them, but those that the same batch changes. */
+static void model_delete_range(struct model *m, struct rng *rng, struct range_list *list) {
+    unsigned low = (unsigned)rng_below(rng, MODEL_KEYS);
+    unsigned high = low + (unsigned)rng_below(rng, rng_below(rng, 3) ? 20 : MODEL_KEYS);
+    if (high > MODEL_KEYS) high = MODEL_KEYS;
+    must(range_list_add(list, model_bound(m, low), model_bound(m, high), m->seq, &test_err));
+    for (unsigned k = low; k < high; k++) {
+        size_t count = m->counts[k];
+        if (count && m->changes[k][count - 1].seq == m->seq) continue;
+        m->changes[k] = realloc(m->changes[k], (count + 1) * sizeof(struct change));
+        m->changes[k][m->counts[k]++] = (struct change){m->seq, ENTRY_DELETE, 0};
+    }
+}
+
+static struct range_set *set_of(struct range_list *list, bool newest_only) {
+    struct range_set *set;
+    must(range_set_new(list, newest_only, &set, &test_err));
+    range_list_release(list);
+    return set;
+}
+
 /* Write a batch or more, of random keys or one change of each, and flush them as a
  * memtable would be. */
 static void model_write(struct model *m, struct rng *rng, size_t changes, bool each_key) {
     struct iter_suite_entry *entries = calloc(changes, sizeof *entries);
     uint8_t(*values)[256] = calloc(changes, sizeof *values);
     size_t n = 0;
+    struct range_list list = {0};
     m->seq++;
     for (size_t i = 0; i < changes; i++) {
         if (rng_below(rng, 10) == 0) m->seq++;
+        if (rng_below(rng, 25) == 0 && !each_key) model_delete_range(m, rng, &list);
         unsigned k = (unsigned)(each_key ? i : rng_below(rng, MODEL_KEYS));
         size_t count = m->counts[k];
         if (count && m->changes[k][count - 1].seq == m->seq) continue;
@@ -425,10 +453,13 @@ static void model_write(struct model *m, struct rng *rng, size_t changes, bool e
     memcpy(snapshots, m->pins, sizeof m->pins);
     snapshots[m->pin_count] = m->seq;
     struct build b = build_of(snapshots, m->pin_count + 1);
+    struct range_set *ranges = set_of(&list, false);
     struct iter *source = array_iter_new(set->entries, set->count);
     struct version_edit e;
     edit_init(&e);
+    b.ranges = ranges;
     must(build_tables(&b, source, &e, &test_err));
+    range_set_free(ranges);
     m->version = tree_apply(m->version, &e);
     m->flushed = m->seq;
     if (b.max_dropped_by > m->floor) m->floor = b.max_dropped_by;
@@ -446,6 +477,10 @@ struct questions {
 
 static bool ask_bottom(void *arg, slice key) {
     return bottom_finder_ask(&((struct questions *)arg)->bottom, key);
+}
+
+static bool ask_bottom_range(void *arg, slice lower, slice upper) {
+    return bottom_finder_ask_range(&((struct questions *)arg)->bottom, lower, upper);
 }
 
 static bool ask_cut(void *arg, slice key) {
@@ -482,6 +517,10 @@ static void model_run(struct model *m, struct compaction *c) {
         uint64_t snapshots[MAX_PINS + 1];
         struct questions q;
         struct iter *merged = inputs_iter(c);
+        struct range_list list = {0};
+        for (int side = 0; side < 2; side++)
+            must(hidden_list(c->inputs[side], c->input_count[side], &list, &test_err));
+        struct range_set *ranges = set_of(&list, false);
         memcpy(snapshots, m->pins, sizeof m->pins);
         snapshots[m->pin_count] = m->seq;
         struct build b = build_of(snapshots, m->pin_count + 1);
@@ -489,12 +528,15 @@ static void model_run(struct model *m, struct compaction *c) {
         overlap_meter_init(&q.overlap, c, model_options.table_bytes);
         b.level = c->output_level;
         b.table_bytes = c->output_level ? model_options.table_bytes : 0;
+        b.ranges = ranges;
         b.is_bottom = ask_bottom;
+        b.is_bottom_range = ask_bottom_range;
         b.cut_before = ask_cut;
         b.arg = &q;
         must(build_tables(&b, merged, &e, &test_err));
         if (b.max_dropped_by > m->floor) m->floor = b.max_dropped_by;
         iter_close(merged);
+        range_set_free(ranges);
     }
     delete_inputs(c, &e);
     m->version = tree_apply(m->version, &e);
@@ -502,9 +544,46 @@ static void model_run(struct model *m, struct compaction *c) {
     compaction_release(c);
 }
 
+/* Drop what range tombstones hide as a whole. */
+static unsigned model_drop(struct model *m) {
+    uint64_t snapshots[MAX_PINS + 1], max_hider;
+    struct hidden_wait wait;
+    struct version_edit e;
+    edit_init(&e);
+    memcpy(snapshots, m->pins, sizeof m->pins);
+    snapshots[m->pin_count] = m->seq;
+    must(hidden_pick(m->version, snapshots, m->pin_count + 1, &e, &max_hider, &wait, &test_err));
+    ck_assert_uint_eq(wait.horizon, SEQ_MAX);
+    ck_assert_int_eq(max_hider > 0, e.deleted_count > 0);
+    if (max_hider > m->floor) m->floor = max_hider;
+    for (size_t d = 0; d < e.deleted_count; d++) {
+        const struct level *l = &m->version->levels[e.deleted[d].level];
+        for (size_t i = 0; i < l->count; i++)
+            if (l->files[i]->number == e.deleted[d].number)
+                atomic_store(&l->files[i]->obsolete, true);
+    }
+    unsigned dropped = (unsigned)e.deleted_count;
+    m->version = tree_apply(m->version, &e);
+    edit_release(&e);
+    return dropped;
+}
+
 /* ---- checks ------------------------------------------------------------------------------------- */
 
-static struct iter *version_iter(struct version *v, slice lower, slice upper) {
+/* What hides keys at a snapshot. */
+static struct range_set *version_hidden(struct version *v, uint64_t snapshot) {
+    struct range_list all = {0}, list = {0};
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        must(hidden_list(v->levels[l].files, v->levels[l].count, &all, &test_err));
+    struct range_set *set = set_of(&all, false);
+    must(range_list_add_visible(&list, set, slice_of(NULL, 0), slice_of(NULL, 0), snapshot,
+                                &test_err));
+    range_set_free(set);
+    return set_of(&list, true);
+}
+
+static struct iter *version_iter(struct version *v, slice lower, slice upper,
+                                 const struct range_set *hidden) {
     struct iter *list[64], *merged;
     size_t n = 0;
     for (size_t i = 0; i < v->levels[0].count; i++)
@@ -512,6 +591,8 @@ static struct iter *version_iter(struct version *v, slice lower, slice upper) {
             must(file_iter_new(v->levels[0].files[i], true, &list[n++], &test_err));
     for (unsigned l = 1; l < KEVO_MAX_LEVELS; l++)
         must(level_iter_new(v, l, lower, upper, true, &list[n++], &test_err));
+    for (size_t i = 0; i < n; i++)
+        level_iter_hide(list[i], hidden);
     must(merge_iter_new(list, n, &merged, &test_err));
     return merged;
 }
@@ -531,8 +612,10 @@ static void check_scan(const struct model *m, uint64_t snapshot, unsigned low, u
     struct view_iter v;
     slice lower = low ? slice_of_str(m->keys[low]) : slice_of(NULL, 0);
     slice upper = high < MODEL_KEYS ? slice_of_str(m->keys[high]) : slice_of(NULL, 0);
-    must(view_iter_init(&v, version_iter(m->version, lower, upper), snapshot, lower, upper,
+    struct range_set *hidden = version_hidden(m->version, snapshot);
+    must(view_iter_init(&v, version_iter(m->version, lower, upper, hidden), snapshot, lower, upper,
                         &test_err));
+    view_iter_hide(&v, hidden);
     must(view_iter_first(&v, &test_err));
     for (unsigned k = low; k < high; k++) {
         if (!model_row(m, k, snapshot)) continue;
@@ -548,6 +631,7 @@ static void check_scan(const struct model *m, uint64_t snapshot, unsigned low, u
     }
     if (v.valid) ck_abort_msg("%.*s is too much", (int)v.key.len, (const char *)v.key.data);
     view_iter_release(&v);
+    range_set_free(hidden);
 }
 
 static void check_gets(const struct model *m, uint64_t snapshot) {
@@ -555,7 +639,7 @@ static void check_gets(const struct model *m, uint64_t snapshot) {
     for (unsigned k = 0; k < MODEL_KEYS; k++) {
         const struct change *c = model_row(m, k, snapshot);
         struct table_value v;
-        int rc = version_get(m->version, &tree.home, slice_of_str(m->keys[k]), snapshot, &v,
+        int rc = version_get(m->version, &tree.home, slice_of_str(m->keys[k]), snapshot, 0, &v,
                              &checks, &rejects, &test_err);
         if (rc < 0) ck_abort_msg("%s", test_err.msg);
         bool found = rc == 0 && v.type == ENTRY_PUT;
@@ -649,6 +733,7 @@ static void check_end(struct model *m, struct rng *rng) {
         for (size_t i = 0; i < m->version->levels[l].count; i++) {
             entries += m->version->levels[l].files[i]->entry_count;
             ck_assert_uint_eq(m->version->levels[l].files[i]->tombstone_count, 0);
+            ck_assert_uint_eq(m->version->levels[l].files[i]->range_count, 0);
         }
     for (unsigned k = 0; k < MODEL_KEYS; k++)
         rows += model_row(m, k, m->flushed) != NULL;
@@ -658,7 +743,7 @@ static void check_end(struct model *m, struct rng *rng) {
 START_TEST(model) {
     struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
     struct model m;
-    unsigned merges = 0, moves = 0;
+    unsigned merges = 0, moves = 0, drops = 0;
     model_init(&m);
     qsort(m.keys, MODEL_KEYS, sizeof *m.keys, compare_names);
     for (unsigned k = 0; k < MODEL_KEYS; k++) /* check_order reads the index from a key's end */
@@ -670,6 +755,10 @@ START_TEST(model) {
         change_pins(&m, &rng);
         model_write(&m, &rng, 1 + rng_below(&rng, 80), false);
         check_model(&m, &rng);
+        if (rng_below(&rng, 2)) {
+            drops += model_drop(&m);
+            check_model(&m, &rng);
+        }
         while ((o = options_of(&m), compact_pick(m.version, &o, &c, &test_err)) == 0) {
             if (++steps > 500) ck_abort_msg("compaction never ends");
             moves += c.trivial_move;
@@ -683,6 +772,7 @@ START_TEST(model) {
     }
     ck_assert_uint_gt(merges, 5);
     (void)moves;
+    (void)drops;
     model_write(&m, &rng, MODEL_KEYS, true);
     check_end(&m, &rng);
     model_release(&m);

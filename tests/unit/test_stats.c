@@ -175,7 +175,7 @@ START_TEST(the_report_names_everything) {
     make_report();
     kevo_snapshot_free(snap);
     expect_line("level  tables");
-    expect_line("writes: 3 batches, 3 puts, 0 deletes, 21 B");
+    expect_line("writes: 3 batches, 3 puts, 0 deletes, 0 of ranges, 21 B");
     expect_line("reads: 32 gets (32 found), 1 iterators over 2.0 sources, 2 seeks");
     expect_line("\nget                 2 ");
     expect_line("\nwrite               3 ");
