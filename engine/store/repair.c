@@ -195,11 +195,16 @@ static int keep_record(struct repair *r, const struct wal_record *record, struct
     return 0;
 }
 
-/* The batches above `keep` never were. What was flushed certainly was. */
+/* The batches above `keep` never were: not those before an earlier void record either, which
+ * itself stays, since ids are used up. */
 static void drop_records(struct repair *r, uint64_t keep) {
-    while (r->record_count && r->records[r->record_count - 1].type != WAL_VOID &&
-           r->records[r->record_count - 1].commit.batch > keep)
-        r->record_count--;
+    size_t first = r->record_count;
+    while (first > 0 && r->records[first - 1].commit.batch > keep)
+        first--;
+    size_t kept = first;
+    for (size_t i = first; i < r->record_count; i++)
+        if (r->records[i].type == WAL_VOID) r->records[kept++] = r->records[i];
+    r->record_count = kept;
 }
 
 /* Whether a batch's payload makes sense: recovery will not take less. */

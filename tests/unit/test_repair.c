@@ -488,6 +488,34 @@ START_TEST(cut_batches_do_not_come_back) {
 }
 END_TEST
 
+/* A batch that was cut later than one behind it stays cut too. */
+START_TEST(batches_cut_twice_do_not_come_back) {
+    struct kevo_commit kept, c, none = {0, 0};
+    options.authority = KEVO_AUTHORITY_EXTERNAL;
+    kevo_store *s = kv_open(&options);
+    kept = transact(s, none, "a");
+    c = transact(s, kept, "never");
+    ck_ok(kevo_resolve(s, c, &test_err));
+    kevo_txn *t = kv_txn(s);
+    kv_txn_put(t, "b", "never");
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_FULL, &(struct kevo_commit){0, 0}, &test_err));
+    kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+    transact(s, c, "neither");
+    kevo_close(s);
+    s = kv_open(&options);
+    c = transact(s, kept, "d");
+    ck_ok(kevo_resolve(s, c, &test_err));
+    ck_assert_str_eq(kv_dump(s, NULL), "a=1 d=1");
+    kevo_close(s);
+    ck_ok(repair());
+    s = repaired();
+    ck_ok(kevo_resolve(s, c, &test_err));
+    ck_assert_str_eq(kv_dump(s, NULL), "a=1 d=1");
+    kevo_close(s);
+}
+END_TEST
+
 /* ---- tables that were ingested ------------------------------------------------------------------ */
 
 static void ingest(kevo_store *s, const char *key, const char *value) {
@@ -643,6 +671,7 @@ int main(void) {
     tcase_add_loop_test(tc, a_segment_of_the_log, 0, 2);
     tcase_add_test(tc, for_an_authority_elsewhere);
     tcase_add_test(tc, cut_batches_do_not_come_back);
+    tcase_add_test(tc, batches_cut_twice_do_not_come_back);
     tcase_add_test(tc, ingested_tables_keep_their_age);
     tcase_add_loop_test(tc, every_byte, 0, FILES);
     tcase_add_loop_test(tc, every_byte_without_a_manifest, 0, FILES - 1);
