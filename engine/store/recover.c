@@ -236,8 +236,10 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
     s->newest = s->flushed = s->flushed_at_open = s->state.flushed;
     history_add(&s->history, s->flushed);
     s->last_id = s->state.flushed.batch;
-    /* What earlier processes dropped from the tables is not on record. */
+    /* What earlier processes dropped from the tables is not on record; ingested batches are
+     * in tables before older ones are. */
     s->gc_floor = s->state.flushed.batch;
+    if (s->state.ingested > s->gc_floor) s->gc_floor = s->state.ingested;
     rc = replay_log(s, &r, err);
     if (rc == 0) rc = check_no_gap(s, err);
     if (rc == 0) rc = install_recovered(s, &r, err);

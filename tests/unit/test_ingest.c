@@ -251,6 +251,31 @@ START_TEST(older_snapshots_do_not_see_it) {
 }
 END_TEST
 
+/* An ingested batch is in tables before older ones are, and may have made versions go. */
+START_TEST(snapshots_before_it_after_a_merge_and_an_opening) {
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "z", "1");
+    struct kevo_commit before = kevo_last_commit(store);
+    ingest("a=2");
+    struct kevo_commit last = kevo_last_commit(store);
+    while (kevo_step(store, &test_err) == 0) {
+    }
+    ck_assert_uint_eq(kv_stats(store).compactions, 1);
+    ck_assert_uint_eq(kv_stats(store).table_entries, 1);
+    for (unsigned round = 0; round < 2; round++) {
+        kevo_snapshot *snap;
+        ck_assert_int_eq(kevo_snapshot_at(store, before, &snap, &test_err), KEVO_SNAPSHOT);
+        ck_ok(kevo_snapshot_at(store, last, &snap, &test_err));
+        struct kevo_read read = {.snapshot = snap};
+        ck_assert_str_eq(kv_dump(store, &read), "a=2 z=1");
+        kevo_snapshot_free(snap);
+        reopen();
+    }
+}
+END_TEST
+
 START_TEST(several_at_once) {
     store = kv_open(&options);
     kevo_ingest *one = begin(), *two = begin();
@@ -897,6 +922,7 @@ int main(void) {
     tcase_add_loop_test(tc, the_newest_version_wins, 0, 8);
     tcase_add_test(tc, flushes_what_overlaps_only);
     tcase_add_test(tc, older_snapshots_do_not_see_it);
+    tcase_add_test(tc, snapshots_before_it_after_a_merge_and_an_opening);
     tcase_add_test(tc, several_at_once);
     tcase_add_test(tc, not_while_a_transaction_is_in_doubt);
     tcase_add_test(tc, only_for_stores_that_decide_themselves);
