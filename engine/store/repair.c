@@ -586,6 +586,22 @@ static int append_void(struct wal_writer *w, struct kevo_commit id, struct kevo_
                   run, err);
 }
 
+/* Behind all that was found: no id is given out again, and no table is newer than the newest
+ * batch. It would be if it was ingested and the log has lost the record; then a batch without
+ * changes makes it seen. */
+static int append_last(struct repair *r, struct wal_writer *w, struct kevo_commit *newest,
+                       struct wal_run *run, struct kevo_err *err) {
+    uint64_t highest = r->last_id > w->last.batch ? r->last_id : w->last.batch;
+    if (highest < r->state.ingested) highest = r->state.ingested;
+    struct kevo_commit last = {highest + ID_GAP, 0};
+    if (newest->batch < r->state.ingested) {
+        *newest = last;
+        return append(w, WAL_BATCH, last, slice_of(NULL, 0), run, err);
+    }
+    if (!r->ids_lost && highest == w->last.batch) return 0;
+    return append_void(w, last, *newest, run, err);
+}
+
 static int append_all(struct repair *r, struct wal_writer *w, struct kevo_commit *newest,
                       struct kevo_err *err) {
     struct wal_run run = {.begin = 0};
@@ -600,9 +616,7 @@ static int append_all(struct repair *r, struct wal_writer *w, struct kevo_commit
             *newest = k->commit;
         }
     }
-    uint64_t highest = r->last_id > w->last.batch ? r->last_id : w->last.batch;
-    if (rc == 0 && (r->ids_lost || highest > w->last.batch))
-        rc = append_void(w, (struct kevo_commit){highest + ID_GAP, 0}, *newest, &run, err);
+    if (rc == 0) rc = append_last(r, w, newest, &run, err);
     buf_release(&run.bytes);
     return rc;
 }

@@ -547,6 +547,26 @@ START_TEST(ingested_tables_keep_their_age) {
 }
 END_TEST
 
+/* The record of an ingested batch is lost, but its tables are not: readers see them. */
+START_TEST(ingested_tables_without_their_record) {
+    kevo_store *s = kv_open(&options);
+    kv_put(s, "a", "1");
+    ck_ok(kevo_flush(s, &test_err));
+    kv_put(s, "b", "1");
+    ingest(s, "a", "2");
+    struct kevo_commit last = kevo_last_commit(s);
+    kevo_close(s);
+    flip("000002.wal", 512 + 512 + 58, 1);
+    ck_ok(repair());
+    ck_assert_uint_gt(report.last_commit.batch, last.batch);
+    expect("a=2 b=1");
+    lose("000002.wal");
+    ck_ok(repair());
+    ck_assert_uint_gt(report.last_commit.batch, last.batch);
+    expect("a=2");
+}
+END_TEST
+
 /* ---- every byte ------------------------------------------------------------------------------------- */
 
 static void damage_each_byte(const char *name, uint8_t mask, unsigned a, unsigned b, unsigned c) {
@@ -673,6 +693,7 @@ int main(void) {
     tcase_add_test(tc, cut_batches_do_not_come_back);
     tcase_add_test(tc, batches_cut_twice_do_not_come_back);
     tcase_add_test(tc, ingested_tables_keep_their_age);
+    tcase_add_test(tc, ingested_tables_without_their_record);
     tcase_add_loop_test(tc, every_byte, 0, FILES);
     tcase_add_loop_test(tc, every_byte_without_a_manifest, 0, FILES - 1);
     tcase_add_loop_test(tc, every_length, 0, FILES);
