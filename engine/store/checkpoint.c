@@ -18,7 +18,7 @@ struct checkpoint {
     const char *dir;
     struct superversion *sv;
     struct manifest_state state;
-    uint64_t held_from; /* the first log segment that is held, 0: none is */
+    bool holds_log;
     struct wal_reader *segments[MAX_MEMTABLES + 1];
     unsigned segment_count;
     uint64_t last_batch; /* the last record that belongs to the copy */
@@ -64,9 +64,9 @@ static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     c->sv = s->current;
     atomic_fetch_add_explicit(&c->sv->refs, 1, memory_order_relaxed);
     c->last_batch = last_record(s);
-    s->log_holds++;
+    if (s->log_holds++ == 0) s->held_from = c->state.wal_floor;
     pthread_mutex_unlock(&s->mutex);
-    c->held_from = c->state.wal_floor;
+    c->holds_log = true;
     if (!options_copied) return kevo_nomem(err);
     return open_segments(c, s->wal ? s->wal->number : s->tail.number, err);
 }
@@ -95,23 +95,23 @@ bool store_log_is_held(kevo_store *s) {
     return held;
 }
 
-/* Remove what the flusher had to leave. */
-static void release_log(struct checkpoint *c) {
-    kevo_store *s = c->store;
+/* The last one removes what the flusher had to leave. */
+static void release_log(kevo_store *s) {
     pthread_mutex_lock(&s->manifest_mutex);
     uint64_t floor = s->state.wal_floor;
     pthread_mutex_lock(&s->mutex);
     bool last = --s->log_holds == 0;
+    uint64_t from = s->held_from;
     pthread_mutex_unlock(&s->mutex);
     pthread_mutex_unlock(&s->manifest_mutex);
-    for (uint64_t number = c->held_from; last && number < floor; number++)
+    for (uint64_t number = from; last && number < floor; number++)
         store_remove_segment(s, number);
 }
 
 static void end(struct checkpoint *c) {
     for (unsigned i = 0; i < c->segment_count; i++)
         wal_reader_close(c->segments[i]);
-    if (c->held_from) release_log(c);
+    if (c->holds_log) release_log(c->store);
     superversion_release(c->sv);
     manifest_state_release(&c->state);
 }

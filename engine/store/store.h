@@ -184,6 +184,7 @@ struct kevo_store {
         struct kevo_err err;       /* of the last of them */
     } jobs[2];                     /* enum work_job */
     unsigned log_holds;            /* segments that are not needed any more stay till 0 */
+    uint64_t held_from;            /* ... the first of them, while there are holds */
     bool manual;                   /* kevo_compact() runs, the compactor does not */
     uint64_t edits;                /* superversions since open */
     struct {

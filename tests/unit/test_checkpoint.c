@@ -1,6 +1,7 @@
 #include "engine/kevo.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,6 +416,59 @@ START_TEST(every_allocation_fails) {
 }
 END_TEST
 
+/* ---- two that overlap ------------------------------------------------------------------- */
+
+static int (*link_plainly)(struct env *, const char *, const char *, struct kevo_err *);
+static pthread_t second;
+static sem_t second_begun, first_done;
+static unsigned links;
+
+static void *copy_again(void *arg) {
+    struct kevo_err err;
+    return kevo_checkpoint(store, "/copy2", &err) ? arg : NULL;
+}
+
+/* In the first copy: a flush, and a second copy that begins and waits for the first. */
+static int link_in_between(struct env *e, const char *from, const char *to, struct kevo_err *err) {
+    unsigned nth = ++links;
+    if (nth == 1) {
+        ck_ok(kevo_flush(store, &test_err));
+        ck_assert_int_eq(pthread_create(&second, NULL, copy_again, store), 0);
+        sem_wait(&second_begun);
+    } else if (nth == 2) {
+        sem_post(&second_begun);
+        sem_wait(&first_done);
+    }
+    return link_plainly(e, from, to, err);
+}
+
+/* The first holds older log segments than the second, and ends first. */
+START_TEST(two_that_overlap_leave_no_log) {
+    struct env_stat st;
+    void *failed;
+    store = kv_open(&options);
+    kv_put(store, "a", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "b", "1");
+    sem_init(&second_begun, 0, 0);
+    sem_init(&first_done, 0, 0);
+    links = 0;
+    link_plainly = env->link;
+    env->link = link_in_between;
+    ck_ok(kevo_checkpoint(store, COPY, &test_err));
+    ck_ok(env->stat(env, KV_DIR "/000002.wal", &st, &test_err)); /* the second holds it */
+    sem_post(&first_done);
+    pthread_join(second, &failed);
+    env->link = link_plainly;
+    ck_assert_ptr_null(failed);
+    ck_assert_int_eq(env->stat(env, KV_DIR "/000002.wal", &st, &test_err), KEVO_NOTFOUND);
+    expect_copy("a=1 b=1");
+    ck_ok(kevo_destroy("/copy2", &options, &test_err));
+    sem_destroy(&second_begun);
+    sem_destroy(&first_done);
+}
+END_TEST
+
 /* ---- while others work ------------------------------------------------------------------ */
 
 enum { KEYS = 40 };
@@ -538,6 +592,7 @@ int main(void) {
     tcase_add_test(tc, not_of_a_damaged_log);
     tcase_add_test(tc, every_call_fails);
     tcase_add_loop_test(tc, every_allocation_fails, 0, 2);
+    tcase_add_test(tc, two_that_overlap_leave_no_log);
     tcase_add_loop_test(tc, a_prefix_of_the_commits_while_all_goes_on, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
