@@ -519,6 +519,7 @@ static int merge_ranges(struct repair *r, struct range_set **set, struct kevo_er
     for (size_t i = 0; rc == 0 && i < r->found_count; i++)
         rc = range_list_add_set(&list, r->found[i]->ranges, slice_of(NULL, 0), slice_of(NULL, 0),
                                 err);
+    if (rc == 0) rc = range_stack_list(&r->flat->ranges, &list, err);
     if (rc == 0) rc = range_set_new(&list, true, set, err);
     range_list_release(&list);
     return rc;

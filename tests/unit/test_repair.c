@@ -567,6 +567,22 @@ START_TEST(ingested_tables_without_their_record) {
 }
 END_TEST
 
+/* Without a manifest batches of the log that are older than an ingested one are merged with the
+ * tables, deletions of ranges too. */
+START_TEST(a_range_deleted_before_tables_were_ingested) {
+    kevo_store *s = kv_open(&options);
+    kv_put(s, "a", "1");
+    kv_put(s, "b", "1");
+    ck_ok(kevo_flush(s, &test_err));
+    ck_ok(kevo_delete_range(s, kv_slice("b"), kv_slice("c"), &test_err));
+    ingest(s, "x", "2");
+    kevo_close(s);
+    lose("MANIFEST");
+    ck_ok(repair());
+    expect("a=1 x=2");
+}
+END_TEST
+
 /* ---- every byte ------------------------------------------------------------------------------------- */
 
 static void damage_each_byte(const char *name, uint8_t mask, unsigned a, unsigned b, unsigned c) {
@@ -694,6 +710,7 @@ int main(void) {
     tcase_add_test(tc, batches_cut_twice_do_not_come_back);
     tcase_add_test(tc, ingested_tables_keep_their_age);
     tcase_add_test(tc, ingested_tables_without_their_record);
+    tcase_add_test(tc, a_range_deleted_before_tables_were_ingested);
     tcase_add_loop_test(tc, every_byte, 0, FILES);
     tcase_add_loop_test(tc, every_byte_without_a_manifest, 0, FILES - 1);
     tcase_add_loop_test(tc, every_length, 0, FILES);
