@@ -1,7 +1,9 @@
 #include "engine/base/alloc.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void *libc_resize(void *ctx, void *p, size_t n) {
     (void)ctx;
@@ -31,6 +33,43 @@ void *mem_zalloc(size_t bytes) {
 void *mem_resize(void *p, size_t bytes) {
     return allocator.resize(allocator.ctx, p, bytes ? bytes : 1);
 }
+
+/* ---- huge pages ---- */
+
+static void *map_pages(size_t bytes) {
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* Where the system does not align what it maps, map twice as much and cut it to size. */
+static uint8_t *map_aligned(void) {
+    uint8_t *p = map_pages(MEM_HUGE_BYTES);
+    if (!p || (uintptr_t)p % MEM_HUGE_BYTES == 0) return p;
+    munmap(p, MEM_HUGE_BYTES);
+    p = map_pages(2 * (size_t)MEM_HUGE_BYTES);
+    if (!p) return NULL;
+    size_t before = -(uintptr_t)p % MEM_HUGE_BYTES;
+    if (before) munmap(p, before);
+    munmap(p + before + MEM_HUGE_BYTES, MEM_HUGE_BYTES - before);
+    return p + before;
+}
+
+void *mem_alloc_huge(void) {
+    if (allocator.resize != libc_resize) return mem_alloc(MEM_HUGE_BYTES);
+    void *p = map_aligned();
+    if (p) madvise(p, MEM_HUGE_BYTES, MADV_HUGEPAGE); /* a hint: small pages do as well */
+    return p;
+}
+
+void mem_free_huge(void *p) {
+    if (!p) return;
+    if (allocator.resize != libc_resize)
+        mem_free(p);
+    else
+        munmap(p, MEM_HUGE_BYTES);
+}
+
+/* ---- built on the above ---- */
 
 void *mem_array(size_t count, size_t bytes) {
     size_t total;

@@ -15,6 +15,13 @@ void *mem_array(size_t count, size_t bytes); /* zeroed; NULL also on overflow */
 void mem_free(void *p);                      /* p may be NULL */
 char *mem_strdup(const char *s);
 
+/* MEM_HUGE_BYTES in one huge page, where the system has such: what is searched at random
+ * finds its pages' addresses in the processor's cache then. NULL when there is no memory.
+ * An allocator of the host's own is asked for it as for any other memory. */
+enum { MEM_HUGE_BYTES = 2 << 20 };
+void *mem_alloc_huge(void);
+void mem_free_huge(void *p); /* p may be NULL */
+
 /* Make room for at least `need` elements in *array (capacity *cap elements of
  * `bytes` each), growing by half again. False when there is no memory; the
  * array is unchanged then. */

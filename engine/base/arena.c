@@ -2,6 +2,9 @@
 
 #include "engine/base/alloc.h"
 
+_Static_assert(sizeof(struct arena_chunk) + ARENA_MAX_CHUNK_BYTES == MEM_HUGE_BYTES,
+               "the largest chunk is a huge page");
+
 static size_t aligned(size_t bytes) {
     return (bytes + 7) & ~(size_t)7;
 }
@@ -10,10 +13,22 @@ void arena_init(struct arena *a, size_t first_chunk_bytes) {
     *a = (struct arena){.chunk_bytes = aligned(first_chunk_bytes)};
 }
 
+/* The largest ordinary chunk is a huge page. */
+static bool is_huge(size_t cap) {
+    return cap == ARENA_MAX_CHUNK_BYTES;
+}
+
+static void free_chunk(struct arena_chunk *c) {
+    if (is_huge(c->cap))
+        mem_free_huge(c);
+    else
+        mem_free(c);
+}
+
 void arena_release(struct arena *a) {
     for (struct arena_chunk *c = a->first, *next; c; c = next) {
         next = c->next;
-        mem_free(c);
+        free_chunk(c);
     }
     *a = (struct arena){.chunk_bytes = a->chunk_bytes};
 }
@@ -26,7 +41,7 @@ void arena_reset(struct arena *a) {
     }
     for (struct arena_chunk *c = a->first, *next; c != keep; c = next) {
         next = c->next;
-        mem_free(c);
+        free_chunk(c);
     }
     keep->used = 0;
     *a = (struct arena){keep, keep, sizeof *keep + keep->cap, a->chunk_bytes};
@@ -34,7 +49,7 @@ void arena_reset(struct arena *a) {
 
 static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
     size_t cap = bytes > a->chunk_bytes ? bytes : a->chunk_bytes;
-    struct arena_chunk *c = mem_alloc(sizeof *c + cap);
+    struct arena_chunk *c = is_huge(cap) ? mem_alloc_huge() : mem_alloc(sizeof *c + cap);
     if (!c) return NULL;
     c->next = NULL;
     c->used = 0;
@@ -45,7 +60,8 @@ static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
         a->first = c;
     a->last = c;
     atomic_fetch_add_explicit(&a->bytes, sizeof *c + cap, memory_order_relaxed);
-    if (a->chunk_bytes < ARENA_MAX_CHUNK_BYTES) a->chunk_bytes *= 2;
+    a->chunk_bytes = a->chunk_bytes < ARENA_MAX_CHUNK_BYTES / 2 ? a->chunk_bytes * 2
+                                                                : (size_t)ARENA_MAX_CHUNK_BYTES;
     return c;
 }
 

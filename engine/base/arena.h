@@ -47,6 +47,6 @@ struct arena_mark arena_mark(const struct arena *a);
 void arena_walk(struct arena *a, struct arena_mark mark, size_t (*visit)(void *arg, void *piece),
                 void *arg);
 
-enum { ARENA_MAX_CHUNK_BYTES = 1 << 20 };
+enum { ARENA_MAX_CHUNK_BYTES = (2 << 20) - sizeof(struct arena_chunk) };
 
 #endif

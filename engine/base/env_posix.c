@@ -3,12 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,11 @@
 struct env_file {
     int fd;
     pid_t locked_by; /* the process that took the lock, 0: nobody */
+    bool may_map;    /* a log, see "logs" */
+    uint8_t *window; /* the part of it that is mapped, NULL: none */
+    uint64_t window_at;
+    size_t window_bytes;
+    uint64_t unsynced_bytes; /* written since the last sync */
     char path[];
 };
 
@@ -26,8 +33,6 @@ struct env_thread {
     void (*run)(void *arg);
     void *arg;
 };
-
-/* ---- open files ---- */
 
 static int open_flags(unsigned flags) {
     int f = (flags & ENV_WRITE) ? ((flags & ENV_READ) ? O_RDWR : O_WRONLY) : O_RDONLY;
@@ -83,6 +88,63 @@ static int open_fd(const char *path, unsigned flags, unsigned mode) {
     return above_standard_streams(fd);
 }
 
+/* ---- logs ----
+ *
+ * A system call costs as much as all else that a small write does. A log that is not synced
+ * for a while is therefore written by storing into a map of it, which the kernel keeps like
+ * what was written otherwise, whatever becomes of the process.
+ *
+ * A store cannot fail but by a signal, so all that may fail is done beforehand: the pages
+ * are made present and writable by a call that reports errors (MADV_POPULATE_WRITE, Linux
+ * 5.14), on file systems that write in place to what is allocated. Where any of this is not
+ * to be had, and for what is synced often, there is pwrite. */
+
+enum { WINDOW_BYTES = 256 << 10, WINDOW_WORTH_BYTES = 64 << 10 };
+
+static bool may_be_mapped(int fd) {
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_SUPER_MAGIC ||
+                                     fs.f_type == XFS_SUPER_MAGIC || fs.f_type == TMPFS_MAGIC);
+}
+
+static void drop_window(struct env_file *f) {
+    if (f->window) munmap(f->window, f->window_bytes);
+    f->window = NULL;
+    f->window_bytes = 0;
+}
+
+/* Let the window begin with the page of `offset` and hold `len` bytes from there. */
+static bool move_window(struct env_file *f, uint64_t offset, size_t len) {
+    struct stat st;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), at = offset / page * page;
+    drop_window(f);
+    if (fstat(f->fd, &st) < 0) return false;
+    uint64_t end = (uint64_t)st.st_size / page * page;
+    if (end > at + WINDOW_BYTES) end = at + WINDOW_BYTES;
+    if (end < offset + len) return false;
+    void *p = mmap(NULL, (size_t)(end - at), PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)at);
+    if (p == MAP_FAILED) return false;
+    f->window = p;
+    f->window_at = at;
+    f->window_bytes = (size_t)(end - at);
+    if (madvise(p, f->window_bytes, MADV_POPULATE_WRITE) == 0) return true;
+    drop_window(f);
+    f->may_map = false;
+    return false;
+}
+
+static bool store_into_map(struct env_file *f, uint64_t offset, const void *data, size_t len) {
+    if (!f->may_map || f->unsynced_bytes < WINDOW_WORTH_BYTES || len > WINDOW_BYTES / 2)
+        return false;
+    if ((!f->window || offset < f->window_at || offset + len > f->window_at + f->window_bytes) &&
+        !move_window(f, offset, len))
+        return false;
+    memcpy(f->window + (offset - f->window_at), data, len);
+    return true;
+}
+
+/* ---- open files ---- */
+
 static int posix_open(struct env *env, const char *path, unsigned flags, unsigned mode,
                       struct env_file **file, struct kevo_err *err) {
     (void)env;
@@ -90,9 +152,8 @@ static int posix_open(struct env *env, const char *path, unsigned flags, unsigne
     size_t path_bytes = strlen(path) + 1;
     struct env_file *f = mem_alloc(sizeof *f + path_bytes);
     if (!f) return kevo_nomem(err);
-    f->locked_by = 0;
+    *f = (struct env_file){.fd = open_fd(path, flags, mode)};
     memcpy(f->path, path, path_bytes);
-    f->fd = open_fd(path, flags, mode);
 
     int rc;
     struct stat st;
@@ -107,6 +168,7 @@ static int posix_open(struct env *env, const char *path, unsigned flags, unsigne
     else
         rc = KEVO_OK;
     if (rc == KEVO_OK) {
+        f->may_map = (flags & ENV_LOG) && may_be_mapped(f->fd);
         *file = f;
         return KEVO_OK;
     }
@@ -124,6 +186,7 @@ static void posix_close(struct env *env, struct env_file *f) {
         struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
         fcntl(f->fd, F_OFD_SETLK, &all);
     }
+    drop_window(f);
     close(f->fd);
     mem_free(f);
 }
@@ -147,6 +210,8 @@ static int posix_write(struct env *env, struct env_file *f, uint64_t offset, con
                        size_t len, struct kevo_err *err) {
     (void)env;
     size_t done = 0;
+    if (store_into_map(f, offset, data, len)) return KEVO_OK;
+    f->unsynced_bytes += len;
     while (done < len) {
         ssize_t n = pwrite(f->fd, (const char *)data + done, len - done, (off_t)(offset + done));
         if (n > 0)
@@ -159,6 +224,8 @@ static int posix_write(struct env *env, struct env_file *f, uint64_t offset, con
 
 static int posix_sync(struct env *env, struct env_file *f, struct kevo_err *err) {
     (void)env;
+    drop_window(f); /* its pages are clean now, and would have to be made writable again */
+    f->unsynced_bytes = 0;
     while (fdatasync(f->fd) < 0)
         if (errno != EINTR) return env_fail_file(err, "sync", f->path, errno);
     return KEVO_OK;
@@ -167,6 +234,7 @@ static int posix_sync(struct env *env, struct env_file *f, struct kevo_err *err)
 static int posix_truncate(struct env *env, struct env_file *f, uint64_t size_bytes,
                           struct kevo_err *err) {
     (void)env;
+    drop_window(f);
     while (ftruncate(f->fd, (off_t)size_bytes) < 0)
         if (errno != EINTR) return env_fail_file(err, "truncate", f->path, errno);
     return KEVO_OK;

@@ -83,7 +83,7 @@ static int name_segment(struct wal_writer *w, const char *dir, const char *from,
     struct env_file *named = NULL;
     int rc = env->rename(env, from, w->path, err);
     if (rc == 0) rc = env->sync_dir(env, dir, err);
-    if (rc == 0) rc = env->open(env, w->path, ENV_READ | ENV_WRITE, 0, &named, err);
+    if (rc == 0) rc = env->open(env, w->path, ENV_READ | ENV_WRITE | ENV_LOG, 0, &named, err);
     if (rc) return take_name_back(w, dir, rc, err);
     env->close(env, w->file);
     w->file = named;
@@ -118,7 +118,7 @@ int wal_create(struct env *env, const char *dir, uint64_t number, uint64_t spare
 
 int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
                struct wal_writer **out, struct kevo_err *err) {
-    int rc = writer_new(env, dir, number, NULL, ENV_READ | ENV_WRITE, 0, out, err);
+    int rc = writer_new(env, dir, number, NULL, ENV_READ | ENV_WRITE | ENV_LOG, 0, out, err);
     if (rc == 0) (*out)->salt = salt;
     return rc;
 }

@@ -210,7 +210,10 @@ static void move_splice(struct memtable *m, const struct target *t) {
         /* Until a higher level has led further, this level's own node may be nearer. */
         struct memnode *own = m->splice[level];
         if (!moved && own != m->head && node_before(own, t)) from = own;
-        for (struct memnode *next; (next = node_next(from, level)) && node_before(next, t);) {
+        for (struct memnode *next; (next = node_next(from, level));) {
+            /* Where the walk goes on if `next` is too far, most of the time. */
+            if (level > 0) prefetch_node(node_next(from, level - 1));
+            if (!node_before(next, t)) break;
             from = next;
             moved = true;
         }

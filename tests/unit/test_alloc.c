@@ -103,6 +103,38 @@ START_TEST(allocator_can_be_replaced_and_given_back) {
 }
 END_TEST
 
+/* Whole, aligned and zeroed from the system; from a host's allocator like all else. */
+START_TEST(huge_pages) {
+    static const uint8_t zeros[MEM_HUGE_BYTES];
+    uint8_t *p[4];
+    for (unsigned i = 0; i < 4; i++) {
+        p[i] = mem_alloc_huge();
+        ck_assert_ptr_nonnull(p[i]);
+        memset(p[i], (int)i, MEM_HUGE_BYTES);
+    }
+    ck_assert_uint_eq(fault_alloc_live(), 4);
+    fault_alloc_fail_at(1, false);
+    ck_assert_ptr_null(mem_alloc_huge());
+    for (unsigned i = 0; i < 4; i++)
+        mem_free_huge(p[i]);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+    kevo_set_allocator(NULL); /* in this test's process */
+    for (unsigned i = 0; i < 4; i++) {
+        p[i] = mem_alloc_huge();
+        ck_assert_ptr_nonnull(p[i]);
+        ck_assert_uint_eq((uintptr_t)p[i] % MEM_HUGE_BYTES, 0);
+        ck_assert_mem_eq(p[i], zeros, MEM_HUGE_BYTES);
+        memset(p[i], (int)i + 1, MEM_HUGE_BYTES);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_uint_eq(p[i][0], i + 1);
+        ck_assert_uint_eq(p[i][MEM_HUGE_BYTES - 1], i + 1);
+        mem_free_huge(p[i]);
+    }
+    mem_free_huge(NULL);
+}
+END_TEST
+
 START_TEST(errors_carry_code_and_text) {
     struct kevo_err err = {0};
     ck_assert_int_eq(kevo_fail(&err, KEVO_CORRUPT, "%s: block %u", "f", 3u), KEVO_CORRUPT);
@@ -137,6 +169,7 @@ int main(void) {
     tcase_add_test(t, strdup_copies);
     tcase_add_test(t, faults_once_and_for_good);
     tcase_add_test(t, allocator_can_be_replaced_and_given_back);
+    tcase_add_test(t, huge_pages);
     tcase_add_test(t, errors_carry_code_and_text);
     tcase_add_test(t, every_code_has_a_name);
     suite_add_tcase(s, t);

@@ -77,6 +77,97 @@ static uint64_t size_of(struct env_file *f) {
     return size;
 }
 
+/* ---- logs ---- */
+
+enum { LOG_BYTES = 3 << 20, LOG_PIECE = 150 };
+
+/* Pieces of a log from `at` on, while they fit into what is reserved. */
+static uint64_t write_pieces(struct env_file *f, uint64_t begin, uint64_t end, uint8_t *copy) {
+    for (; begin + LOG_PIECE <= end; begin += LOG_PIECE) {
+        for (unsigned i = 0; i < LOG_PIECE; i++)
+            copy[begin + i] = (uint8_t)((begin + i) * 2654435761u >> 13);
+        if (env->write(env, f, begin, copy + begin, LOG_PIECE, &test_err)) ck_abort();
+        env->write_soon(env, f, begin, LOG_PIECE);
+    }
+    return begin;
+}
+
+static void expect_log(struct env_file *f, const uint8_t *copy, uint64_t len, uint64_t size) {
+    uint8_t *bytes = malloc(size + 1);
+    size_t got;
+    ck_ok(env->read(env, f, 0, bytes, size + 1, &got, &test_err));
+    ck_assert_uint_eq(got, size);
+    ck_assert_mem_eq(bytes, copy, len);
+    for (uint64_t i = len; i < size; i++)
+        if (bytes[i]) ck_abort_msg("byte %llu is not zero", (unsigned long long)i);
+    free(bytes);
+}
+
+/* However it is written: past the end, into what is reserved, after syncs, over again, after
+ * it was cut. */
+START_TEST(a_log_holds_what_was_written) {
+    uint8_t *copy = calloc(1, LOG_BYTES);
+    set_up(_i);
+    struct env_file *f = open_file("log", ENV_READ | ENV_WRITE | ENV_CREATE | ENV_LOG);
+    uint64_t end = write_pieces(f, 0, 100000, copy);
+    expect_log(f, copy, end, end);
+    for (uint64_t reserved = 300000; reserved <= 1200000; reserved += 300000) {
+        ck_ok(env->allocate(env, f, reserved, &test_err));
+        end = write_pieces(f, end, reserved - 50000, copy);
+        expect_log(f, copy, end, reserved);
+        if (reserved == 600000) ck_ok(env->sync(env, f, &test_err));
+    }
+    ck_ok(env->truncate(env, f, 900000, &test_err)); /* within what is mapped, perhaps */
+    expect_log(f, copy, 900000, 900000);
+    end = write_pieces(f, 900000, 1000000, copy);
+    expect_log(f, copy, end, end);
+    ck_ok(env->allocate(env, f, LOG_BYTES, &test_err));
+    end = write_pieces(f, end, LOG_BYTES, copy);
+    memset(copy + 500000, 7, 1000);
+    ck_ok(env->write(env, f, 500000, copy + 500000, 1000, &test_err)); /* back, and large */
+    memset(copy + 1000000, 8, 1000000);
+    ck_ok(env->write(env, f, 1000000, copy + 1000000, 1000000, &test_err));
+    expect_log(f, copy, end, LOG_BYTES);
+    const uint8_t *data;
+    ck_ok(env->map(env, f, LOG_BYTES, &data, &test_err)); /* as recovery reads it */
+    ck_assert_mem_eq(data, copy, end);
+    env->unmap(env, data, LOG_BYTES);
+    ck_ok(env->truncate(env, f, end, &test_err));
+    env->close(env, f);
+    f = open_file("log", ENV_READ);
+    expect_log(f, copy, end, end);
+    env->close(env, f);
+    free(copy);
+    tear_down(_i);
+}
+END_TEST
+
+/* What was written is the kernel's at once, whatever becomes of the process. */
+START_TEST(a_log_outlives_its_process) {
+    uint8_t *copy = calloc(1, LOG_BYTES);
+    set_up(POSIX);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        struct env_file *f = open_file("log", ENV_READ | ENV_WRITE | ENV_CREATE | ENV_LOG);
+        if (env->allocate(env, f, LOG_BYTES, NULL)) _exit(1);
+        write_pieces(f, 0, LOG_BYTES / 2, copy);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    uint64_t end = LOG_BYTES / 2 / LOG_PIECE * LOG_PIECE;
+    for (uint64_t i = 0; i < end; i++)
+        copy[i] = (uint8_t)(i * 2654435761u >> 13);
+    struct env_file *f = open_file("log", ENV_READ);
+    expect_log(f, copy, end, LOG_BYTES);
+    env->close(env, f);
+    free(copy);
+    tear_down(POSIX);
+}
+END_TEST
+
 /* ---- open ---- */
 
 START_TEST(open_flags) {
@@ -653,6 +744,9 @@ START_TEST(clock_and_randomness) {
     uint64_t ns = env->now_ns(env);
     ck_assert_uint_ge(env->now_us(env), ns / 1000);
     ck_assert_uint_ge(env->now_ns(env), ns);
+    uint64_t recent = env->recent_us(env), now = env->now_us(env);
+    ck_assert_uint_le(recent, now);
+    ck_assert_uint_ge(recent + 20000, ns / 1000); /* measured after the one before */
     uint8_t a[1000] = {0}, b[1000] = {0};
     ck_ok(env->random(env, a, sizeof a, &test_err));
     ck_ok(env->random(env, b, sizeof b, &test_err));
@@ -781,6 +875,7 @@ int main(void) {
     Suite *s = suite_create("env");
     TCase *both = tcase_create("both");
     const TTest *const tests[] = {
+        a_log_holds_what_was_written,
         open_flags,
         messages_name_path_and_reason,
         long_path_keeps_its_reason,
@@ -812,6 +907,7 @@ int main(void) {
     suite_add_tcase(s, both);
 
     TCase *one = tcase_create("one");
+    tcase_add_test(one, a_log_outlives_its_process);
     tcase_add_test(one, join_paths);
     tcase_add_test(one, forked_child_neither_keeps_nor_drops_the_lock);
     tcase_add_test(one, refuses_links_and_fifos);
