@@ -374,6 +374,23 @@ struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset) {
     return b;
 }
 
+void cache_aim(struct cache *c, uint64_t id, uint64_t offset) {
+    uint32_t hash = hash_of(id, offset);
+    struct shard *s = shard_of(c, hash);
+    pthread_mutex_lock(&s->mutex);
+    __builtin_prefetch(&s->slots[home_of(s, hash)]);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+bool cache_peek(struct cache *c, uint64_t id, uint64_t offset) {
+    uint32_t hash = hash_of(id, offset);
+    struct shard *s = shard_of(c, hash);
+    pthread_mutex_lock(&s->mutex);
+    bool found = find(s, hash, id, offset) != NULL;
+    pthread_mutex_unlock(&s->mutex);
+    return found;
+}
+
 struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     const size_t unit = _Alignof(struct entry);
     size_t used = ((size_t)len + unit - 1) / unit * unit;

@@ -36,6 +36,11 @@ uint64_t cache_new_id(struct cache *c);
 /* The block at `offset` of table `id`, pinned, or NULL. */
 struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset);
 
+/* The block may be asked for next: bring in where it is looked up; or, and tell whether it
+ * is there, the end of it. Neither pins nor counts. */
+void cache_aim(struct cache *c, uint64_t id, uint64_t offset);
+bool cache_peek(struct cache *c, uint64_t id, uint64_t offset);
+
 /* Memory for a block of `len` bytes, pinned, not yet findable; NULL when there is
  * no memory. Fill cache_block_bytes(), then cache_publish() or cache_unpin(). */
 struct cache_block *cache_new_block(struct cache *c, uint32_t len);

@@ -158,17 +158,24 @@ static size_t lower_post(const uint64_t *posts, size_t n, uint64_t head) {
     return (size_t)(base - posts) + (*base < head);
 }
 
-/* The first separator whose head is >= head, or count. */
-static size_t find_head(const struct table_index *index, uint64_t head) {
-    if (!index->posts) return lower_head(index->heads, index->count, head);
+/* Where the group begins that holds the first head >= `head`; what is read of it is asked
+ * for. Needs signposts. */
+static size_t find_group(const struct table_index *index, uint64_t head) {
     size_t first = POST_GROUP * lower_post(index->posts, table_index_post_count(index), head);
-    size_t n = index->count - first < POST_GROUP ? index->count - first : POST_GROUP;
     const uint8_t *heads = index->heads + 8 * first, *handles = index->handles + 8 * first;
     __builtin_prefetch(heads);
     __builtin_prefetch(heads + 64);
     __builtin_prefetch(handles);
     __builtin_prefetch(handles + 64);
-    return first + lower_head(heads, n, head);
+    return first;
+}
+
+/* The first separator whose head is >= head, or count. */
+static size_t find_head(const struct table_index *index, uint64_t head) {
+    if (!index->posts) return lower_head(index->heads, index->count, head);
+    size_t first = find_group(index, head);
+    size_t n = index->count - first < POST_GROUP ? index->count - first : POST_GROUP;
+    return first + lower_head(index->heads + 8 * first, n, head);
 }
 
 /* Key against the common prefix: below, above, or inside (0, with its rest). */
@@ -204,6 +211,12 @@ size_t table_index_find(const struct table_index *index, slice key) {
             high = mid;
     }
     return low;
+}
+
+void table_index_aim(const struct table_index *index, slice key) {
+    slice rest = {0};
+    if (index->posts && key.len && split(index, key, &rest) == 0)
+        find_group(index, slice_prefix64(rest));
 }
 
 int table_index_compare(const struct table_index *index, size_t i, slice key) {

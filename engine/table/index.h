@@ -65,6 +65,9 @@ void table_index_set_posts(struct table_index *index, uint64_t *posts);
 /* The first block whose separator is >= key, or count. */
 size_t table_index_find(const struct table_index *index, slice key);
 
+/* A search for key is near: ask for the memory it will read. */
+void table_index_aim(const struct table_index *index, slice key);
+
 /* Whether the separator of block i is exactly `key`: its versions may go on in the
  * block after it. */
 bool table_index_is_key(const struct table_index *index, size_t i, slice key);

@@ -43,6 +43,14 @@ void table_block_fetch(const struct table *t, size_t i) {
     if (i < t->index.count && find_stored(t, i, &s, NULL) == 0) fetch(s.payload);
 }
 
+void table_block_aim(const struct table *t, size_t i, unsigned step) {
+    uint64_t offset = table_index_offset(&t->index, i);
+    bool cached = table_index_kind(&t->index, i) == BLOCK_LZ4;
+    if (step == 1 && cached) cache_aim(t->cache, t->cache_id, offset);
+    if (step == 2 && !(cached && cache_peek(t->cache, t->cache_id, offset)))
+        table_block_fetch(t, i);
+}
+
 static int verify(const struct table *t, const struct stored *s, struct kevo_err *err) {
     const uint8_t *trailer = s->payload.data + s->payload.len;
     uint32_t checksum =

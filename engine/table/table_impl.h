@@ -42,6 +42,10 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
 int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
                      struct table_block *b, struct kevo_err *err);
 
+/* Block i is asked for next: bring in where it is looked up (step 1), then the block, from
+ * the cache or as it is stored (step 2). */
+void table_block_aim(const struct table *t, size_t i, unsigned step);
+
 /* Bring block i as it is stored into the processor's cache, without waiting. i may be
  * beyond the last. */
 void table_block_fetch(const struct table *t, size_t i);

@@ -13,6 +13,7 @@ struct table_iter {
     struct table_block source; /* what `block` looks at */
     struct buf scratch;        /* decompressed blocks that bypass the cache */
     size_t at;                 /* which block that is; the table's count: none */
+    size_t aimed;              /* the block that the seek announced will look at */
     unsigned run;              /* blocks passed since the last seek */
     bool keep;
 };
@@ -142,6 +143,15 @@ static int table_seek(struct iter *base, slice key, uint64_t seq, struct kevo_er
     return go_forward(it, i, err);
 }
 
+static void table_aim(struct iter *base, slice key, unsigned step) {
+    struct table_iter *it = (struct table_iter *)base;
+    const struct table *t = it->table;
+    if (step == 0) table_index_aim(&t->index, key);
+    if (step == 1) it->aimed = table_index_find(&t->index, key);
+    if (step > 0 && it->aimed < t->index.count && it->aimed != it->at)
+        table_block_aim(t, it->aimed, step);
+}
+
 static int table_seek_before(struct iter *base, slice key, struct kevo_err *err) {
     struct table_iter *it = (struct table_iter *)base;
     it->run = 0;
@@ -169,6 +179,7 @@ static const struct iter_ops table_iter_ops = {
     .next = table_next,
     .prev = table_prev,
     .close = table_iter_close,
+    .aim = table_aim,
 };
 
 int table_iter_new(struct table *t, bool keep, struct iter **iter, struct kevo_err *err) {

@@ -46,7 +46,14 @@ struct iter_ops {
     int (*next)(struct iter *it, struct kevo_err *err); /* must be valid */
     int (*prev)(struct iter *it, struct kevo_err *err); /* must be valid */
     void (*close)(struct iter *it);                     /* frees what it owns, itself included */
+    /* May be NULL. A seek or seek_before to `key` follows at once: start to bring in what
+     * it will look at, without waiting for memory. Called with step 0 to ITER_AIM_STEPS - 1;
+     * a merge takes each step with all its children before the next one, so that it waits
+     * for all of them together (group prefetching: Chen, Ailamaki, Gibbons, Mowry 2004). */
+    void (*aim)(struct iter *it, slice key, unsigned step);
 };
+
+enum { ITER_AIM_STEPS = 3 };
 
 static inline void iter_close(struct iter *it) {
     if (it) it->ops->close(it);

@@ -13,6 +13,7 @@ struct level_iter {
     size_t count;
     size_t at;                      /* the file of `child` */
     struct iter *child;             /* NULL: none opened yet */
+    bool aimed;                     /* `child` is where the seek announced will begin */
     bool keep;                      /* blocks read enter the cache */
     const struct range_set *hidden; /* NULL: nothing is left out */
     struct version *version;        /* what keeps the files, or NULL */
@@ -109,6 +110,17 @@ static int level_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err 
     return rc ? broken(l, rc) : skip_ahead(l, err);
 }
 
+/* For a seek; one backward may start in the file before, which is then not helped. */
+static void level_aim(struct iter *it, slice key, unsigned step) {
+    struct level_iter *l = (struct level_iter *)it;
+    if (step == 0) {
+        size_t at = level_find(&(struct level){.files = l->files, .count = l->count}, key);
+        at = next_shown(l, at);
+        l->aimed = at < l->count && use_file(l, at, NULL) == 0;
+    }
+    if (l->aimed && l->child->ops->aim) l->child->ops->aim(l->child, key, step);
+}
+
 static int level_seek_first(struct iter *it, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
     size_t first = next_shown(l, 0);
@@ -181,6 +193,7 @@ static const struct iter_ops level_ops = {
     .next = level_next,
     .prev = level_prev,
     .close = level_close,
+    .aim = level_aim,
 };
 
 static struct level_iter *level_iter_alloc(bool keep) {

@@ -95,8 +95,18 @@ static int broken(struct merge_iter *m, int rc) {
     return rc;
 }
 
+static void aim(struct merge_iter *m, slice key) {
+    for (unsigned step = 0; step < ITER_AIM_STEPS; step++) {
+        for (size_t i = 0; i < m->count; i++) {
+            struct iter *child = m->children[i];
+            if (child->ops->aim) child->ops->aim(child, key, step);
+        }
+    }
+}
+
 static int merge_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
     struct merge_iter *m = (struct merge_iter *)it;
+    aim(m, key);
     for (size_t i = 0; i < m->count; i++) {
         int rc = m->children[i]->ops->seek(m->children[i], key, seq, err);
         if (rc) return broken(m, rc);
@@ -117,6 +127,7 @@ static int merge_seek_first(struct iter *it, struct kevo_err *err) {
 
 static int merge_seek_before(struct iter *it, slice key, struct kevo_err *err) {
     struct merge_iter *m = (struct merge_iter *)it;
+    aim(m, key);
     for (size_t i = 0; i < m->count; i++) {
         int rc = m->children[i]->ops->seek_before(m->children[i], key, err);
         if (rc) return broken(m, rc);

@@ -57,6 +57,23 @@ START_TEST(finds_what_was_published) {
 }
 END_TEST
 
+START_TEST(peeking_leaves_no_trace) {
+    struct cache *c = cache_new(1 << 20);
+    struct cache_stats before, after;
+    load(c, 1, 4096, BLOCK);
+    cache_get_stats(c, &before);
+    cache_aim(c, 1, 4096);
+    cache_aim(c, 1, 8192);
+    ck_assert(cache_peek(c, 1, 4096) && !cache_peek(c, 1, 8192) && !cache_peek(c, 2, 4096));
+    cache_get_stats(c, &after);
+    ck_assert(before.hits == after.hits && before.misses == after.misses);
+    ck_assert_uint_eq(before.used_bytes, after.used_bytes);
+    cache_erase(c, 1);
+    ck_assert(!cache_peek(c, 1, 4096));
+    cache_free(c);
+}
+END_TEST
+
 START_TEST(the_faster_one_stays) {
     struct cache *c = cache_new(1 << 20);
     struct cache_block *a = cache_new_block(c, BLOCK), *b = cache_new_block(c, BLOCK);
@@ -240,6 +257,7 @@ int main(void) {
     TCase *tcase = tcase_create("cache");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, finds_what_was_published);
+    tcase_add_test(tcase, peeking_leaves_no_trace);
     tcase_add_test(tcase, the_faster_one_stays);
     tcase_add_test(tcase, not_inserted);
     tcase_add_loop_test(tcase, bounded, 0, 4);
