@@ -10,7 +10,6 @@
 struct kevo_db {
     kevo_store *store;
     kevo_batch *batch;
-    uint64_t batched;
 };
 
 static void check(int rc, const struct kevo_err *err, const char *what) {
@@ -70,7 +69,6 @@ static void batch_commit(void *arg) {
     struct kevo_err err;
     check(kevo_apply_batch(db->store, db->batch, NULL, &err), &err, "kevo_apply_batch");
     kevo_batch_reset(db->batch);
-    db->batched = 0;
 }
 
 static bool get(void *arg, struct bytes key, uint64_t *digest) {
@@ -85,25 +83,11 @@ static bool get(void *arg, struct bytes key, uint64_t *digest) {
     return true;
 }
 
-static void delete_one(struct kevo_db *db, struct kevo_slice key) {
-    struct kevo_err err;
-    check(kevo_batch_delete(db->batch, key, &err), &err, "kevo_batch_delete");
-    if (++db->batched == 1000) batch_commit(db);
-}
-
 static void delete_range(void *arg, struct bytes from, struct bytes to) {
     struct kevo_db *db = arg;
     struct kevo_err err;
-    struct kevo_read range = {.lower = slice_from(from), .upper = slice_from(to)};
-    kevo_iter *it;
-    check(kevo_iter_new(db->store, &range, &it, &err), &err, "kevo_iter_new");
-    check(kevo_iter_first(it, &err), &err, "kevo_iter_first");
-    while (kevo_iter_valid(it)) {
-        delete_one(db, kevo_iter_key(it));
-        check(kevo_iter_next(it, &err), &err, "kevo_iter_next");
-    }
-    kevo_iter_free(it);
-    if (db->batched) batch_commit(db);
+    check(kevo_delete_range(db->store, slice_from(from), slice_from(to), &err), &err,
+          "kevo_delete_range");
 }
 
 static void compact(void *arg) {
