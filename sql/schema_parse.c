@@ -183,6 +183,11 @@ static int add_column(struct parser *ps, char *name, struct column **column) {
 
 /* ---- columns ------------------------------------------------------------------ */
 
+static bool begins_column_constraint(struct token t) {
+    return token_is(t, "CONSTRAINT") || token_is(t, "PRIMARY") || token_is(t, "UNIQUE") ||
+           token_is(t, "NOT") || token_is(t, "NULL") || token_is(t, "COLLATE");
+}
+
 static int parse_type(struct parser *ps, struct column *c, const char *of) {
     static const struct {
         const char *word;
@@ -197,7 +202,7 @@ static int parse_type(struct parser *ps, struct column *c, const char *of) {
         return 0;
     }
     if (ps->token.kind == TOKEN_OPEN) return fail_open(ps);
-    if (ps->token.kind == TOKEN_END)
+    if (ps->token.kind == TOKEN_END || begins_column_constraint(ps->token))
         return kevo_fail(ps->err, KEVO_INVALID,
                          "missing type of %s of table %s: give " TYPES
                          " (a store directory is written in 'single quotes')",
@@ -341,6 +346,10 @@ static int parse_index(struct parser *ps, struct token name, bool unique) {
 static int parse_named_index(struct parser *ps) {
     advance(ps);
     struct token name = ps->token;
+    if (name.kind != TOKEN_END && name.kind != TOKEN_OPEN && !token_is_name(name))
+        return kevo_fail(ps->err, KEVO_INVALID,
+                         "an INDEX of table %s has no name: write INDEX name (column, ...)",
+                         ps->s->table);
     if (!token_is_name(name)) return fail_token(ps, "INDEX");
     advance(ps);
     return parse_index(ps, name, false);

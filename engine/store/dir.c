@@ -29,13 +29,15 @@ static int in_use(struct env *env, const char *dir, struct env_file *file, bool 
     if (!shared && env->lock(env, file, true, &ignored) == 0)
         return kevo_fail(err, KEVO_BUSY,
                          "%s: the store is open for reading elsewhere, and who writes must have it "
-                         "alone",
+                         "alone; close it there first",
                          dir);
     unsigned pid = lock_holder(env, file);
     if (pid == env->process_id(env))
         return kevo_fail(err, KEVO_BUSY, "%s: the store is open in this process already", dir);
     return kevo_fail(err, KEVO_BUSY,
-                     "%s: the store is in use by process %u, and only one can have it", dir, pid);
+                     "%s: the store is in use by process %u, and only one can have it; close it "
+                     "there first",
+                     dir, pid);
 }
 
 static int open_lock(struct env *env, const char *dir, unsigned flags, unsigned mode,
