@@ -523,8 +523,9 @@ struct kevo_repair_report {
 
 /* Save what can be read of the store in `dir`, which is damaged or not, into a new one in
  * `newdir`, which must be missing or empty as for kevo_checkpoint(). The old one is not
- * changed; it is locked meanwhile (KEVO_BUSY). Opening a store never repairs anything: this is
- * the only thing that leaves out what is damaged.
+ * changed and need not be writable; it may be open for reading meanwhile, not for writing
+ * (KEVO_BUSY). Opening a store never repairs anything: this is the only thing that leaves out
+ * what is damaged.
  *
  * Blocks of tables and records of the log that have right checksums are taken, one by one, and
  * of each key the version with the largest batch id wins. With a good manifest the tables that

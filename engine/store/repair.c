@@ -156,7 +156,7 @@ static int read_manifest(struct repair *r, struct kevo_err *err) {
              path);
         return 0;
     }
-    rc = manifest_open(&r->home, r->options->file_mode, &m, &r->state, &cause);
+    rc = manifest_open_read_only(&r->home, r->options->file_mode, &m, &r->state, &cause);
     manifest_close(m);
     if (is_fatal(rc)) return kevo_fail(err, rc, "%s", cause.msg);
     if (rc == 0 && !is_outdated(r)) {
@@ -701,7 +701,7 @@ static void release(struct repair *r) {
     mem_free(r->segments.at);
 }
 
-/* Nobody may use the store meanwhile. Without its lock file nobody can. */
+/* Nobody may write to the store meanwhile. Without its lock file nobody can. */
 static int lock_damaged(struct repair *r, struct env_file **lock, struct kevo_err *err) {
     char path[ENV_PATH_MAX];
     struct env_stat st;
@@ -709,7 +709,7 @@ static int lock_damaged(struct repair *r, struct env_file **lock, struct kevo_er
     int rc = env_join(path, r->dir, "LOCK", err);
     if (rc == 0) rc = r->env->stat(r->env, path, &st, err);
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
-    return dir_lock(r->env, r->dir, false, 0, lock, err);
+    return dir_lock_shared(r->env, r->dir, lock, err);
 }
 
 int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *o,

@@ -257,6 +257,28 @@ START_TEST(of_an_empty_store) {
 }
 END_TEST
 
+/* Beside those who read it, and without a trace: the lock file names whom it named. */
+START_TEST(of_a_store_that_may_only_be_read) {
+    struct env_file *f;
+    char text[8] = "";
+    size_t got;
+    make_store();
+    write_file("LOCK", kv_slice("whoever"));
+    struct kevo_options o = options;
+    o.read_only = true;
+    kevo_store *s = kv_open(&o);
+    char *dump = strdup(kv_dump(s, NULL));
+    ck_ok(repair());
+    kevo_close(s);
+    ck_ok(memory->open(memory, path_of("LOCK"), ENV_READ, 0, &f, &test_err));
+    ck_ok(memory->read(memory, f, 0, text, sizeof text - 1, &got, &test_err));
+    memory->close(memory, f);
+    ck_assert_str_eq(text, "whoever");
+    expect(dump);
+    free(dump);
+}
+END_TEST
+
 START_TEST(of_nothing) {
     ck_assert_int_eq(repair(), KEVO_CANTOPEN);
     ck_ok(memory->make_dir(memory, KV_DIR, 0700, &test_err));
@@ -697,6 +719,7 @@ int main(void) {
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, of_a_sound_store);
     tcase_add_test(tc, of_an_empty_store);
+    tcase_add_test(tc, of_a_store_that_may_only_be_read);
     tcase_add_test(tc, of_nothing);
     tcase_add_loop_test(tc, without_a_manifest, 0, 4);
     tcase_add_test(tc, orphans_do_not_count);
