@@ -193,6 +193,7 @@ struct wal_record_header {
     struct wal_link previous;
     uint8_t type;
     bool synced_before; /* all of the segment before it was durable */
+    bool strange;       /* read: its type, flags, nonce or zeros are none that are written */
 };
 
 /* The first sector that begins at or after `offset`. */

@@ -33,7 +33,8 @@ void wal_encode_segment_header(uint8_t out[WAL_SEGMENT_HEADER_BYTES],
 bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
                                struct wal_segment_header *h) {
     if (memcmp(in, magic, sizeof magic) != 0 || get_fixed64(in + 72) != checksum64(in, 72, 0) ||
-        get_fixed32(in + 8) != WAL_FORMAT_VERSION)
+        get_fixed32(in + 8) != WAL_FORMAT_VERSION || get_fixed32(in + 12) != 0 ||
+        get_fixed64(in + 64) != 0)
         return false;
     h->number = get_fixed64(in + 16);
     h->salt = get_fixed64(in + 24);
@@ -71,6 +72,9 @@ bool wal_decode_record_header(const uint8_t *record, struct wal_record_header *h
     h->previous = (struct wal_link){get_fixed64(record + 32), get_fixed64(record + 40)};
     h->type = record[48];
     h->synced_before = record[49] & FLAG_SYNCED_BEFORE;
+    h->strange = h->type < WAL_BATCH || h->type > WAL_TABLES ||
+                 (record[49] & ~FLAG_SYNCED_BEFORE) != 0 || record[50] || record[51] ||
+                 (h->type == WAL_VOID) != (h->commit.nonce == 0);
     return get_fixed32(record + SEAL_OFFSET) == header_seal(record, salt);
 }
 

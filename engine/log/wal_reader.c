@@ -56,7 +56,6 @@ static bool header_at(const struct wal_reader *r, uint64_t at, struct wal_record
 /* Whether a whole record with a right checksum lies at `at`. */
 static bool record_at(const struct wal_reader *r, uint64_t at, struct wal_record_header *h) {
     return header_at(r, at, h) && h->payload_bytes <= r->size - at - WAL_RECORD_HEADER_BYTES &&
-           h->type >= WAL_BATCH && h->type <= WAL_TABLES &&
            h->checksum == wal_record_checksum(r->data + at, h->payload_bytes, r->salt);
 }
 
@@ -131,6 +130,9 @@ int wal_reader_next(struct wal_reader *r, struct wal_record *record, struct kevo
                          "%s: the record at offset %llu (batch %llu) does not follow batch %llu",
                          r->path, (unsigned long long)at, (unsigned long long)h.commit.batch,
                          (unsigned long long)r->last.batch);
+    if (h.strange) /* and not torn: its checksum is right */
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu is of no known kind",
+                         r->path, (unsigned long long)at);
     take_record(r, at, &h, record);
     return 0;
 }
@@ -139,7 +141,7 @@ int wal_reader_salvage(struct wal_reader *r, struct wal_record *record, bool *fo
     uint64_t at = (r->at + WAL_ALIGN - 1) / WAL_ALIGN * WAL_ALIGN;
     for (; at <= r->size && r->size - at >= WAL_RECORD_HEADER_BYTES; at += WAL_ALIGN) {
         struct wal_record_header h;
-        if (!record_at(r, at, &h) || h.commit.batch <= r->last.batch) continue;
+        if (!record_at(r, at, &h) || h.strange || h.commit.batch <= r->last.batch) continue;
         *follows_last = follows(r, &h);
         take_record(r, at, &h, record);
         return 0;

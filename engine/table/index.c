@@ -123,6 +123,16 @@ static slice tail_at(const struct table_index *index, size_t i) {
     return slice_of(index->tails.data + begin, end - begin);
 }
 
+bool table_index_is_true(const struct table_index *index) {
+    for (size_t i = 0; i < index->count; i++) {
+        uint32_t begin = i ? get_fixed32(index->tail_ends + 4 * (i - 1)) : 0;
+        uint32_t end = get_fixed32(index->tail_ends + 4 * i);
+        if (begin > end || end > index->tails.len) return false;
+        if (get_fixed64(index->heads + 8 * i) != slice_prefix64(tail_at(index, i))) return false;
+    }
+    return true;
+}
+
 /* The first i in [0, n) with heads[i] >= head, or n. */
 static size_t lower_head(const uint8_t *heads, size_t n, uint64_t head) {
     const uint8_t *base = heads;

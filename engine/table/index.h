@@ -57,6 +57,10 @@ struct table_index {
  * checksum. False when their frame makes no sense. */
 bool table_index_open(struct table_index *index, slice bytes);
 
+/* Whether the numbers agree with the separators that they were made from: what a search
+ * takes for granted. Looks at all of them. */
+bool table_index_is_true(const struct table_index *index);
+
 /* How many signposts it takes, and: write them to `posts`, which must stay as long as the
  * index is searched. */
 size_t table_index_post_count(const struct table_index *index);

@@ -118,6 +118,8 @@ int table_verify(struct table *t, struct kevo_err *err) {
     struct block_iter it;
     struct buf scratch = {0};
     int rc = 0;
+    if (!table_index_is_true(&t->index))
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the index contradicts itself", t->path);
     block_iter_init(&it);
     for (; rc == 0 && a.block_at < t->index.count; a.block_at++)
         rc = check_block(&a, &it, &scratch, err);
