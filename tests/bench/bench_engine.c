@@ -83,7 +83,8 @@ static void sleep_ms(long ms) {
 
 static bool is_log(const char *name) {
     const char *dot = strrchr(name, '.');
-    return dot && (strcmp(dot, ".wal") == 0 || strcmp(dot, ".log") == 0);
+    return dot &&
+           (strcmp(dot, ".wal") == 0 || strcmp(dot, ".spare") == 0 || strcmp(dot, ".log") == 0);
 }
 
 /* What the files of a directory take, which has no directories in it; with `remove_them`
