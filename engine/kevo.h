@@ -115,9 +115,16 @@ struct kevo_options {
                                      the next write or kevo_step(), so that the log does
                                      not hold old data for ever; 0: no limit */
     unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
-    uint64_t cache_bytes;         /* decompressed blocks kept in memory */
+    uint64_t cache_bytes;         /* decompressed blocks, indexes and filters in memory. A quarter
+                                     is for blocks in any case; when indexes and filters take
+                                     more than the rest, tables not used for longest are closed,
+                                     but for the last eight. A reader that needs more of them at
+                                     once opens them again and again: some ten us each */
+    unsigned max_open_tables;     /* as many tables are open at most, but for those that
+                                     iterators stand in, and those with deletions of ranges */
     uint32_t block_bytes;         /* uncompressed size at which a block is cut */
     int compression;              /* enum kevo_compression, of the lower levels */
+    unsigned uncompressed_levels; /* so many levels from level 0 on are not compressed */
     uint32_t filter_bits_per_key; /* 0: no filters */
     uint64_t table_bytes;         /* compaction cuts its output files at this size */
     unsigned l0_trigger;          /* tables in level 0 that start a compaction */
@@ -587,11 +594,15 @@ struct kevo_stats {
     uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
     uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */
     uint64_t max_stall_us; /* the longest of them; a change of memtables counts as well */
-    uint64_t cache_hits, cache_misses, cache_used_bytes;
+    uint64_t cache_hits, cache_misses, cache_used_bytes; /* of blocks */
+    uint64_t tables_opened;                              /* again, when they had been closed */
     uint64_t filter_checks, filter_rejects;
     /* state now */
     uint64_t memtable_used_bytes; /* active and immutable */
     unsigned immutable_count;
+    unsigned open_tables;
+    uint64_t open_table_bytes; /* indexes and filters of open tables; with cache_used_bytes
+                                  within cache_bytes */
     unsigned table_count[KEVO_MAX_LEVELS];
     uint64_t level_bytes[KEVO_MAX_LEVELS];
     uint64_t level_entries[KEVO_MAX_LEVELS], level_tombstones[KEVO_MAX_LEVELS];

@@ -210,7 +210,7 @@ static int copy_segment(struct checkpoint *c, unsigned i, struct kevo_err *err) 
 }
 
 static int write_manifest(const struct checkpoint *c, struct kevo_err *err) {
-    struct table_home home = {c->store->env, c->dir, NULL};
+    struct table_home home = {c->store->env, c->dir, NULL, NULL};
     struct manifest *m;
     int rc = home.env->sync_dir(home.env, c->dir, err); /* the names before what relies on them */
     if (rc) return rc;

@@ -10,7 +10,7 @@ static int list_level(const struct level *l, bool sorted, const struct kevo_read
         struct table_file *f = l->files[i];
         struct table *t;
         if (f->range_count == 0 || !table_file_overlaps(f, read->lower, read->upper)) continue;
-        rc = table_file_open(f, &t, err);
+        rc = table_file_borrow(f, &t, err);
         if (rc == 0)
             rc = range_list_add_visible(list, table_ranges(t), read->lower, read->upper, snapshot,
                                         err);

@@ -101,6 +101,8 @@ static void store_release(kevo_store *s) {
     buf_release(&s->run.bytes);
     buf_release(&s->borrowed.bytes);
     mem_free(s->pins);
+    epoch_unref(s->epoch);
+    open_tables_release(&s->open_tables);
     cache_free(s->cache);
     s->env->close(s->env, s->lock_file);
     pthread_mutex_destroy(&s->write_mutex);
@@ -121,6 +123,9 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     s->idle.edits = UINT64_MAX;
     atomic_init(&s->read_only, o->read_only);
     s->drop.wait.horizon = SEQ_MAX;
+    open_tables_init(&s->open_tables, 1, 0);
+    s->open_tables.closed = store_close_tables;
+    s->open_tables.arg = s;
     pthread_mutex_init(&s->write_mutex, NULL);
     pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);
@@ -130,7 +135,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     s->dir = mem_strdup(dir);
     *store = s;
     if (!s->dir) return kevo_nomem(err);
-    s->home = (struct table_home){s->env, s->dir, NULL};
+    s->home = (struct table_home){s->env, s->dir, NULL, &s->open_tables};
     if (fork_watch()) return kevo_nomem(err);
     s->fork_generation = fork_generation();
     return s->env->random(s->env, &s->nonce_state, sizeof s->nonce_state, err);

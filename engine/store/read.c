@@ -7,52 +7,6 @@
 #include "engine/tree/hide_iter.h"
 #include "engine/tree/merge_iter.h"
 
-/* ---- superversions -------------------------------------------------------------- */
-
-struct superversion *superversion_alloc(void) {
-    return mem_zalloc(sizeof(struct superversion));
-}
-
-void superversion_init(struct superversion *sv, struct memtable *active,
-                       struct memtable *const *immutable, unsigned immutable_count,
-                       struct version *version) {
-    assert(immutable_count <= MAX_MEMTABLES);
-    atomic_init(&sv->refs, 1);
-    sv->active = active;
-    memtable_ref(active);
-    sv->immutable_count = immutable_count;
-    for (unsigned i = 0; i < immutable_count; i++) {
-        sv->immutable[i] = immutable[i];
-        memtable_ref(immutable[i]);
-    }
-    sv->version = version;
-    version_ref(version);
-}
-
-struct superversion *superversion_acquire(kevo_store *s) {
-    pthread_mutex_lock(&s->mutex);
-    struct superversion *sv = s->current;
-    atomic_fetch_add_explicit(&sv->refs, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&s->mutex);
-    return sv;
-}
-
-void superversion_release(struct superversion *sv) {
-    if (!sv || atomic_fetch_sub_explicit(&sv->refs, 1, memory_order_acq_rel) > 1) return;
-    memtable_unref(sv->active);
-    for (unsigned i = 0; i < sv->immutable_count; i++)
-        memtable_unref(sv->immutable[i]);
-    version_unref(sv->version);
-    mem_free(sv);
-}
-
-struct superversion *superversion_install(kevo_store *s, struct superversion *sv) {
-    struct superversion *old = s->current;
-    s->current = sv;
-    s->edits++;
-    return old;
-}
-
 /* ---- snapshots ----------------------------------------------------------------------- */
 
 /* Index of the first pin with an id >= `id`. Pins are few, and mostly the last. */
@@ -512,8 +466,8 @@ int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **i
     if (!it) return kevo_nomem(err);
     it->store = store;
     uint64_t snapshot;
-    it->sv = begin_read(store, &wanted, &snapshot);
-    rc = buf_set(&it->suffix, wanted.suffix) ? 0 : kevo_nomem(err);
+    it->sv = superversion_own(begin_read(store, &wanted, &snapshot));
+    rc = it->sv && buf_set(&it->suffix, wanted.suffix) ? 0 : kevo_nomem(err);
     if (rc == 0) rc = find_bounds(it, &wanted, err);
     if (rc == 0) rc = open_view(it, &wanted, snapshot, err);
     if (rc) {
@@ -538,6 +492,7 @@ void kevo_iter_free(kevo_iter *iter) {
     view_iter_release(&iter->view);
     range_set_free(iter->hidden);
     superversion_release(iter->sv);
+    open_tables_trim(&iter->store->open_tables);
     kevo_txn_unref(iter->txn);
     buf_release(&iter->at);
     buf_release(&iter->suffix);

@@ -196,13 +196,17 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     struct version *v;
     int rc = ingest_version(s, &v, err);
     if (rc) return rc;
-    s->current = superversion_alloc();
     s->active = r->memtables[r->count - 1];
-    if (s->current) superversion_init(s->current, s->active, immutable, r->count - 1, v);
+    s->epoch = epoch_new();
+    struct superversion *sv = s->epoch ? superversion_alloc() : NULL;
+    if (sv) {
+        superversion_init(sv, s->active, immutable, r->count - 1, v);
+        superversion_install(s, sv);
+    }
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         s->drop.due |= v->levels[l].range_count > 0;
     version_unref(v);
-    return s->current ? 0 : kevo_nomem(err);
+    return sv ? 0 : kevo_nomem(err);
 }
 
 int store_check_authority(const kevo_store *s, int authority, struct kevo_err *err) {
@@ -222,6 +226,8 @@ static int read_manifest(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     if (s->options.use_kept) options_decode(buf_slice(&s->state.options), &s->options);
     s->cache = s->home.cache = cache_new(s->options.cache_bytes);
+    s->open_tables.max_count = s->options.max_open_tables;
+    s->open_tables.max_bytes = s->options.cache_bytes / 4 * 3;
     return s->cache ? 0 : kevo_nomem(err);
 }
 

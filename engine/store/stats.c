@@ -69,6 +69,11 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     stats->cache_hits = cache.hits;
     stats->cache_misses = cache.misses;
     stats->cache_used_bytes = cache.used_bytes;
+    stats->open_table_bytes = cache.charged_bytes;
+    pthread_mutex_lock(&store->open_tables.mutex);
+    stats->open_tables = store->open_tables.count;
+    stats->tables_opened = store->open_tables.opened;
+    pthread_mutex_unlock(&store->open_tables.mutex);
     struct superversion *sv = superversion_acquire(store);
     add_tree(sv, stats);
     superversion_release(sv);
@@ -125,13 +130,16 @@ int kevo_verify(kevo_store *store, struct kevo_err *err) {
     int rc = store_check_process(store, err);
     if (rc == 0) rc = verify_log(store, err);
     if (rc) return rc;
-    struct superversion *sv = superversion_acquire(store);
+    struct superversion *sv = superversion_own(superversion_acquire(store));
+    if (!sv) return kevo_nomem(err);
     for (unsigned level = 0; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
         const struct level *l = &sv->version->levels[level];
         for (size_t i = 0; rc == 0 && i < l->count; i++) {
             struct table *t;
-            rc = table_file_open(l->files[i], &t, err);
-            if (rc == 0) rc = table_verify(t, err);
+            rc = table_file_acquire(l->files[i], &t, err);
+            if (rc) break;
+            rc = table_verify(t, err);
+            table_close(t);
         }
     }
     superversion_release(sv);

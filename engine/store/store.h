@@ -19,7 +19,8 @@
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
  *     hide.c       what deletions of ranges hide from a reader
- *     read.c       snapshots, superversions, get, iterators
+ *     superversion.c  what a reader needs, and when tables are closed
+ *     read.c       snapshots, get, iterators
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
  *     work.c       the threads that do both, or kevo_step()
@@ -64,6 +65,7 @@ struct superversion {
     struct memtable *immutable[MAX_MEMTABLES]; /* from the newest to the oldest */
     unsigned immutable_count;
     struct version *version;
+    struct epoch *epoch; /* NULL: tables are not borrowed through it */
 };
 
 struct pin {
@@ -116,6 +118,7 @@ struct kevo_store {
     unsigned fork_generation; /* of the process that opened it */
     struct cache *cache;
     struct table_home home;
+    struct open_tables open_tables;
 
     pthread_mutex_t write_mutex;
     struct memtable *active;  /* the current superversion's, which holds the reference */
@@ -154,6 +157,7 @@ struct kevo_store {
     pthread_cond_t work_cond; /* background threads: there may be work */
     pthread_cond_t done_cond; /* writers and waiters: something was done */
     struct superversion *current;
+    struct epoch *epoch;                /* of `current` */
     struct kevo_commit committed;       /* newest known committed */
     struct kevo_commit flushed;         /* every batch up to this one is in tables */
     struct kevo_commit flushed_at_open; /* ... when the store was opened */
@@ -342,7 +346,13 @@ void pace_wait(kevo_store *s);
 void pace_count_stall(kevo_store *s, uint64_t ns);
 void pace_note_longest(kevo_store *s, uint64_t ns);
 
-/* ---- read.c ---- */
+/* ---- superversion.c ---- */
+struct epoch *epoch_new(void);        /* with one reference; NULL: no memory */
+void epoch_unref(struct epoch *e);    /* e may be NULL */
+void store_close_tables(void *store); /* for struct open_tables. Takes mutex. */
+/* A superversion for long use, which keeps no table from being closed, instead of `sv`,
+ * which is released. Its tables are not to be borrowed. NULL: no memory. */
+struct superversion *superversion_own(struct superversion *sv);
 struct superversion *superversion_acquire(kevo_store *s);
 void superversion_release(struct superversion *sv); /* sv may be NULL */
 /* A superversion of these parts; references are taken. `sv` comes from
@@ -354,6 +364,8 @@ void superversion_init(struct superversion *sv, struct memtable *active,
 /* Let readers see sv, whose reference is taken over. Needs mutex. Returns the old
  * one, to be released after the mutex. */
 struct superversion *superversion_install(kevo_store *s, struct superversion *sv);
+
+/* ---- read.c ---- */
 /* Pin or release a batch id. Needs mutex. pin_add: KEVO_NOMEM. */
 int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
 void pin_remove(kevo_store *s, uint64_t id);

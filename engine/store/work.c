@@ -33,11 +33,13 @@ bool work_closing(void *arg) {
 }
 
 struct table_writer_options work_writer_options(const kevo_store *s, unsigned level) {
-    /* Level 0 is short-lived and read while hot: compressing it costs more than it saves. */
+    /* Level 0, by default, is short-lived and read while hot: compressing it costs more than it
+     * saves. */
     return (struct table_writer_options){
         .block_bytes = s->options.block_bytes,
         .restart_interval = 16,
-        .compression = level == 0 ? KEVO_COMPRESSION_NONE : s->options.compression,
+        .compression =
+            level < s->options.uncompressed_levels ? KEVO_COMPRESSION_NONE : s->options.compression,
         .filter_bits_per_key = s->options.filter_bits_per_key,
         .file_mode = s->options.file_mode,
     };

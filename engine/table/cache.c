@@ -70,7 +70,10 @@ struct spares {
 struct cache {
     _Atomic uint64_t last_id;
     struct spares spares;
-    unsigned shard_count; /* a power of two */
+    uint64_t capacity_bytes;
+    pthread_mutex_t charge_mutex;
+    uint64_t charged_bytes; /* under charge_mutex */
+    unsigned shard_count;   /* a power of two */
     struct shard shards[MAX_SHARDS];
 };
 
@@ -117,6 +120,12 @@ struct cache *cache_new(uint64_t capacity_bytes) {
         mem_free(c);
         return NULL;
     }
+    if (pthread_mutex_init(&c->charge_mutex, NULL)) {
+        pthread_mutex_destroy(&c->spares.mutex);
+        mem_free(c);
+        return NULL;
+    }
+    c->capacity_bytes = capacity_bytes;
     c->spares.limit_bytes = capacity_bytes / 64;
     unsigned shards = MAX_SHARDS;
     while (shards > 1 && capacity_bytes / shards < least_shard_bytes)
@@ -137,6 +146,7 @@ void cache_free(struct cache *c) {
     for (unsigned i = 0; i < c->spares.count; i++)
         mem_free(memory_of(c->spares.list[i]));
     pthread_mutex_destroy(&c->spares.mutex);
+    pthread_mutex_destroy(&c->charge_mutex);
     mem_free(c);
 }
 
@@ -422,12 +432,12 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
     e->id = id;
     e->offset = offset;
     struct shard *s = shard_of(c, e->hash);
-    if (!keep || charge_of(e) > s->capacity_bytes / LARGEST_PART) return b;
+    if (!keep) return b;
     pthread_mutex_lock(&s->mutex);
     faster = find(s, e->hash, id, offset);
     if (faster) {
         b = pin(faster);
-    } else if (reserve_slot(s)) {
+    } else if (charge_of(e) <= s->capacity_bytes / LARGEST_PART && reserve_slot(s)) {
         insert(s, e);
         make_room(s, &victims);
     }
@@ -458,8 +468,41 @@ void cache_erase(struct cache *c, uint64_t id) {
     }
 }
 
+/* Needs charge_mutex. */
+static void share_out(struct cache *c) {
+    uint64_t least = c->capacity_bytes / 4, left = c->capacity_bytes;
+    left -= c->charged_bytes < left ? c->charged_bytes : left;
+    for (unsigned i = 0; i < c->shard_count; i++) {
+        struct shard *s = &c->shards[i];
+        struct entry *victims = NULL;
+        pthread_mutex_lock(&s->mutex);
+        s->capacity_bytes = (left > least ? left : least) / c->shard_count;
+        make_room(s, &victims);
+        pthread_mutex_unlock(&s->mutex);
+        unref_all(c, victims);
+    }
+}
+
+void cache_charge(struct cache *c, uint64_t bytes) {
+    pthread_mutex_lock(&c->charge_mutex);
+    c->charged_bytes += bytes;
+    share_out(c);
+    pthread_mutex_unlock(&c->charge_mutex);
+}
+
+void cache_uncharge(struct cache *c, uint64_t bytes) {
+    pthread_mutex_lock(&c->charge_mutex);
+    assert(c->charged_bytes >= bytes);
+    c->charged_bytes -= bytes;
+    share_out(c);
+    pthread_mutex_unlock(&c->charge_mutex);
+}
+
 void cache_get_stats(struct cache *c, struct cache_stats *stats) {
     *stats = (struct cache_stats){0};
+    pthread_mutex_lock(&c->charge_mutex);
+    stats->charged_bytes = c->charged_bytes;
+    pthread_mutex_unlock(&c->charge_mutex);
     for (unsigned i = 0; i < c->shard_count; i++) {
         struct shard *s = &c->shards[i];
         pthread_mutex_lock(&s->mutex);

@@ -1,4 +1,5 @@
-/* cache.h - decompressed blocks in memory, shared by all tables of a store.
+/* cache.h - decompressed blocks in memory, shared by all tables of a store, and the bytes
+ * that other things take of the same budget.
  *
  * Sharded by hash; each shard has a mutex held for a lookup or a list move, not
  * for a read or a decompression. Bounded in bytes; pinned blocks are never
@@ -24,7 +25,9 @@ struct cache_block {
 };
 
 struct cache_stats {
-    uint64_t hits, misses, used_bytes;
+    uint64_t hits, misses;
+    uint64_t used_bytes;    /* by blocks */
+    uint64_t charged_bytes; /* by others */
 };
 
 struct cache *cache_new(uint64_t capacity_bytes); /* NULL when there is no memory */
@@ -56,6 +59,11 @@ void cache_unpin(struct cache *c, struct cache_block *b);
 
 /* Drop every block of table `id`, as soon as unpinned. */
 void cache_erase(struct cache *c, uint64_t id);
+
+/* Somebody else takes, or gives back, so many bytes: blocks make room for them, but for a
+ * quarter of the capacity, which is theirs in any case. */
+void cache_charge(struct cache *c, uint64_t bytes);
+void cache_uncharge(struct cache *c, uint64_t bytes);
 
 void cache_get_stats(struct cache *c, struct cache_stats *stats);
 

@@ -97,10 +97,34 @@ struct table;
 
 /* Open and map the table; checks size, magic, version, footer checksum (against
  * `checksum` too), number, and the index's and filter's checksums. `size_bytes`
- * is what the manifest says. KEVO_CORRUPT names the file and what is wrong. */
+ * is what the manifest says. KEVO_CORRUPT names the file and what is wrong.
+ *
+ * *cache_id names the table's blocks in the cache and is 0 for a table that was never opened:
+ * then one is drawn. Opened with it again, a table finds what is left of its blocks, and the
+ * checksums of its filter, index and properties, which were right before, are not computed again;
+ * who will not open it again calls cache_erase().
+ *
+ * A file that somebody makes shorter while it is open kills the process with SIGBUS where it is
+ * read, as any mapped file does. */
 int table_open(struct env *env, const char *path, uint64_t number, uint64_t size_bytes,
-               uint64_t checksum, struct cache *cache, struct table **t, struct kevo_err *err);
-void table_close(struct table *t); /* t may be NULL */
+               uint64_t checksum, struct cache *cache, uint64_t *cache_id, struct table **t,
+               struct kevo_err *err);
+
+/* Counted: table_open() gives one reference; with the last one the table is closed. */
+void table_ref(struct table *t);
+void table_close(struct table *t);           /* t may be NULL */
+bool table_is_shared(const struct table *t); /* there is more than one reference */
+
+/* Tables to be closed together. */
+struct table_list {
+    struct table *first;
+};
+void table_list_add(struct table_list *l, struct table *t); /* takes the reference over */
+void table_list_close(struct table_list *l);                /* and empties it */
+
+/* What an open table keeps in memory: filter, index, and what it noted of them. It is charged
+ * to the cache. */
+uint64_t table_memory_bytes(const struct table *t);
 
 /* Add `base_seq` to every sequence number that is read from the table, before its first
  * use: its entries were written when their batch had no id yet. Properties and

@@ -8,6 +8,10 @@
 #include "engine/table/table_format.h"
 
 struct table {
+    _Atomic unsigned refs;
+    struct table *next; /* in a table_list */
+    bool was_open;      /* its sections' checksums were right before */
+    uint64_t memory_bytes;
     struct env *env;
     struct cache *cache;
     char *path;

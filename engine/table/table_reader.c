@@ -30,7 +30,7 @@ static int map_file(struct table *t, struct kevo_err *err) {
 static int open_section(const struct table *t, const struct table_section *s, const char *what,
                         slice *bytes, struct kevo_err *err) {
     *bytes = slice_of(t->map + s->offset, (size_t)s->len);
-    if (checksum64(bytes->data, bytes->len, 0) == s->checksum) return 0;
+    if (t->was_open || checksum64(bytes->data, bytes->len, 0) == s->checksum) return 0;
     return kevo_fail(err, KEVO_CORRUPT, "%s: the checksum of the %s differs", t->path, what);
 }
 
@@ -68,8 +68,12 @@ static int open_sections(struct table *t, const struct table_footer *f, struct k
     uint64_t data_end = table_index_offset(&t->index, t->index.count);
     if (data_end > f->filter.offset || f->filter.offset - data_end >= FILTER_ALIGNMENT)
         return damaged(t, "the blocks do not end where the filter begins", err);
-    t->verified = mem_array((t->index.count + 31) / 32, sizeof *t->verified);
-    t->posts = mem_array(table_index_post_count(&t->index), sizeof *t->posts);
+    size_t words = (t->index.count + 31) / 32, posts = table_index_post_count(&t->index);
+    /* Filter and index lie in the map, whose pages stay in memory while they are used. */
+    t->memory_bytes = sizeof *t + t->filter.len + index.len + 2 * ranges.len +
+                      words * sizeof *t->verified + posts * sizeof *t->posts;
+    t->verified = mem_array(words, sizeof *t->verified);
+    t->posts = mem_array(posts, sizeof *t->posts);
     if (!t->verified || !t->posts) return kevo_nomem(err);
     table_index_set_posts(&t->index, t->posts);
     return 0;
@@ -91,31 +95,66 @@ static int open_table(struct table *t, uint64_t checksum, struct kevo_err *err) 
     return open_sections(t, &footer, err);
 }
 
-int table_open(struct env *env, const char *path, uint64_t number, uint64_t size_bytes,
-               uint64_t checksum, struct cache *cache, struct table **table, struct kevo_err *err) {
-    *table = NULL;
-    struct table *t = mem_zalloc(sizeof *t);
-    if (!t) return kevo_nomem(err);
-    *t = (struct table){.env = env, .cache = cache, .number = number, .size_bytes = size_bytes};
-    t->cache_id = cache_new_id(cache);
-    t->path = mem_strdup(path);
-    int rc = t->path ? open_table(t, checksum, err) : kevo_nomem(err);
-    if (rc)
-        table_close(t);
-    else
-        *table = t;
-    return rc;
-}
-
-void table_close(struct table *t) {
-    if (!t) return;
-    cache_erase(t->cache, t->cache_id);
+static void table_free(struct table *t) {
     if (t->map) t->env->unmap(t->env, t->map, t->size_bytes);
     range_set_free(t->ranges);
     mem_free(t->verified);
     mem_free(t->posts);
     mem_free(t->path);
     mem_free(t);
+}
+
+uint64_t table_memory_bytes(const struct table *t) {
+    return t->memory_bytes;
+}
+
+int table_open(struct env *env, const char *path, uint64_t number, uint64_t size_bytes,
+               uint64_t checksum, struct cache *cache, uint64_t *cache_id, struct table **table,
+               struct kevo_err *err) {
+    *table = NULL;
+    struct table *t = mem_zalloc(sizeof *t);
+    if (!t) return kevo_nomem(err);
+    *t = (struct table){.env = env, .cache = cache, .number = number, .size_bytes = size_bytes};
+    atomic_init(&t->refs, 1);
+    t->was_open = *cache_id != 0;
+    t->path = mem_strdup(path);
+    int rc = t->path ? open_table(t, checksum, err) : kevo_nomem(err);
+    if (rc) {
+        table_free(t);
+        return rc;
+    }
+    if (*cache_id == 0) *cache_id = cache_new_id(cache);
+    t->cache_id = *cache_id;
+    cache_charge(cache, table_memory_bytes(t));
+    *table = t;
+    return 0;
+}
+
+void table_ref(struct table *t) {
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+}
+
+void table_close(struct table *t) {
+    if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1) return;
+    cache_uncharge(t->cache, table_memory_bytes(t));
+    table_free(t);
+}
+
+bool table_is_shared(const struct table *t) {
+    return atomic_load_explicit(&t->refs, memory_order_acquire) > 1;
+}
+
+void table_list_add(struct table_list *l, struct table *t) {
+    t->next = l->first;
+    l->first = t;
+}
+
+void table_list_close(struct table_list *l) {
+    while (l->first) {
+        struct table *t = l->first;
+        l->first = t->next;
+        table_close(t);
+    }
 }
 
 void table_set_base(struct table *t, uint64_t base_seq) {

@@ -7,7 +7,7 @@ int hidden_list(struct table_file *const *files, size_t count, struct range_list
     for (size_t i = 0; i < count && rc == 0; i++) {
         struct table *t;
         if (files[i]->range_count == 0) continue;
-        rc = table_file_open(files[i], &t, err);
+        rc = table_file_borrow(files[i], &t, err);
         if (rc == 0) rc = range_list_add_set(list, table_ranges(t), open, open, err);
     }
     return rc;

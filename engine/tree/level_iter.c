@@ -14,6 +14,7 @@ struct level_iter {
     size_t at;                      /* the file of `child` */
     struct iter *child;             /* NULL: none opened yet */
     bool aimed;                     /* `child` is where the seek announced will begin */
+    struct table *table;            /* that `child` is in, a reference */
     bool keep;                      /* blocks read enter the cache */
     const struct range_set *hidden; /* NULL: nothing is left out */
     struct version *version;        /* what keeps the files, or NULL */
@@ -54,12 +55,10 @@ static size_t shown_before(const struct level_iter *l, size_t n) {
     return n;
 }
 
-static int open_child(const struct level_iter *l, struct table_file *f, struct iter **child,
-                      struct kevo_err *err) {
-    struct table *t;
+static int open_child(const struct level_iter *l, const struct table_file *f, struct table *t,
+                      struct iter **child, struct kevo_err *err) {
     struct iter *it = NULL;
-    int rc = table_file_open(f, &t, err);
-    if (rc == 0) rc = table_iter_new(t, l->keep, &it, err);
+    int rc = table_iter_new(t, l->keep, &it, err);
     *child = it;
     if (rc || !l->hidden || l->hidden->max_seq <= f->max_seq) return rc;
     rc = hide_iter_new(it, l->hidden, f->max_seq, child, err);
@@ -69,12 +68,20 @@ static int open_child(const struct level_iter *l, struct table_file *f, struct i
 
 /* Make `child` an iterator over files[at]. */
 static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
+    struct table *t;
     struct iter *child;
     if (l->child && l->at == at) return 0;
-    int rc = open_child(l, l->files[at], &child, err);
+    int rc = table_file_acquire(l->files[at], &t, err);
     if (rc) return broken(l, rc);
+    rc = open_child(l, l->files[at], t, &child, err);
+    if (rc) {
+        table_close(t);
+        return broken(l, rc);
+    }
     iter_close(l->child);
+    table_close(l->table);
     l->child = child;
+    l->table = t;
     l->at = at;
     return 0;
 }
@@ -180,6 +187,7 @@ static int level_prev(struct iter *it, struct kevo_err *err) {
 static void level_close(struct iter *it) {
     struct level_iter *l = (struct level_iter *)it;
     iter_close(l->child); /* before what keeps its table */
+    table_close(l->table);
     version_unref(l->version);
     table_file_unref(l->single);
     mem_free(l);

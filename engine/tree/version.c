@@ -10,103 +10,6 @@
 #include "engine/base/error.h"
 #include "engine/tree/manifest.h"
 
-/* ---- table files ------------------------------------------------------------ */
-
-void table_file_name(char name[TABLE_NAME_BYTES], uint64_t number) {
-    snprintf(name, TABLE_NAME_BYTES, "%06" PRIu64 ".sst", number);
-}
-
-struct table_file *table_file_new(const struct table_home *home, uint64_t number,
-                                  uint64_t size_bytes, uint64_t checksum,
-                                  const struct table_properties *props, slice min_key,
-                                  slice max_key) {
-    struct table_file *f = mem_zalloc(sizeof *f);
-    if (!f) return NULL;
-    if (!buf_set(&f->min_key, min_key) || !buf_set(&f->max_key, max_key) ||
-        pthread_mutex_init(&f->open_mutex, NULL)) {
-        buf_release(&f->min_key);
-        buf_release(&f->max_key);
-        mem_free(f);
-        return NULL;
-    }
-    atomic_init(&f->refs, 1);
-    f->home = home;
-    f->number = number;
-    f->size_bytes = size_bytes;
-    f->checksum = checksum;
-    f->entry_count = props->entry_count;
-    f->tombstone_count = props->tombstone_count;
-    f->range_count = props->range_count;
-    f->ends_below = props->ends_below;
-    f->key_count = props->key_count;
-    f->garbage_seq = props->garbage_seq;
-    f->compression = props->compression;
-    f->min_seq = props->min_seq;
-    f->max_seq = props->max_seq;
-    return f;
-}
-
-void table_file_set_base(struct table_file *f, uint64_t base_seq) {
-    bool has_garbage = f->tombstone_count || f->range_count || f->key_count != f->entry_count;
-    assert(f->base_seq == 0);
-    f->base_seq = base_seq;
-    f->min_seq += base_seq;
-    f->max_seq += base_seq;
-    if (has_garbage) f->garbage_seq += base_seq;
-}
-
-void table_file_ref(struct table_file *f) {
-    atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
-}
-
-static void remove_from_disk(const struct table_file *f) {
-    char name[TABLE_NAME_BYTES], path[ENV_PATH_MAX];
-    table_file_name(name, f->number);
-    if (env_join(path, f->home->dir, name, NULL) == 0)
-        f->home->env->unlink(f->home->env, path, NULL);
-}
-
-void table_file_unref(struct table_file *f) {
-    if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1) return;
-    table_close(atomic_load_explicit(&f->table, memory_order_acquire));
-    if (atomic_load_explicit(&f->obsolete, memory_order_acquire)) remove_from_disk(f);
-    pthread_mutex_destroy(&f->open_mutex);
-    buf_release(&f->min_key);
-    buf_release(&f->max_key);
-    mem_free(f);
-}
-
-/* Under open_mutex. */
-static int open_locked(struct table_file *f, struct table **t, struct kevo_err *err) {
-    char name[TABLE_NAME_BYTES], path[ENV_PATH_MAX];
-    *t = atomic_load_explicit(&f->table, memory_order_relaxed);
-    if (*t) return 0;
-    table_file_name(name, f->number);
-    int rc = env_join(path, f->home->dir, name, err);
-    if (rc == 0)
-        rc = table_open(f->home->env, path, f->number, f->size_bytes, f->checksum, f->home->cache,
-                        t, err);
-    if (rc) return rc;
-    table_set_base(*t, f->base_seq);
-    atomic_store_explicit(&f->table, *t, memory_order_release);
-    return rc;
-}
-
-int table_file_open(struct table_file *f, struct table **t, struct kevo_err *err) {
-    *t = atomic_load_explicit(&f->table, memory_order_acquire);
-    if (*t) return 0;
-    assert(f->home->cache);
-    pthread_mutex_lock(&f->open_mutex);
-    int rc = open_locked(f, t, err);
-    pthread_mutex_unlock(&f->open_mutex);
-    return rc;
-}
-
-bool table_file_overlaps(const struct table_file *f, slice lower, slice upper) {
-    if (lower.data && table_file_is_below(f, lower)) return false;
-    return !upper.data || slice_cmp(buf_slice(&f->min_key), upper) < 0;
-}
-
 /* ---- versions ---------------------------------------------------------------- */
 
 struct version *version_new(void) {
@@ -327,7 +230,7 @@ static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
     struct table *t;
     struct table_value v = {0};
     bool filtered = false;
-    int rc = table_file_open(f, &t, err);
+    int rc = table_file_borrow(f, &t, err);
     if (rc) return rc;
     if (f->range_count && table_ranges(t)) {
         uint64_t cover = range_set_cover(table_ranges(t), q->key, q->max_seq);
@@ -422,10 +325,11 @@ static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_
     uint64_t high_bytes = f->size_bytes, high_entries = f->entry_count;
     struct table *t;
     if (!from_start || !to_end) {
-        int rc = table_file_open(f, &t, err);
+        int rc = table_file_acquire(f, &t, err);
         if (rc) return rc;
         if (!from_start) table_position(t, lower, &low_bytes, &low_entries);
         if (!to_end) table_position(t, upper, &high_bytes, &high_entries);
+        table_close(t);
     }
     if (high_bytes > low_bytes) *bytes += high_bytes - low_bytes;
     if (high_entries > low_entries) *entries += high_entries - low_entries;

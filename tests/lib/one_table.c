@@ -47,7 +47,7 @@ int one_table_write(struct env *env, const char *path, const struct iter_suite_s
 
 int one_table_open(struct one_table *o) {
     return table_open(o->env, ONE_TABLE_PATH, ONE_TABLE_NUMBER, o->summary.file_bytes,
-                      o->summary.checksum, o->cache, &o->table, &test_err);
+                      o->summary.checksum, o->cache, &(uint64_t){0}, &o->table, &test_err);
 }
 
 void one_table_close(struct one_table *o) {

@@ -252,6 +252,43 @@ START_TEST(many_threads) {
 }
 END_TEST
 
+/* What others take is room that blocks do not have, down to a quarter. */
+START_TEST(charges) {
+    struct cache_stats stats;
+    struct cache *c = cache_new(400000); /* one shard */
+    for (uint64_t i = 0; i < 1000; i++) {
+        struct cache_block *b = cache_new_block(c, 1000);
+        memset(cache_block_bytes(b), 1, 1000);
+        cache_unpin(c, cache_publish(c, b, 1, i, true));
+    }
+    cache_get_stats(c, &stats);
+    ck_assert_uint_gt(stats.used_bytes, 390000);
+    ck_assert_uint_eq(stats.charged_bytes, 0);
+    static const struct {
+        uint64_t charge, room;
+    } steps[] = {{100000, 300000}, {150000, 150000}, {50000, 100000}, {1000000, 100000}};
+    uint64_t charged = 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        cache_charge(c, steps[i].charge);
+        charged += steps[i].charge;
+        cache_get_stats(c, &stats);
+        ck_assert_uint_le(stats.used_bytes, steps[i].room);
+        ck_assert_uint_gt(stats.used_bytes, steps[i].room - 10000);
+        ck_assert_uint_eq(stats.charged_bytes, charged);
+    }
+    cache_uncharge(c, charged);
+    for (uint64_t i = 0; i < 1000; i++) {
+        struct cache_block *b = cache_new_block(c, 1000);
+        memset(cache_block_bytes(b), 1, 1000);
+        cache_unpin(c, cache_publish(c, b, 2, i, true));
+    }
+    cache_get_stats(c, &stats);
+    ck_assert_uint_gt(stats.used_bytes, 390000);
+    ck_assert_uint_eq(stats.charged_bytes, 0);
+    cache_free(c);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cache");
     TCase *tcase = tcase_create("cache");
@@ -267,6 +304,7 @@ int main(void) {
     tcase_add_test(tcase, erased_while_pinned);
     tcase_add_test(tcase, no_memory);
     tcase_add_test(tcase, many_threads);
+    tcase_add_test(tcase, charges);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
 }

@@ -552,7 +552,7 @@ static void some_tables(const struct table_home *home, struct version_edit *e) {
 }
 
 START_TEST(each_field_is_checked) {
-    struct table_home home = {env, KV_DIR, NULL};
+    struct table_home home = {env, KV_DIR, NULL, NULL};
     struct version_edit e;
     struct buf payload = {0};
     some_tables(&home, &e);
@@ -567,7 +567,7 @@ START_TEST(each_field_is_checked) {
 END_TEST
 
 START_TEST(every_truncation_is_noticed) {
-    struct table_home home = {env, KV_DIR, NULL};
+    struct table_home home = {env, KV_DIR, NULL, NULL};
     struct version_edit e;
     struct buf payload = {0};
     some_tables(&home, &e);

@@ -81,6 +81,9 @@ START_TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(compression, "compression", -1);
     REFUSED(filter_bits_per_key, "filter_bits", 33);
     REFUSED(table_bytes, "table_size", 0);
+    REFUSED(max_open_tables, "max_open_tables", 0);
+    REFUSED(max_open_tables, "max_open_tables", 65537);
+    REFUSED(uncompressed_levels, "uncompressed_levels", 8);
     REFUSED(l0_trigger, "l0_trigger", 0);
     REFUSED(l0_slow, "l0_slow", 1);
     REFUSED(l0_stop, "l0_stop", 1);

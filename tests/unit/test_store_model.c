@@ -528,6 +528,17 @@ static void no_compression(struct kevo_options *o) {
 static void no_cache(struct kevo_options *o) {
     o->cache_bytes = 0;
 }
+static void one_open_table(struct kevo_options *o) {
+    o->memtable_bytes = 4096;
+    o->table_bytes = 4096;
+    o->max_open_tables = 1;
+}
+static void all_levels_raw(struct kevo_options *o) {
+    o->uncompressed_levels = 7;
+}
+static void all_levels_compressed(struct kevo_options *o) {
+    o->uncompressed_levels = 0;
+}
 static void no_filters(struct kevo_options *o) {
     o->filter_bits_per_key = 0;
 }
@@ -588,6 +599,7 @@ static void threads_and_everything_tiny(struct kevo_options *o) {
     o->block_bytes = 64;
     o->l0_slow = o->l0_stop = 2;
     o->memtable_count = 2;
+    o->max_open_tables = 2;
 }
 static void defaults(struct kevo_options *o) {
     struct env *env = o->env;
@@ -609,6 +621,9 @@ static const struct {
     SET(blocks_of_1_mb),
     SET(no_compression),
     SET(no_cache),
+    SET(one_open_table),
+    SET(all_levels_raw),
+    SET(all_levels_compressed),
     SET(no_filters),
     SET(poor_filters),
     SET(trigger_of_1),

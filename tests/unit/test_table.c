@@ -369,8 +369,8 @@ START_TEST(on_disk) {
     struct table *t;
     ck_ok(env_join(file, scratch_dir(), "000042.sst", &test_err));
     ck_ok(one_table_write(env, file, set, &options, &summary));
-    ck_ok(table_open(env, file, ONE_TABLE_NUMBER, summary.file_bytes, summary.checksum, cache, &t,
-                     &test_err));
+    ck_ok(table_open(env, file, ONE_TABLE_NUMBER, summary.file_bytes, summary.checksum, cache,
+                     &(uint64_t){0}, &t, &test_err));
     ck_ok(env->unlink(env, file, &test_err)); /* readers go on */
     ck_ok(check_gets(t, cache, set, true));
     ck_ok(check_scans(t, set, false));

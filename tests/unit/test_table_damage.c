@@ -244,14 +244,14 @@ START_TEST(another_file) {
     make_small(&o, &set, &bytes, 1);
     struct table *t;
     ck_assert_int_eq(table_open(o.env, ONE_TABLE_PATH, ONE_TABLE_NUMBER + 1, o.summary.file_bytes,
-                                o.summary.checksum, o.cache, &t, &test_err),
+                                o.summary.checksum, o.cache, &(uint64_t){0}, &t, &test_err),
                      KEVO_CORRUPT);
     ck_assert_ptr_nonnull(strstr(test_err.msg, "is table 42, not 43"));
     ck_assert_int_eq(table_open(o.env, ONE_TABLE_PATH, ONE_TABLE_NUMBER, o.summary.file_bytes,
-                                o.summary.checksum + 1, o.cache, &t, &test_err),
+                                o.summary.checksum + 1, o.cache, &(uint64_t){0}, &t, &test_err),
                      KEVO_CORRUPT);
     ck_assert_int_eq(table_open(o.env, "/none", ONE_TABLE_NUMBER, o.summary.file_bytes,
-                                o.summary.checksum, o.cache, &t, &test_err),
+                                o.summary.checksum, o.cache, &(uint64_t){0}, &t, &test_err),
                      KEVO_CANTOPEN);
     ck_assert_ptr_null(t);
     struct table_writer_options options = table_options(4096, 1, 10);

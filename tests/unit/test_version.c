@@ -189,7 +189,7 @@ START_TEST(obsolete_files_go_with_their_last_reference) {
     struct version *v = tree_add(tree_add(version_new(), 0, f), 1, g);
     struct table *t;
     struct iter *it;
-    ck_ok(table_file_open(f, &t, &test_err));
+    ck_ok(table_file_borrow(f, &t, &test_err));
     ck_ok(level_iter_new(v, 1, slice_of(NULL, 0), slice_of(NULL, 0), true, &it, &test_err));
     ck_ok(it->ops->seek_first(it, &test_err));
     atomic_store(&f->obsolete, true);
@@ -215,7 +215,7 @@ START_TEST(file_that_is_missing) {
     struct table_value value;
     uint64_t checks = 0, rejects = 0;
     ck_ok(tree.memory->unlink(tree.memory, TREE_DIR "/000001.sst", &test_err));
-    ck_assert_int_lt(table_file_open(f, &t, &test_err), 0);
+    ck_assert_int_lt(table_file_borrow(f, &t, &test_err), 0);
     ck_assert_ptr_nonnull(strstr(test_err.msg, "000001.sst"));
     ck_ok(file_iter_new(f, true, &it, &test_err));
     ck_assert_int_lt(it->ops->seek_first(it, &test_err), 0);
@@ -236,7 +236,7 @@ struct opener {
 
 static void open_it(void *arg) {
     struct opener *o = arg;
-    o->rc = table_file_open(o->file, &o->table, NULL);
+    o->rc = table_file_borrow(o->file, &o->table, NULL);
 }
 
 START_TEST(opened_once_by_many_threads) {
