@@ -120,7 +120,7 @@ static void add_table(struct version_edit *e, const struct table_home *home, uin
 static void make_edits(const char *dir, const struct kevo_options *o, uint64_t tables) {
     struct env env = *env_posix();
     env.sync = no_sync;
-    struct table_home home = {&env, dir, NULL};
+    struct table_home home = {&env, dir, NULL, NULL};
     struct manifest_state state;
     struct manifest *m;
     kevo_store *s;

@@ -132,6 +132,153 @@ START_TEST(drop_case) {
 }
 END_TEST
 
+/* ---- what is kept, against what somebody needs ------------------------------------------------ */
+
+enum { NEED_KEYS = 12, NEED_VERSIONS = 8, NEED_SEQS = 30 };
+
+struct history_of_key {
+    uint64_t seqs[NEED_VERSIONS]; /* descending */
+    uint8_t types[NEED_VERSIONS];
+    size_t count;
+    bool bottom;
+};
+
+static struct history_of_key histories[NEED_KEYS];
+
+static bool bottom_of_key(void *arg, slice key) {
+    (void)arg;
+    return histories[key.data[0] - 'a'].bottom;
+}
+
+/* The index of the version that a reader at `seq` sees; count: none. */
+static size_t seen_at(const struct history_of_key *h, uint64_t seq) {
+    size_t i = 0;
+    while (i < h->count && h->seqs[i] > seq)
+        i++;
+    return i;
+}
+
+/* By asking every reader there is or may come: the snapshots, and all states after the last
+ * of them. A tombstone that everybody sees who sees anything of that age has nothing to hide
+ * at the bottom. */
+static void find_needed(const struct history_of_key *h, const uint64_t *snapshots, size_t count,
+                        bool needed[NEED_VERSIONS]) {
+    memset(needed, 0, NEED_VERSIONS);
+    for (uint64_t seq = 0; seq <= NEED_SEQS; seq++) {
+        bool reads = seq > snapshots[count - 1];
+        for (size_t i = 0; i < count; i++)
+            reads |= snapshots[i] == seq;
+        if (reads && seen_at(h, seq) < h->count) needed[seen_at(h, seq)] = true;
+    }
+    for (size_t i = 0; i < h->count; i++)
+        if (h->types[i] == ENTRY_DELETE && h->bottom && h->seqs[i] <= snapshots[0])
+            needed[i] = false;
+}
+
+static void random_histories(struct rng *rng) {
+    for (unsigned k = 0; k < NEED_KEYS; k++) {
+        struct history_of_key *h = &histories[k];
+        *h = (struct history_of_key){.bottom = rng_below(rng, 2)};
+        size_t want = rng_below(rng, NEED_VERSIONS + 1);
+        for (uint64_t seq = NEED_SEQS; seq > 0 && h->count < want; seq--) {
+            if (rng_below(rng, 4)) continue;
+            h->types[h->count] = rng_below(rng, 3) ? ENTRY_PUT : ENTRY_DELETE;
+            h->seqs[h->count++] = seq;
+        }
+    }
+}
+
+static size_t random_snapshots(struct rng *rng, uint64_t snapshots[5]) {
+    size_t count = 0, want = 1 + rng_below(rng, 5);
+    for (uint64_t seq = rng_below(rng, 6); seq <= NEED_SEQS && count < want;
+         seq += 1 + rng_below(rng, 9))
+        snapshots[count++] = seq;
+    return count;
+}
+
+/* Every reader finds in what was kept what it found before; below the bottom nothing is. */
+static void check_readers(const struct history_of_key *before, const struct history_of_key *after,
+                          const uint64_t *snapshots, size_t count) {
+    for (uint64_t seq = 0; seq <= NEED_SEQS; seq++) {
+        bool reads = seq > snapshots[count - 1];
+        for (size_t i = 0; i < count; i++)
+            reads |= snapshots[i] == seq;
+        if (!reads) continue;
+        size_t a = seen_at(before, seq), b = seen_at(after, seq);
+        bool was = a < before->count && before->types[a] == ENTRY_PUT;
+        bool is = b < after->count && after->types[b] == ENTRY_PUT;
+        if (was != is || (was && before->seqs[a] != after->seqs[b]))
+            ck_abort_msg("the reader at %d sees something else", (int)seq);
+        if (!before->bottom && a < before->count &&
+            (b == after->count || before->seqs[a] != after->seqs[b]))
+            ck_abort_msg("the reader at %d sees through to below", (int)seq);
+    }
+}
+
+/* What was written, and the property that says when something of it can go. */
+static void check_kept(const struct version_edit *e, const uint64_t *snapshots, size_t count) {
+    struct history_of_key kept[NEED_KEYS] = {{{0}, {0}, 0, false}};
+    for (size_t i = 0; i < e->added_count; i++) {
+        struct iter *it;
+        must(file_iter_new(e->added[i].file, false, &it, &test_err));
+        must(it->ops->seek_first(it, &test_err));
+        while (it->valid) {
+            struct history_of_key *h = &kept[it->key.data[0] - 'a'];
+            h->types[h->count] = it->type;
+            h->seqs[h->count++] = it->seq;
+            must(it->ops->next(it, &test_err));
+        }
+        iter_close(it);
+    }
+    for (unsigned k = 0; k < NEED_KEYS; k++) {
+        const struct history_of_key *h = &histories[k];
+        bool needed[NEED_VERSIONS];
+        size_t n = 0;
+        find_needed(h, snapshots, count, needed);
+        for (size_t i = 0; i < h->count; i++) {
+            bool is_kept = n < kept[k].count && kept[k].seqs[n] == h->seqs[i];
+            if (is_kept != needed[i])
+                ck_abort_msg("key %c at %d: %s", 'a' + k, (int)h->seqs[i],
+                             needed[i] ? "gone too early" : "not needed any more");
+            n += is_kept;
+        }
+        ck_assert_uint_eq(n, kept[k].count);
+        check_readers(h, &kept[k], snapshots, count);
+    }
+}
+
+START_TEST(kept_is_what_is_needed) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    for (unsigned round = 0; round < 400; round++) {
+        struct iter_suite_entry entries[NEED_KEYS * NEED_VERSIONS];
+        char names[NEED_KEYS];
+        uint64_t snapshots[5];
+        size_t n = 0, count = random_snapshots(&rng, snapshots);
+        random_histories(&rng);
+        for (unsigned k = 0; k < NEED_KEYS; k++) {
+            names[k] = (char)('a' + k);
+            for (size_t i = 0; i < histories[k].count; i++)
+                entries[n++] = (struct iter_suite_entry){.key = slice_of(&names[k], 1),
+                                                         .seq = histories[k].seqs[i],
+                                                         .type = histories[k].types[i]};
+        }
+        struct build b = build_of(snapshots, count);
+        struct iter *source = array_iter_new(entries, n);
+        struct version_edit e;
+        edit_init(&e);
+        b.level = 1;
+        b.is_bottom = bottom_of_key;
+        b.table_bytes = rng_below(&rng, 2) ? 300 : 0;
+        must(build_tables(&b, source, &e, &test_err));
+        check_kept(&e, snapshots, count);
+        for (size_t i = 0; i < e.added_count; i++)
+            atomic_store(&e.added[i].file->obsolete, true);
+        edit_release(&e);
+        iter_close(source);
+    }
+}
+END_TEST
+
 /* ---- where tables are cut ------------------------------------------------------------------ */
 
 enum { KEYS = 400, VERSIONS = 5 };
@@ -784,6 +931,7 @@ int main(void) {
     TCase *tcase = tcase_create("build");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, drop_case, 0, (int)(sizeof drop_cases / sizeof *drop_cases));
+    tcase_add_loop_test(tcase, kept_is_what_is_needed, 0, 8);
     tcase_add_test(tcase, cuts);
     tcase_add_loop_test(tcase, failing_calls, 0, 4);
     tcase_add_test(tcase, failing_source);

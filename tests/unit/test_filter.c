@@ -53,6 +53,38 @@ START_TEST(false_positives) {
 }
 END_TEST
 
+/* Keys as applications have them, with as many bits as a store gives them by default. */
+static slice shaped_key(char text[64], unsigned shape, uint64_t n) {
+    static const char *const formats[] = {"%llu", "%016llx", "https://example.org/a/b/%llu.html",
+                                          "%llu@a-suffix-that-all-of-them-have"};
+    if (shape < 4)
+        return slice_of(text, (size_t)snprintf(text, 64, formats[shape], (unsigned long long)n));
+    if (shape == 5) n = (n + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    for (unsigned i = 0; i < 8; i++)
+        text[i] = (char)(n >> (56 - 8 * i)); /* ascending integers, or random ones */
+    return slice_of(text, 8);
+}
+
+START_TEST(false_positives_of_common_keys) {
+    struct kevo_options o;
+    struct filter_builder b = {0};
+    struct buf filter = {0};
+    char text[64];
+    uint64_t count = 100000, asked = 200000, wrong = 0;
+    kevo_options_default(&o);
+    for (uint64_t i = 0; i < count; i++)
+        ck_ok(filter_builder_add(&b, key_hash(shaped_key(text, (unsigned)_i, 2 * i)), &test_err));
+    ck_ok(filter_builder_finish(&b, o.filter_bits_per_key, &filter, &test_err));
+    for (uint64_t i = 0; i < asked; i++) /* between those that are there, then above them */
+        wrong += filter_may_contain(buf_slice(&filter),
+                                    key_hash(shaped_key(text, (unsigned)_i, 2 * i + 1)));
+    ck_assert_msg((double)wrong / (double)asked < 0.01, "shape %d: %d of %d", _i, (int)wrong,
+                  (int)asked);
+    buf_release(&filter);
+    filter_builder_release(&b);
+}
+END_TEST
+
 START_TEST(appends) {
     struct filter_builder b = {0};
     struct buf out = {0};
@@ -146,6 +178,7 @@ int main(void) {
     TCase *tcase = tcase_create("filter");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, false_positives, 0, (int)(sizeof rates / sizeof *rates));
+    tcase_add_loop_test(tcase, false_positives_of_common_keys, 0, 6);
     tcase_add_test(tcase, appends);
     tcase_add_test(tcase, golden);
     tcase_add_test(tcase, empty_and_senseless);
