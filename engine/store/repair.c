@@ -596,6 +596,7 @@ static int append_last(struct repair *r, struct wal_writer *w, struct kevo_commi
     if (highest < r->state.ingested) highest = r->state.ingested;
     struct kevo_commit last = {highest + ID_GAP, 0};
     if (newest->batch < r->state.ingested) {
+        last.nonce = last.batch; /* a batch has one, and nobody else knows of this batch */
         *newest = last;
         return append(w, WAL_BATCH, last, slice_of(NULL, 0), run, err);
     }
