@@ -427,7 +427,8 @@ void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 
 /* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
  * hold together; seeks land on such keys only. They are all copied. It starts
- * invalid. Writes made to read->txn later are seen from the next motion on. */
+ * invalid. What deletions of ranges hide is gathered now, for which tables may be read. Writes
+ * made to read->txn later are seen from the next motion on. */
 int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
                   struct kevo_err *err);
 /* Motions return 0 also when they leave the range: ask kevo_iter_valid(). On

@@ -260,7 +260,7 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
         s->committed = s->state.committed;
     s->samples[s->sample_next++] = (struct commit_sample){start, s->committed.batch};
     s->committed_at_us = start;
-    s->active_since_us = memtable_live_count(s->active) ? s->env->recent_us(s->env) : 0;
+    s->active_since_us = memtable_is_empty(s->active) ? 0 : s->env->recent_us(s->env);
     s->virgin = s->state.committed.batch == 0 && s->state.flushed.batch == 0;
     s->recovery_us = s->env->now_us(s->env) - start;
     return 0;

@@ -360,7 +360,7 @@ void store_note_age(kevo_store *s) {
 
 bool store_active_is_old(const kevo_store *s) {
     uint64_t age_us = s->options.memtable_age_ms * 1000;
-    return age_us && s->active_since_us && memtable_live_count(s->active) > 0 &&
+    return age_us && s->active_since_us && !memtable_is_empty(s->active) &&
            s->env->recent_us(s->env) - s->active_since_us >= age_us;
 }
 
