@@ -275,6 +275,9 @@ int kevo_rotate(kevo_store *store, struct kevo_err *err);
 
 /* ---- simple writes (KEVO_AUTHORITY_SELF) ------------------------------- */
 
+/* Threads that write at once share writes to the log and syncs: the batches of those that
+ * wait go along with the first one's, each still a batch of its own. They become visible
+ * together; when the write or sync fails, all of them fail, and none is visible. */
 int kevo_put(kevo_store *store, struct kevo_slice key, struct kevo_slice value,
              struct kevo_err *err);
 int kevo_delete(kevo_store *store, struct kevo_slice key, struct kevo_err *err);

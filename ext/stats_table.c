@@ -81,6 +81,7 @@ static const struct figure figures[] = {
     FIGURE("dropped_tables", dropped_tables),
     FIGURE("stalls", stalls),
     FIGURE("stall_us", stall_us),
+    FIGURE("max_stall_us", max_stall_us),
     FIGURE("cache_hits", cache_hits),
     FIGURE("cache_misses", cache_misses),
     FIGURE("cache_bytes", cache_used_bytes),

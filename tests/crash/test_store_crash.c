@@ -29,6 +29,7 @@ struct world {
     unsigned acknowledged;      /* index of the last one that surely was */
     unsigned durable;           /* index of one that cannot be lost */
     bool unsure;                /* a commit was under way when the power went */
+    unsigned spares;            /* operations after which there was one */
     uint64_t number;
     struct kevo_tail tail; /* kept with the last acknowledged commit */
     uint8_t tail_bytes[MAX_TAIL];
@@ -225,8 +226,10 @@ static int do_something(struct world *w) {
 /* Until the power goes. */
 static void work(struct world *w, unsigned operations) {
     int rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
-    for (unsigned n = 0; rc == 0 && n < operations; n++)
+    for (unsigned n = 0; rc == 0 && n < operations; n++) {
         rc = do_something(w);
+        w->spares += kv_files(w->disk, ".spare") > 0;
+    }
     if (rc && !crash_env_stopped(w->disk))
         ck_abort_msg("an error, though the power is on: %s", test_err.msg);
     kevo_close(w->store);
@@ -367,6 +370,16 @@ static const struct {
     {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_OFF}, /* with tails */
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+/* These workloads do make segments from spares, so that the power is lost amid it. */
+START_TEST(segments_are_used_again) {
+    static struct world world;
+    setup(&world, kinds[_i].authority, kinds[_i].sync, harness_seed());
+    work(&world, 120);
+    ck_assert_uint_gt(world.spares, 10);
+    crash_env_free(world.disk);
+}
+END_TEST
 
 START_TEST(power_lost_anywhere) {
     uint64_t seeds = harness_count("KEVO_SEEDS", 1);
@@ -509,6 +522,7 @@ int main(void) {
     Suite *suite = suite_create("store_crash");
     TCase *tc = tcase_create("crash");
     tcase_set_timeout(tc, 600);
+    tcase_add_loop_test(tc, segments_are_used_again, 0, KINDS);
     tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
     tcase_add_loop_test(tc, power_lost_at_every_change, 0, KINDS);
     tcase_add_test(tc, power_lost_while_a_store_is_removed);
