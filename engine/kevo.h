@@ -610,6 +610,9 @@ struct kevo_stats {
     unsigned table_count[KEVO_MAX_LEVELS];
     uint64_t level_bytes[KEVO_MAX_LEVELS];
     uint64_t level_entries[KEVO_MAX_LEVELS], level_tombstones[KEVO_MAX_LEVELS];
+    uint64_t live_bytes; /* about so much of level_bytes is rows; the sum of those over this is
+                            the space amplification, that of flush_bytes and
+                            compact_write_bytes over user_bytes the write amplification */
     uint64_t table_entries, table_tombstones; /* of all levels; tombstones are entries too */
     uint64_t snapshot_count, oldest_snapshot; /* a batch id; last commit when none */
     uint64_t last_batch;                      /* last committed */

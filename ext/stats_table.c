@@ -53,6 +53,7 @@ static const struct figure figures[] = {
     {"immutable_memtables", offsetof(struct kevo_stats, immutable_count), UNSIGNED, -1},
     FIGURE("table_entries", table_entries),
     FIGURE("table_tombstones", table_tombstones),
+    FIGURE("live_bytes", live_bytes),
     LEVEL(0),
     LEVEL(1),
     LEVEL(2),

@@ -76,6 +76,7 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     pthread_mutex_unlock(&store->open_tables.mutex);
     struct superversion *sv = superversion_acquire(store);
     add_tree(sv, stats);
+    stats->live_bytes = version_live_bytes(sv->version);
     superversion_release(sv);
 
     pthread_mutex_lock(&store->mutex);

@@ -317,6 +317,29 @@ int version_get(const struct version *version, const struct table_home *home, sl
 
 /* ---- estimates ----------------------------------------------------------------- */
 
+static bool lies_over_others(const struct version *v, unsigned level, const struct table_file *f) {
+    for (unsigned l = level + 1; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *deeper = &v->levels[l];
+        size_t i = level_find(deeper, buf_slice(&f->min_key));
+        if (i < deeper->count && !table_file_is_above(deeper->files[i], buf_slice(&f->max_key)))
+            return true;
+    }
+    return false;
+}
+
+uint64_t version_live_bytes(const struct version *version) {
+    double bytes = 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
+        for (size_t i = 0; i < version->levels[l].count; i++) {
+            const struct table_file *f = version->levels[l].files[i];
+            if (f->key_count <= f->tombstone_count || lies_over_others(version, l, f)) continue;
+            bytes += (double)f->size_bytes * (double)(f->key_count - f->tombstone_count) /
+                     (double)f->entry_count;
+        }
+    }
+    return (uint64_t)bytes;
+}
+
 static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_t *entries,
                          uint64_t *bytes, struct kevo_err *err) {
     bool from_start = !lower.data || slice_cmp(lower, buf_slice(&f->min_key)) <= 0;

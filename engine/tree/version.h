@@ -73,6 +73,11 @@ int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo
 int files_iter_new(struct table_file **files, size_t count, bool keep, struct iter **it,
                    struct kevo_err *err);
 
+/* About how many bytes of the tables are rows: in each table what is neither a tombstone nor
+ * an old version, but nothing of those that overlap a table of a deeper level, since they are
+ * likely to replace what is there. Opens no table. */
+uint64_t version_live_bytes(const struct version *version);
+
 /* About how many entries, and bytes, lie in [lower, upper) over all levels. */
 int version_estimate(const struct version *version, slice lower, slice upper, uint64_t *entries,
                      uint64_t *bytes, struct kevo_err *err);

@@ -344,6 +344,36 @@ START_TEST(an_ascending_fill_is_written_once) {
 }
 END_TEST
 
+/* What is live is told about right, whatever lies above it. */
+START_TEST(live_bytes_are_estimated) {
+    put_rows(0, 3000, 'a');
+    ck_ok(kv_compact(store, &test_err));
+    settle();
+    struct kevo_stats s = kv_stats(store);
+    uint64_t all = 0;
+    for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
+        all += s.level_bytes[l];
+    ck_assert_uint_eq(s.live_bytes, all); /* nothing but rows */
+    put_rows(0, 3000, 'b');
+    flush();
+    ck_assert_uint_eq(kv_stats(store).live_bytes, all); /* replaced, not added */
+    ck_ok(kv_compact(store, &test_err));
+    settle();
+    kevo_snapshot *snap = kv_snapshot(store);
+    delete_rows(0, 1500);
+    ck_ok(kv_compact(store, &test_err));
+    settle();
+    s = kv_stats(store);
+    ck_assert_uint_gt(s.live_bytes, all / 3);
+    ck_assert_uint_lt(s.live_bytes, all * 3 / 4);
+    kevo_snapshot_free(snap);
+    ck_ok(kv_compact(store, &test_err));
+    delete_rows(1500, 3000);
+    ck_ok(kv_compact(store, &test_err));
+    ck_assert_uint_eq(kv_stats(store).live_bytes, 0);
+}
+END_TEST
+
 /* ---- level 0 -------------------------------------------------------------------------------- */
 
 START_TEST(level_0_stays_below_its_limit) {
@@ -441,6 +471,7 @@ int main(void) {
     tcase_add_test(tcase, small_flushes_in_ascending_order);
     tcase_add_test(tcase, small_flushes_over_a_large_level);
     tcase_add_test(tcase, an_ascending_fill_is_written_once);
+    tcase_add_test(tcase, live_bytes_are_estimated);
     tcase_add_loop_test(tcase, level_0_stays_below_its_limit, 0, 2);
     tcase_add_test(tcase, calls_that_fail);
     tcase_add_test(tcase, allocations_that_fail);
