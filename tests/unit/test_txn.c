@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/coding.h"
 #include "engine/base/slice.h"
+#include "engine/log/wal.h"
 #include "tests/lib/kv.h"
 
 static struct env *env;
@@ -740,6 +742,33 @@ START_TEST(a_lost_end_is_put_back) {
 }
 END_TEST
 
+/* The first of the two records had reached the disk, in a sector whose other bytes are of the
+ * segment's former life: between two records they mean nothing. */
+START_TEST(an_end_of_which_the_disk_has_a_part) {
+    struct lost lost;
+    struct env_file *f;
+    char path[64];
+    lose_two(&lost);
+    uint64_t end = WAL_RECORD_HEADER_BYTES + get_fixed64(lost.bytes + 8);
+    ck_assert_uint_ne(end % WAL_ALIGN, 0);
+    uint8_t stale[2 * WAL_SECTOR];
+    memset(stale, 0xee, sizeof stale);
+    memcpy(stale, lost.bytes, end);
+    snprintf(path, sizeof path, KV_DIR "/%06u.wal", (unsigned)lost.tail.segment);
+    ck_ok(lost.before->open(lost.before, path, ENV_WRITE, 0, &f, &test_err));
+    ck_ok(lost.before->write(lost.before, f, lost.tail.offset, stale, sizeof stale, &test_err));
+    lost.before->close(lost.before, f);
+    go_back(&lost);
+    ck_assert(kevo_lacks(store, lost.last));
+    ck_ok(kevo_restore(store, lost.last, &lost.tail, &test_err));
+    ck_ok(kevo_resolve(store, lost.last, &test_err));
+    ck_assert_str_eq(dump(NULL), "a=v b=v c=v");
+    reopen();
+    ck_ok(kevo_resolve(store, lost.last, &test_err));
+    ck_assert_str_eq(dump(NULL), "a=v b=v c=v");
+}
+END_TEST
+
 START_TEST(a_large_end_is_synced) {
     struct kevo_tail tail;
     struct kevo_commit last = write_and_commit(nothing, "a", "v");
@@ -840,6 +869,7 @@ int main(void) {
     TCase *tails = tcase_create("tails");
     tcase_add_checked_fixture(tails, setup_external, teardown);
     tcase_add_test(tails, a_lost_end_is_put_back);
+    tcase_add_test(tails, an_end_of_which_the_disk_has_a_part);
     tcase_add_test(tails, a_large_end_is_synced);
     tcase_add_test(tails, an_end_that_does_not_belong_is_refused);
     tcase_add_test(tails, the_end_of_a_copy_that_went_its_own_way);
