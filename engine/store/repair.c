@@ -729,8 +729,8 @@ int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *
                        .dir = dir,
                        .options = o,
                        .report = report,
-                       .home = {env, dir, NULL},
-                       .new_home = {env, newdir, NULL}};
+                       .home = {.env = env, .dir = dir},
+                       .new_home = {.env = env, .dir = newdir}};
     edit_init(&r.ingested);
     rc = lock_damaged(&r, &lock, err);
     if (rc == 0) rc = salvage(&r, err);
