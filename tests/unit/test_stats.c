@@ -141,6 +141,13 @@ START_TEST(levels_add_up) {
     ck_assert_uint_eq(s.level_read_bytes[0], level0_bytes);
     ck_assert_uint_eq(read, s.compact_read_bytes);
     ck_assert_uint_eq(written, s.flush_bytes + s.compact_write_bytes);
+    unsigned deepest = KEVO_MAX_LEVELS - 1;
+    while (s.table_count[deepest] == 0)
+        deepest--;
+    uint64_t before = s.level_read_bytes[deepest];
+    put_range(0, 600, "another");
+    ck_ok(kv_compact(store, &test_err));
+    ck_assert_uint_ge(kv_stats(store).level_read_bytes[deepest] - before, s.level_bytes[deepest]);
 }
 END_TEST
 
