@@ -480,9 +480,10 @@ int kevo_verify(kevo_store *store, struct kevo_err *err);
 
 /* About how many entries there are for keys in [lower, upper), data NULL: open, and how
  * many bytes they take: of their tables on disk, and of keys and values in memory. Older
- * versions and tombstones count as well. Nothing is read but the tables' indexes and a few
- * dozen entries of each memtable; the error is that of a block at either end of a table, and
- * mostly below a quarter in a memtable. 0 where a table cannot be opened. */
+ * versions and tombstones count as well, but not the entries of tables that deletions of
+ * ranges hide as a whole. Nothing is read but the tables' indexes and a few dozen entries of
+ * each memtable; the error is that of a block at either end of a table, and mostly below a
+ * quarter in a memtable. 0 where a table cannot be opened. */
 uint64_t kevo_approximate_count(kevo_store *store, struct kevo_slice lower,
                                 struct kevo_slice upper);
 uint64_t kevo_approximate_size(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper);

@@ -152,7 +152,12 @@ static void estimate(kevo_store *s, slice lower, slice upper, uint64_t *entries,
     if (store_check_process(s, NULL)) return;
     if (lower.data && upper.data && slice_cmp(lower, upper) >= 0) return;
     struct superversion *sv = superversion_acquire(s);
-    if (version_estimate(sv->version, lower, upper, entries, bytes, NULL)) *entries = *bytes = 0;
+    struct kevo_read read = {.lower = lower, .upper = upper};
+    struct range_set *hidden;
+    if (hide_find(sv, &read, SEQ_PRIVATE - 1, &hidden, NULL) ||
+        version_estimate(sv->version, lower, upper, hidden, entries, bytes, NULL))
+        *entries = *bytes = 0;
+    range_set_free(hidden);
     for (unsigned i = 0; i <= sv->immutable_count; i++) {
         uint64_t more_entries, more_bytes;
         memtable_estimate(i ? sv->immutable[i - 1] : sv->active, lower, upper, &more_entries,

@@ -359,8 +359,16 @@ static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_
     return 0;
 }
 
-int version_estimate(const struct version *version, slice lower, slice upper, uint64_t *entries,
-                     uint64_t *bytes, struct kevo_err *err) {
+static bool is_hidden(const struct table_file *f, const struct range_set *hidden) {
+    uint64_t hider;
+    return hidden && range_set_hides(hidden, buf_slice(&f->min_key), buf_slice(&f->max_key),
+                                     f->ends_below, f->max_seq, &hider);
+}
+
+int version_estimate(const struct version *version, slice lower, slice upper,
+                     const struct range_set *hidden, uint64_t *entries, uint64_t *bytes,
+                     struct kevo_err *err) {
+    uint64_t nobody_sees = 0;
     *entries = *bytes = 0;
     if (lower.data && upper.data && slice_cmp(lower, upper) >= 0) return 0;
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++) {
@@ -371,7 +379,8 @@ int version_estimate(const struct version *version, slice lower, slice upper, ui
                 if (l) break;
                 continue;
             }
-            int rc = estimate_file(f, lower, upper, entries, bytes, err);
+            int rc = estimate_file(f, lower, upper, is_hidden(f, hidden) ? &nobody_sees : entries,
+                                   bytes, err);
             if (rc) return rc;
         }
     }

@@ -78,8 +78,10 @@ int files_iter_new(struct table_file **files, size_t count, bool keep, struct it
  * likely to replace what is there. Opens no table. */
 uint64_t version_live_bytes(const struct version *version);
 
-/* About how many entries, and bytes, lie in [lower, upper) over all levels. */
-int version_estimate(const struct version *version, slice lower, slice upper, uint64_t *entries,
-                     uint64_t *bytes, struct kevo_err *err);
+/* About how many entries, and bytes, lie in [lower, upper) over all levels. The entries of
+ * files that `hidden` (which may be NULL) hides as a whole are not counted. */
+int version_estimate(const struct version *version, slice lower, slice upper,
+                     const struct range_set *hidden, uint64_t *entries, uint64_t *bytes,
+                     struct kevo_err *err);
 
 #endif

@@ -556,7 +556,7 @@ START_TEST(estimates) {
         total += v->levels[l].bytes;
     for (unsigned i = 0; i < 300; i++) {
         uint64_t low = rng_below(&rng, ROWS), high = rng_below(&rng, ROWS), entries, bytes;
-        ck_ok(version_estimate(v, e[low].key, e[high].key, &entries, &bytes, &test_err));
+        ck_ok(version_estimate(v, e[low].key, e[high].key, NULL, &entries, &bytes, &test_err));
         uint64_t expected = high > low ? 2 * (high - low) : 0;
         uint64_t slack = expected ? 200 : 0;
         ck_assert_uint_le(entries, expected + slack);
@@ -565,10 +565,12 @@ START_TEST(estimates) {
         ck_assert_uint_ge(bytes + total / 10, total * expected / (2 * ROWS));
     }
     uint64_t entries, bytes;
-    ck_ok(version_estimate(v, slice_of(NULL, 0), slice_of(NULL, 0), &entries, &bytes, &test_err));
+    ck_ok(version_estimate(v, slice_of(NULL, 0), slice_of(NULL, 0), NULL, &entries, &bytes,
+                           &test_err));
     ck_assert_uint_eq(entries, 2 * ROWS);
     ck_assert_uint_eq(bytes, total);
-    ck_ok(version_estimate(v, slice_of_str("x"), slice_of(NULL, 0), &entries, &bytes, &test_err));
+    ck_ok(version_estimate(v, slice_of_str("x"), slice_of(NULL, 0), NULL, &entries, &bytes,
+                           &test_err));
     ck_assert_uint_eq(entries + bytes, 0);
     version_unref(v);
     free(keys);
