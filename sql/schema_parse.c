@@ -32,8 +32,10 @@ struct parser {
     size_t column_cap;
     struct key_list key;
     bool key_given;
-    bool key_listed;  /* as a table constraint */
-    size_t key_place; /* how many indexes were before it */
+    bool key_listed;       /* as a table constraint */
+    size_t key_place;      /* how many indexes were before it */
+    bool key_repeated;     /* a UNIQUE says the same */
+    unsigned repeat_place; /* how many indexes were before the first of those */
     struct index_part *indexes;
     size_t index_count, index_cap;
     struct kevo_err *err;
@@ -626,6 +628,11 @@ static int add_index_schema(struct parser *ps, struct index_part *part) {
         rc = kevo_fail(ps->err, KEVO_INVALID, "table %s has two indexes called %s", s->table,
                        part->name);
     if (rc || says_nothing_new(s, index)) {
+        if (rc == 0 && !ps->key_repeated &&
+            same_columns(s, s->key_count, index, index->lead_count)) {
+            ps->key_repeated = true;
+            ps->repeat_place = s->index_count;
+        }
         mem_free(index->key);
         return rc;
     }
@@ -650,11 +657,15 @@ static int resolve_indexes(struct parser *ps) {
         if (i == ps->key_place) s->key_place = s->index_count;
         rc = add_index_schema(ps, &ps->indexes[i]);
     }
-    /* SQLite itself makes an index of PRIMARY KEY (integer) last. */
+    /* SQLite itself makes an index of PRIMARY KEY (integer) last, or has it by then from a
+     * UNIQUE that says the same. */
     const struct column *first = s->key[0].column < 0 ? NULL : &s->columns[s->key[0].column];
     bool last =
         ps->key_listed && s->key_count == 1 && first->type == COLUMN_INTEGER && !first->is_int;
-    if (last || ps->key_place == ps->index_count) s->key_place = s->index_count;
+    if (last && ps->key_repeated)
+        s->key_place = ps->repeat_place;
+    else if (last || ps->key_place == ps->index_count)
+        s->key_place = s->index_count;
     for (unsigned i = 0; rc == 0 && i < s->index_count; i++)
         if (!s->indexes[i].name) rc = name_index(ps, &s->indexes[i]);
     return rc;

@@ -304,6 +304,32 @@ START_TEST(damaged) {
 }
 END_TEST
 
+/* A row in whose way there is one by several constraints: which of them the message names. */
+static const char *const constraints[] = {
+    "PRIMARY KEY (a DESC), UNIQUE (b, a)",
+    "PRIMARY KEY (a DESC), UNIQUE (a), UNIQUE (b, a)",
+    "PRIMARY KEY (a DESC), UNIQUE (a DESC), UNIQUE (b DESC, a DESC)",
+    "UNIQUE (a), UNIQUE (b, a), PRIMARY KEY (a DESC)",
+    "UNIQUE (b), PRIMARY KEY (a DESC), UNIQUE (a), UNIQUE (b, a)",
+    "UNIQUE (b, a), PRIMARY KEY (a DESC)",
+    "PRIMARY KEY (b, a), UNIQUE (a), UNIQUE (b)",
+    "UNIQUE (a), PRIMARY KEY (b, a), UNIQUE (a, b)",
+};
+
+START_TEST(first_constraint) {
+    static const char insert[] = "INSERT INTO t VALUES(1, 'x')";
+    sqlite3 *db = sql_open(":memory:"), *plain = sql_open_plain(":memory:");
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(a INTEGER, b TEXT, %s)", constraints[_i]);
+    sql_exec(plain, "CREATE TABLE t(a INTEGER, b TEXT, %s) STRICT, WITHOUT ROWID", constraints[_i]);
+    sql_exec(db, insert);
+    sql_exec(plain, insert);
+    ck_assert_int_eq(sql_try(plain, insert) & 0xff, SQLITE_CONSTRAINT);
+    expect_error(db, SQLITE_CONSTRAINT, sqlite3_errmsg(plain), insert);
+    sql_close(db);
+    sql_close(plain);
+}
+END_TEST
+
 /* A UNIQUE entry is lost, an equal row comes in its place, and then there is no way to make
  * the index right. */
 START_TEST(two_equal_rows) {
@@ -340,6 +366,7 @@ int main(void) {
     tcase_add_test(tc, too_big);
     tcase_add_loop_test(tc, damaged, 0, sizeof damages / sizeof damages[0]);
     tcase_add_test(tc, two_equal_rows);
+    tcase_add_loop_test(tc, first_constraint, 0, sizeof constraints / sizeof constraints[0]);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
