@@ -8,6 +8,10 @@
 
 #include "engine/kevo.h"
 
+static inline bool same_commit(struct kevo_commit a, struct kevo_commit b) {
+    return a.batch == b.batch && a.nonce == b.nonce;
+}
+
 enum { HISTORY_LENGTH = 1024 };
 
 struct history {

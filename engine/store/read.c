@@ -99,10 +99,6 @@ int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *
     return rc;
 }
 
-static bool same_commit(struct kevo_commit a, struct kevo_commit b) {
-    return a.batch == b.batch && a.nonce == b.nonce;
-}
-
 static int refuse_older_store(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
     return kevo_fail(err, KEVO_DIVERGED,
                      "%s: the database's last commit is batch %llu, but the store ends at batch "

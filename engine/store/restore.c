@@ -79,8 +79,7 @@ static bool tail_leads_to(const kevo_store *s, const struct kevo_tail *tail,
     struct wal_record record = {.commit = {0, 0}};
     while (wal_reader_next(&reader, &record, NULL) == 0) {
     }
-    return record.commit.batch == last.batch && record.commit.nonce == last.nonce &&
-           reader.at == reader.size;
+    return same_commit(record.commit, last) && reader.at == reader.size;
 }
 
 static int open_segment(kevo_store *s, uint64_t segment, unsigned flags, struct env_file **file,

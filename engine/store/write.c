@@ -408,10 +408,6 @@ static int diverged(const kevo_store *s, struct kevo_commit last, const char *wh
                      s->dir, (unsigned long long)last.batch, why);
 }
 
-static bool same_commit(struct kevo_commit a, struct kevo_commit b) {
-    return a.batch == b.batch && a.nonce == b.nonce;
-}
-
 /* Whether `commit` is among the records of a segment, and not made void by a later one. */
 static int scan_segment(struct wal_reader *reader, struct kevo_commit commit, bool *found,
                         struct kevo_err *err) {

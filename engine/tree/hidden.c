@@ -13,11 +13,6 @@ int hidden_list(struct table_file *const *files, size_t count, struct range_list
     return rc;
 }
 
-static bool covers(const struct range_set *set, const struct table_file *f, uint64_t *hider) {
-    return range_set_hides(set, buf_slice(&f->min_key), buf_slice(&f->max_key), f->ends_below,
-                           f->max_seq, hider);
-}
-
 /* The first snapshot in [from, to) or, since those behind the last may lie anywhere, the
  * last if it is below `from`; NULL: there is none. */
 static const uint64_t *snapshot_in(const uint64_t *snapshots, size_t count, uint64_t from,
@@ -30,7 +25,7 @@ static const uint64_t *snapshot_in(const uint64_t *snapshots, size_t count, uint
 
 bool hidden_is(const struct table_file *f, const struct range_set *set, const uint64_t *snapshots,
                size_t snapshot_count, uint64_t *hider) {
-    return set && covers(set, f, hider) &&
+    return table_file_is_hidden(f, set, hider) &&
            !snapshot_in(snapshots, snapshot_count, f->min_seq, *hider);
 }
 
@@ -49,7 +44,7 @@ static int pick_file(const struct table_file *f, unsigned level, const struct ra
                      const uint64_t *snapshots, size_t snapshot_count, struct version_edit *edit,
                      uint64_t *max_hider, struct hidden_wait *wait, struct kevo_err *err) {
     uint64_t hider;
-    if (!covers(set, f, &hider)) return 0;
+    if (!table_file_is_hidden(f, set, &hider)) return 0;
     const uint64_t *seen = snapshot_in(snapshots, snapshot_count, f->min_seq, hider);
     if (seen == &snapshots[snapshot_count - 1]) {
         if (hider < wait->horizon) wait->horizon = hider;

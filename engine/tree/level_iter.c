@@ -34,23 +34,16 @@ static int broken(struct level_iter *l, int rc) {
     return rc;
 }
 
-/* Whether range tombstones hide all of the file. */
-static bool is_hidden(const struct level_iter *l, const struct table_file *f) {
-    uint64_t hider;
-    return l->hidden && range_set_hides(l->hidden, buf_slice(&f->min_key), buf_slice(&f->max_key),
-                                        f->ends_below, f->max_seq, &hider);
-}
-
 /* The first file from files[at] on that is not hidden, or count. */
 static size_t next_shown(const struct level_iter *l, size_t at) {
-    while (at < l->count && is_hidden(l, l->files[at]))
+    while (at < l->count && table_file_is_hidden(l->files[at], l->hidden, NULL))
         at++;
     return at;
 }
 
 /* How many of the first `n` files are left without the hidden ones at their end. */
 static size_t shown_before(const struct level_iter *l, size_t n) {
-    while (n > 0 && is_hidden(l, l->files[n - 1]))
+    while (n > 0 && table_file_is_hidden(l->files[n - 1], l->hidden, NULL))
         n--;
     return n;
 }

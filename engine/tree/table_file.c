@@ -223,6 +223,13 @@ int table_file_borrow(struct table_file *f, struct table **t, struct kevo_err *e
     return *t ? 0 : open_it(f, false, t, err);
 }
 
+bool table_file_is_hidden(const struct table_file *f, const struct range_set *set,
+                          uint64_t *hider) {
+    uint64_t least;
+    return set && range_set_hides(set, buf_slice(&f->min_key), buf_slice(&f->max_key),
+                                  f->ends_below, f->max_seq, hider ? hider : &least);
+}
+
 bool table_file_overlaps(const struct table_file *f, slice lower, slice upper) {
     if (lower.data && table_file_is_below(f, lower)) return false;
     return !upper.data || slice_cmp(buf_slice(&f->min_key), upper) < 0;

@@ -25,8 +25,8 @@ struct table_home {
  * (table_memory_bytes), those that were not used for longest are closed, approximately: a
  * hand goes round and passes those used since it came by last (the clock algorithm: Corbato
  * 1968). A table that somebody has a reference on is passed too, and so is one with range
- * tombstones, whose bounds readers borrow: there are few, and they are merged soon. For want of bytes alone the
- * last LEAST_OPEN_TABLES are not closed. */
+ * tombstones, whose bounds readers borrow: there are few, and they are merged soon. For want
+ * of bytes alone the last LEAST_OPEN_TABLES are not closed. */
 struct open_tables {
     pthread_mutex_t mutex; /* taken with a file's open_mutex held; the other way round that is
                               only tried */
@@ -97,6 +97,10 @@ int table_file_acquire(struct table_file *f, struct table **t, struct kevo_err *
  * The table lives until the file's last reference goes, or, where tables are closed meanwhile
  * (home->open), as open_tables_take() says. */
 int table_file_borrow(struct table_file *f, struct table **t, struct kevo_err *err);
+
+/* Whether range tombstones hide all that the file holds; `set` may be NULL. *hider (which may
+ * be NULL) as range_set_hides() has it. */
+bool table_file_is_hidden(const struct table_file *f, const struct range_set *set, uint64_t *hider);
 
 /* Whether the file may hold keys in [lower, upper); data NULL means open. */
 bool table_file_overlaps(const struct table_file *f, slice lower, slice upper);

@@ -359,12 +359,6 @@ static int estimate_file(struct table_file *f, slice lower, slice upper, uint64_
     return 0;
 }
 
-static bool is_hidden(const struct table_file *f, const struct range_set *hidden) {
-    uint64_t hider;
-    return hidden && range_set_hides(hidden, buf_slice(&f->min_key), buf_slice(&f->max_key),
-                                     f->ends_below, f->max_seq, &hider);
-}
-
 int version_estimate(const struct version *version, slice lower, slice upper,
                      const struct range_set *hidden, uint64_t *entries, uint64_t *bytes,
                      struct kevo_err *err) {
@@ -379,7 +373,8 @@ int version_estimate(const struct version *version, slice lower, slice upper,
                 if (l) break;
                 continue;
             }
-            int rc = estimate_file(f, lower, upper, is_hidden(f, hidden) ? &nobody_sees : entries,
+            int rc = estimate_file(f, lower, upper,
+                                   table_file_is_hidden(f, hidden, NULL) ? &nobody_sees : entries,
                                    bytes, err);
             if (rc) return rc;
         }
