@@ -88,9 +88,9 @@ static int begin(struct checkpoint *c, struct kevo_err *err) {
     return rc;
 }
 
-bool store_log_is_held(kevo_store *s) {
+bool store_segment_is_held(kevo_store *s, uint64_t number) {
     pthread_mutex_lock(&s->mutex);
-    bool held = s->log_holds > 0;
+    bool held = s->log_holds > 0 && number >= s->held_from;
     pthread_mutex_unlock(&s->mutex);
     return held;
 }

@@ -113,7 +113,7 @@ int flush_run(kevo_store *s, struct kevo_err *err) {
     int rc = work_begin_gc(s, FLUSHER, true, &b, &ids, err);
     if (rc == 0) rc = flush_memtable(s, m, &b, err);
     if (rc == 0) {
-        if (!store_log_is_held(s)) retire_segment(s, m->segment);
+        if (!store_segment_is_held(s, m->segment)) retire_segment(s, m->segment);
         count(&s->counters.flushes, 1);
         count(&s->counters.flush_bytes, b.bytes_written);
         count(&s->counters.level_written_bytes[0], b.bytes_written);

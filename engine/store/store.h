@@ -327,8 +327,9 @@ int ingest_show(kevo_store *s, struct kevo_err *err);
 int ingest_adopt(kevo_store *s, struct kevo_err *err);
 
 /* ---- checkpoint.c ---- */
-/* Whether somebody still reads log segments that are not needed any more. Takes mutex. */
-bool store_log_is_held(kevo_store *s);
+/* Whether somebody reads this log segment, though it is not needed any more, and will remove
+ * it. One that began with a later segment will not. Takes mutex. */
+bool store_segment_is_held(kevo_store *s, uint64_t number);
 
 /* ---- flush.c ---- */
 /* A log segment below the floor goes. */
