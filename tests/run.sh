@@ -7,6 +7,7 @@
 #   clang   a debug build, asserts active, and all tests
 #   asan    all tests under the address, leak and undefined behaviour sanitizers
 #   tsan    the tests with threads under the thread sanitizer
+#   newest  the tests through SQLite on the newest SQLite, where npm can fetch it
 #
 # Missing Debian packages are installed first. Builds stay in build-*/, so a second
 # run compiles only what changed. Ends with a summary line; exits non-zero if
@@ -187,6 +188,26 @@ step_tsan() {
     plain_addresses=
 }
 
+# With the programs that the step gcc built.
+step_newest() {
+    build gcc gcc || return
+    output=$(tests/newest_sqlite.sh build-gcc 2>&1)
+    status=$?
+    summary=${output##*
+}
+    case $status in
+    0 | 77) say "   $summary" ;;
+    *) say "$output" ;;
+    esac
+    [ $status != 77 ] || return
+    summary=${summary#newest SQLite: }
+    good=${summary%% *} bad=${summary#*passed, }
+    case $good${bad%% *} in
+    *[!0-9]*) count 0 1 ;;
+    *) count "$good" "${bad%% *}" ;;
+    esac
+}
+
 # ---- all of it ----
 
 export ASAN_OPTIONS='allow_addr2line=1:detect_leaks=1:halt_on_error=1:abort_on_error=0'
@@ -195,7 +216,7 @@ export TSAN_OPTIONS='allow_addr2line=1:halt_on_error=1:second_deadlock_stack=1'
 plain_addresses=
 
 install_missing || exit
-[ $# -gt 0 ] || set -- lint format gcc clang asan tsan
+[ $# -gt 0 ] || set -- lint format gcc clang asan tsan newest
 for step in "$@"; do
     say "== $step"
     "step_$step"
