@@ -135,22 +135,40 @@ static int run(struct vtab *t, const char *format, char **message) {
     return rc;
 }
 
-/* Part of the transaction that there is, or one of its own. A DELETE that finds nothing takes
- * SQLite's write lock and makes the table take part. */
-static void reindex(sqlite3_context *context, int argc, sqlite3_value **argv) {
+/* Have the table's rows changed, in the transaction that there is or in one of its own. A
+ * DELETE that finds nothing takes SQLite's write lock and makes the table take part. */
+static void change(sqlite3_context *context, struct vtab *t, int argc, sqlite3_value **argv,
+                   int (*call)(struct vtab *, int, sqlite3_value **, char **)) {
     char *message = NULL;
-    struct vtab *t = table_of(context, argv);
-    (void)argc;
-    if (!t) return;
-    int rc = run(t, "SAVEPOINT kevo_reindex", &message);
+    int rc = run(t, "SAVEPOINT kevo_change", &message);
     if (rc == SQLITE_OK) {
         rc = run(t, "DELETE FROM \"%w\".\"%w\" WHERE 0", &message);
-        if (rc == SQLITE_OK) rc = index_rebuild(t, &message);
-        if (rc != SQLITE_OK) run(t, "ROLLBACK TO kevo_reindex", &message);
-        int release_rc = run(t, "RELEASE kevo_reindex", &message);
+        if (rc == SQLITE_OK) rc = call(t, argc, argv, &message);
+        if (rc != SQLITE_OK) run(t, "ROLLBACK TO kevo_change", &message);
+        int release_rc = run(t, "RELEASE kevo_change", &message);
         if (rc == SQLITE_OK) rc = release_rc;
     }
     done(context, rc, message);
+}
+
+static int rebuild(struct vtab *t, int argc, sqlite3_value **argv, char **message) {
+    (void)argc;
+    (void)argv;
+    return index_rebuild(t, message);
+}
+
+static void reindex(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    struct vtab *t = table_of(context, argv);
+    if (t) change(context, t, argc, argv, rebuild);
+}
+
+static void range(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    if (argc == 0) {
+        fail(context, SQLITE_ERROR, sqlite3_mprintf("kevo: name a table"));
+        return;
+    }
+    struct vtab *t = table_of(context, argv);
+    if (t) change(context, t, argc - 1, argv + 1, delete_range);
 }
 
 int functions_register(struct connection *connection) {
@@ -164,6 +182,7 @@ int functions_register(struct connection *connection) {
         {"kevo_compact", 1, SQLITE_DIRECTONLY, compact},
         {"kevo_check", 1, SQLITE_DIRECTONLY, check},
         {"kevo_reindex", 1, SQLITE_DIRECTONLY, reindex},
+        {"kevo_delete_range", -1, SQLITE_DIRECTONLY, range},
     };
     int rc = SQLITE_OK;
     for (size_t i = 0; rc == SQLITE_OK && i < sizeof list / sizeof list[0]; i++)

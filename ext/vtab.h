@@ -68,6 +68,13 @@ extern const sqlite3_module *const kevo_module;
 /* The connected table of that name, connecting it if need be. NULL with *message. */
 struct vtab *vtab_find(struct connection *connection, const char *name, char **message);
 
+/* delete_range.c */
+/* Delete the rows for which all conditions are true, in the transaction of the session:
+ * `argv` has conditions (condition.h) and their values in turn. Rows are looked at only when
+ * the table has an index in which their entries do not lie together. After an error the
+ * caller undoes what was done. */
+int delete_range(struct vtab *t, int argc, sqlite3_value **argv, char **message);
+
 /* index_check.c */
 /* Compare the indexes with the rows, as a read of the session sees them. *message is NULL
  * when they agree, else it says in words what is wrong; sqlite3_free. */

@@ -24,6 +24,8 @@ static const char *const statements[] = {
     "UPDATE OR REPLACE t SET b = 10 WHERE id = 3",
     "DELETE FROM t WHERE c = 5",
     "DELETE FROM t",
+    "SELECT kevo_delete_range('t', 'id <', 3)",
+    "SELECT kevo_delete_range('t')",
     "SELECT kevo_reindex('t')",
     "SELECT kevo_check('t')",
     "SELECT b FROM t WHERE c IN (5, 'x') OR a BETWEEN 'a' AND 'z' ORDER BY c DESC",

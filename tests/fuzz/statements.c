@@ -606,6 +606,44 @@ static void make_delete(struct builder *b) {
     put_condition(b, "", 1);
 }
 
+/* One bound of a range, or both; the conditions of the twin in turn with those of the
+ * function, so that both bind the same values. */
+static void put_bounds(struct builder *b, sqlite3_str *twin, unsigned column, unsigned n) {
+    static const char *const ops[] = {"=", ">", ">=", "<", "<="};
+    const char *name = b->t->names[column];
+    unsigned first = 1 + below(b->r, 4), count = 1;
+    if (chance(b->r, 30)) first = 0;
+    if (first == 1 || first == 2) count += below(b->r, 2);
+    for (unsigned i = 0; i < count; i++) {
+        const char *op = ops[i ? 3 + below(b->r, 2) : first];
+        sqlite3_str *sql = b->sql;
+        sqlite3_str_appendf(sql, ", '%w %s', ", name, op);
+        int value = sqlite3_str_length(sql);
+        put_value(b, column_value(b->t, column, b->r));
+        sqlite3_str_appendf(twin, "%s%s %s %s", n || i ? " AND " : " WHERE ", name, op,
+                            sqlite3_str_value(sql) + value);
+    }
+}
+
+/* Deleting a range, for which an ordinary table has only DELETE. */
+static void make_delete_range(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    sqlite3_str *twin = sqlite3_str_new(NULL);
+    unsigned n = t->key_count && !chance(b->r, 4) ? 1 + below(b->r, t->key_count) : 0;
+    put(b, "SELECT kevo_delete_range('t'");
+    sqlite3_str_appendall(twin, "DELETE FROM t");
+    for (unsigned i = 0; i + 1 < n; i++) {
+        sqlite3_str_appendf(b->sql, ", '%s =', ", t->names[t->key[i]]);
+        int value = sqlite3_str_length(b->sql);
+        put_value(b, column_value(t, t->key[i], b->r));
+        sqlite3_str_appendf(twin, "%s%s = %s", i ? " AND " : " WHERE ", t->names[t->key[i]],
+                            sqlite3_str_value(b->sql) + value);
+    }
+    if (n) put_bounds(b, twin, t->key[n - 1], n - 1);
+    put(b, ")");
+    b->s->twin = sqlite3_str_finish(twin);
+}
+
 static void make_side(struct builder *b) {
     unsigned id = below(b->r, 10);
     if (chance(b->r, 30)) {
@@ -690,9 +728,10 @@ void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct 
     static const struct {
         unsigned percent;
         void (*make)(struct builder *);
-    } kinds[] = {{25, make_insert}, {10, make_update},      {2, make_update_from}, {6, make_delete},
-                 {16, make_select}, {7, make_aggregate},    {8, make_join},        {4, make_side},
-                 {6, make_other},   {14, make_transaction}, {2, make_upkeep}};
+    } kinds[] = {{25, make_insert},   {10, make_update},      {2, make_update_from},
+                 {4, make_delete},    {2, make_delete_range}, {16, make_select},
+                 {7, make_aggregate}, {8, make_join},         {4, make_side},
+                 {6, make_other},     {14, make_transaction}, {2, make_upkeep}};
     memset(s, 0, sizeof *s);
     struct builder b = {s, t, r, sqlite3_str_new(NULL), false};
     unsigned dice = below(r, 100), i = 0;

@@ -40,7 +40,9 @@ enum fuzz_flags {
 };
 
 struct fuzz_statement {
-    char *sql; /* sqlite3_free */
+    char *sql;  /* sqlite3_free */
+    char *twin; /* what the ordinary table gets instead, with the same effect on the rows but
+                   another result; NULL: the same. sqlite3_free */
     unsigned flags;
     unsigned bind_count;
     struct fuzz_bind {
@@ -52,7 +54,7 @@ struct fuzz_statement {
     } binds[FUZZ_BINDS];
 };
 
-/* A random statement; free sql. */
+/* A random statement; free sql and twin. */
 void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct rng *r);
 
 void fuzz_bind_all(const struct fuzz_statement *s, sqlite3_stmt *stmt);
