@@ -1,5 +1,7 @@
 #include "ext/convert.h"
 
+#include <string.h>
+
 #include "engine/base/error.h"
 
 int sqlite_code(int rc) {
@@ -50,16 +52,31 @@ int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err) {
     }
 }
 
+/* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
+ * copied once more, into memory allocated for it, when it is asked for by
+ * sqlite3_column_text(): a sixth of the time of a scan. */
+static void result_text(sqlite3_context *context, slice text) {
+    char copy[256];
+    if (text.len >= sizeof copy || (text.len && memchr(text.data, 0, text.len))) {
+        sqlite3_result_text64(context, (const char *)text.data, text.len, SQLITE_TRANSIENT,
+                              SQLITE_UTF8);
+        return;
+    }
+    if (text.len) memcpy(copy, text.data, text.len);
+    copy[text.len] = 0;
+    sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
+}
+
 void result_value(sqlite3_context *context, const struct value *v) {
-    /* A NULL pointer would make NULL of an empty text or blob. */
-    const char *bytes = v->bytes.len ? (const char *)v->bytes.data : "";
     switch (v->type) {
     case VALUE_NULL: sqlite3_result_null(context); break;
     case VALUE_INTEGER: sqlite3_result_int64(context, v->integer); break;
     case VALUE_REAL: sqlite3_result_double(context, v->real); break;
-    case VALUE_TEXT:
-        sqlite3_result_text64(context, bytes, v->bytes.len, SQLITE_TRANSIENT, SQLITE_UTF8);
+    case VALUE_TEXT: result_text(context, v->bytes); break;
+    case VALUE_BLOB:
+        /* A NULL pointer would make NULL of an empty blob. */
+        sqlite3_result_blob64(context, v->bytes.len ? (const void *)v->bytes.data : "",
+                              v->bytes.len, SQLITE_TRANSIENT);
         break;
-    case VALUE_BLOB: sqlite3_result_blob64(context, bytes, v->bytes.len, SQLITE_TRANSIENT); break;
     }
 }

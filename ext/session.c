@@ -142,6 +142,7 @@ void session_unref(struct session *s) {
     s->marker_stmt = NULL;
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
+    s->seen.known = false;
 }
 
 void session_free_all(struct connection *connection) {
@@ -372,15 +373,27 @@ static int read_last_commit(struct session *s, struct kevo_commit *last, char **
     return rc;
 }
 
-static int take_snapshot(struct session *s, unsigned version, char **message) {
-    struct kevo_commit last;
-    struct kevo_err err;
-    int rc = read_last_commit(s, &last, message);
+/* The marker is read again only when something was committed since: that is a quarter of the
+ * work of a short query. */
+static int find_last_commit(struct session *s, unsigned version, char **message) {
+    if (s->seen.known && s->seen.version == version) return SQLITE_OK;
+    s->seen.known = false;
+    int rc = read_last_commit(s, &s->seen.last, message);
     if (rc != SQLITE_OK) return rc;
-    s->data_version = version;
-    if (s->snapshot && kevo_snapshot_id(s->snapshot) == last.batch) return SQLITE_OK;
+    s->seen.version = version;
+    s->seen.known = !decides_itself(s); /* the version is that of a file */
+    return SQLITE_OK;
+}
+
+static int take_snapshot(struct session *s, unsigned version, char **message) {
+    struct kevo_err err;
+    int rc = find_last_commit(s, version, message);
+    if (rc != SQLITE_OK) return rc;
+    if (s->snapshot && kevo_snapshot_id(s->snapshot) == s->seen.last.batch) return SQLITE_OK;
     drop_snapshot(s);
-    return kevo_snapshot_at(s->store, last, &s->snapshot, &err) ? report(message, &err) : SQLITE_OK;
+    if (kevo_snapshot_at(s->store, s->seen.last, &s->snapshot, &err) == 0) return SQLITE_OK;
+    s->seen.known = false;
+    return report(message, &err);
 }
 
 int session_read(struct session *s, struct kevo_read *read, char **message) {
@@ -394,7 +407,7 @@ int session_read(struct session *s, struct kevo_read *read, char **message) {
     if (rc == SQLITE_OK)
         rc =
             sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_DATA_VERSION, &version);
-    if (rc == SQLITE_OK && (!s->snapshot || version != s->data_version))
+    if (rc == SQLITE_OK && (!s->snapshot || version != s->seen.version))
         rc = take_snapshot(s, version, message);
     read->snapshot = s->snapshot;
     return rc;
@@ -461,6 +474,7 @@ int session_begin(struct session *s, char **message) {
     if (rc != SQLITE_OK) return rc;
     if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
     drop_snapshot(s);
+    s->seen.known = false;
     s->state = SESSION_OPEN;
     s->epoch++;
     return SQLITE_OK;

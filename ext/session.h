@@ -53,8 +53,12 @@ struct session {
     kevo_store *store;           /* shared->store */
 
     sqlite3_stmt *marker_stmt;
-    unsigned data_version;   /* of SQLite's file when `snapshot` was taken */
-    kevo_snapshot *snapshot; /* NULL: none pinned */
+    struct {
+        bool known;
+        unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) when it was read */
+        struct kevo_commit last;
+    } seen;                  /* what the marker said; kept between statements */
+    kevo_snapshot *snapshot; /* of that moment; NULL: none pinned */
     unsigned open_cursors;
 
     enum session_state state;

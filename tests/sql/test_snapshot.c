@@ -211,6 +211,37 @@ START_TEST(reader_stays) {
 END_TEST
 
 /* Both sides of a transaction appear in the same instant. */
+/* Statements outside of transactions keep what the marker said: each must see all that was
+ * committed before it, by whomever, and nothing that was rolled back. */
+START_TEST(each_statement_anew) {
+    static const char *const modes[] = {NULL, "TRUNCATE", "PERSIST"};
+    char expected[16];
+    if (modes[_i]) {
+        sql_exec(db, "PRAGMA journal_mode = %s", modes[_i]);
+        sql_exec(other, "PRAGMA journal_mode = %s", modes[_i]);
+    }
+    sql_exec(db, "INSERT INTO kv VALUES('n', 0)");
+    for (int i = 1; i <= 20; i++) {
+        sqlite3 *writer = i % 3 ? db : other;
+        const char *how[] = {"UPDATE kv SET value = value + 1",
+                             "BEGIN; UPDATE kv SET value = value + 1; COMMIT",
+                             "BEGIN; UPDATE kv SET value = value + 9; ROLLBACK;"
+                             "UPDATE kv SET value = value + 1",
+                             "SAVEPOINT s; INSERT INTO plain VALUES('p', 1);"
+                             "UPDATE kv SET value = value + 5; ROLLBACK TO s; RELEASE s;"
+                             "UPDATE kv SET value = value + 1"};
+        sql_exec(writer, "%s", how[i % 4]);
+        snprintf(expected, sizeof expected, "%d", i);
+        for (int twice = 0; twice < 2; twice++) {
+            expect_rows(db, expected, "SELECT value FROM kv WHERE key = 'n'");
+            expect_rows(other, expected, "SELECT value FROM kv WHERE key = 'n'");
+        }
+        sql_exec(writer, "INSERT INTO plain VALUES(%d, 1)", i);
+        expect_rows(other, expected, "SELECT value FROM kv");
+    }
+}
+END_TEST
+
 START_TEST(both_or_none) {
     sql_exec(db, "INSERT INTO plain VALUES('a', 0); INSERT INTO kv VALUES('a', 0)");
     for (int i = 1; i < 50; i++) {
@@ -379,6 +410,8 @@ int main(void) {
     add_both(wal, delete, cursor_of_points, 1);
     add_both(wal, delete, delete_while_scanning, 2);
     tcase_add_test(wal, reader_stays);
+    tcase_add_loop_test(wal, each_statement_anew, 0, 1);
+    tcase_add_loop_test(delete, each_statement_anew, 0, 3);
     add_both(wal, delete, both_or_none, 1);
     add_both(wal, delete, writers_take_turns, 1);
     tcase_add_test(wal, long_scan);

@@ -56,6 +56,13 @@ static const struct {
     {"zeroblob(100000)", "blob", NULL},
     {"randomblob(300000)", "blob", NULL},
     {"printf('%.100000c', 'q')", "text", NULL},
+    /* Short texts are handed to SQLite in another way, unless they have zero bytes. */
+    {"printf('%.254c', 'q')", "text", NULL},
+    {"printf('%.255c', 'q')", "text", NULL},
+    {"printf('%.256c', 'q')", "text", NULL},
+    {"CAST(x'00' AS TEXT)", "text", NULL},
+    {"CAST(x'006162' AS TEXT)", "text", NULL},
+    {"CAST(x'616200' AS TEXT)", "text", NULL},
 };
 
 /* What was stored is what SQLite made of the expression, in the table and after it was
