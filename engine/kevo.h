@@ -219,6 +219,15 @@ struct kevo_commit {
 /* 16 random bytes drawn when the store was created. */
 const uint8_t *kevo_store_uuid(const kevo_store *store);
 
+/* Whom the store belongs to, in the words of its authority: any bytes, which are kept with the
+ * store and go along into copies. There are none at first. Returns how many there are, and
+ * copies at most `capacity` of them to `data`. */
+#define KEVO_MAX_OWNER_BYTES 8192u
+size_t kevo_get_owner(kevo_store *store, void *data, size_t capacity);
+/* Durable when it returns 0. KEVO_INVALID: too long. KEVO_READONLY, KEVO_NOMEM, KEVO_FULL,
+ * KEVO_IOERR. */
+int kevo_set_owner(kevo_store *store, struct kevo_slice owner, struct kevo_err *err);
+
 /* The newest batch known committed. */
 struct kevo_commit kevo_last_commit(kevo_store *store);
 

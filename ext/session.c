@@ -10,6 +10,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/env.h"
 #include "engine/base/error.h"
+#include "ext/claim.h"
 #include "ext/convert.h"
 
 /* ---- where the store is ---------------------------------------------------------- */
@@ -209,6 +210,33 @@ static void close_shared(struct session *s) {
     s->store = NULL;
 }
 
+/* Whether another database file has the open store. */
+static int check_claim(struct session *s, char **message) {
+    if (decides_itself(s)) return SQLITE_OK;
+    return claim_check(s->connection->db, s->schema, s->path, s->store, message);
+}
+
+/* Whether the open store is the one that the marker names, and no other database has it. */
+static int check_store(struct session *s, char **message) {
+    if (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) != 0) {
+        *message =
+            sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back the "
+                            "one that was saved with this database file",
+                            s->path);
+        return SQLITE_CANTOPEN;
+    }
+    return check_claim(s, message);
+}
+
+/* The store shall know this database file when it meets a copy. A disk that is full is no
+ * reason not to read: the next one who opens it tries again. */
+static void note_claim(struct session *s) {
+    char *ignored = NULL;
+    if (!decides_itself(s) && !s->in_force.read_only)
+        claim_take(s->connection->db, s->schema, s->store, &ignored);
+    sqlite3_free(ignored);
+}
+
 int session_open(struct session *s, char **message) {
     if (s->store) return SQLITE_OK;
     if (!s->path) {
@@ -216,14 +244,12 @@ int session_open(struct session *s, char **message) {
         return SQLITE_CANTOPEN;
     }
     int rc = open_shared(s, false, message);
-    if (rc != SQLITE_OK) return rc;
-    if (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0) return SQLITE_OK;
-    close_shared(s);
-    *message =
-        sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back the "
-                        "one that was saved with this database file",
-                        s->path);
-    return SQLITE_CANTOPEN;
+    if (rc == SQLITE_OK) rc = check_store(s, message);
+    if (rc != SQLITE_OK)
+        close_shared(s);
+    else
+        note_claim(s);
+    return rc;
 }
 
 static bool same_path(const char *a, const char *b) {
@@ -243,7 +269,6 @@ static struct session *find_abandoned(struct connection *connection, const struc
     return s;
 }
 
-/* A new session in the list, with its store open, or an abandoned one. */
 /* A store that this database does not know. It may be empty and yet belong to another
  * one, which has written nothing yet: so it is not taken over but made anew, with another
  * identity. One that has something, or may have, belongs to somebody. */
@@ -257,7 +282,9 @@ static int open_new(struct session *s, char **message) {
     if (rc != SQLITE_OK || decides_itself(s)) return rc;
     bool empty = kevo_is_virgin(s->store);
     if (ours && empty) return SQLITE_OK;
+    if (empty) rc = check_claim(s, message);
     close_shared(s);
+    if (rc != SQLITE_OK) return rc;
     if (!empty) {
         *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of "
                                    "a CREATE that was cut short; move it away or name another "
@@ -269,6 +296,7 @@ static int open_new(struct session *s, char **message) {
     return open_shared(s, true, message);
 }
 
+/* A new session in the list, with its store open, or an abandoned one. */
 static int open_created(struct connection *connection, const char *schema,
                         const struct schema *table, const struct marker_store *store,
                         struct session **session, char **message) {
@@ -281,6 +309,8 @@ static int open_created(struct connection *connection, const char *schema,
         return SQLITE_OK;
     }
     rc = open_new(s, message);
+    if (rc == SQLITE_OK && !decides_itself(s))
+        rc = claim_take(connection->db, schema, s->store, message);
     if (rc != SQLITE_OK) {
         session_free(s);
         return rc;
@@ -307,16 +337,20 @@ int session_create_store(struct connection *connection, const char *schema,
     return rc;
 }
 
-/* Whether the store in the session's directory is the one it should be, or holds nothing;
- * an error when there is none. */
+/* Whether the store in the session's directory is the one it should be, or holds nothing, and
+ * no other database has it; an error when there is none. */
 static int is_own_or_empty(struct session *s, bool *own, struct kevo_err *err) {
     struct kevo_options o = s->options;
+    char *ignored = NULL;
     o.create_if_missing = false;
     o.use_kept = true;
     int rc = registry_open(s->path, &o, s->owner, &s->shared, err);
     if (rc) return rc;
-    *own = memcmp(kevo_store_uuid(s->shared->store), s->uuid, sizeof s->uuid) == 0 ||
-           kevo_is_virgin(s->shared->store);
+    s->store = s->shared->store;
+    *own = (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0 ||
+            kevo_is_virgin(s->store)) &&
+           check_claim(s, &ignored) == SQLITE_OK;
+    sqlite3_free(ignored);
     close_shared(s);
     return 0;
 }

@@ -55,9 +55,10 @@ static uint64_t last_record(const kevo_store *s) {
 static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     kevo_store *s = c->store;
     c->state = s->state;
-    c->state.options = (struct buf){0};
+    c->state.options = c->state.owner = (struct buf){0};
     version_ref(c->state.version);
-    bool options_copied = buf_set(&c->state.options, buf_slice(&s->state.options));
+    bool copied = buf_set(&c->state.options, buf_slice(&s->state.options)) &&
+                  buf_set(&c->state.owner, buf_slice(&s->state.owner));
     /* Tables that a log record names may not be in the manifest yet. */
     c->state.next_file = atomic_load(&s->next_file);
     pthread_mutex_lock(&s->mutex);
@@ -67,7 +68,7 @@ static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     if (s->log_holds++ == 0) s->held_from = c->state.wal_floor;
     pthread_mutex_unlock(&s->mutex);
     c->holds_log = true;
-    if (!options_copied) return kevo_nomem(err);
+    if (!copied) return kevo_nomem(err);
     return open_segments(c, s->wal ? s->wal->number : s->tail.number, err);
 }
 

@@ -76,7 +76,7 @@ static void choose_levels(const kevo_store *s, const struct version *v, struct v
 
 static bool makes_sense(const struct version_edit *e, uint64_t batch) {
     if (e->added_count == 0 || e->deleted_count || e->has_next_file || e->has_wal_floor ||
-        e->has_flushed || e->has_committed || e->has_ingested || e->has_options)
+        e->has_flushed || e->has_committed || e->has_ingested || e->has_options || e->has_owner)
         return false;
     for (size_t i = 0; i < e->added_count; i++) {
         const struct table_file *f = e->added[i].file;

@@ -155,6 +155,41 @@ static int keep_options(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
+size_t kevo_get_owner(kevo_store *store, void *data, size_t capacity) {
+    if (store_check_process(store, NULL)) return 0;
+    pthread_mutex_lock(&store->manifest_mutex);
+    const struct buf *owner = &store->state.owner;
+    size_t len = owner->len;
+    if (len) memcpy(data, owner->data, len < capacity ? len : capacity);
+    pthread_mutex_unlock(&store->manifest_mutex);
+    return len;
+}
+
+static int set_owner(kevo_store *s, struct kevo_slice owner, struct kevo_err *err) {
+    struct version_edit edit;
+    edit_init(&edit);
+    edit.has_owner = true;
+    int rc = buf_set(&edit.owner, owner) ? 0 : kevo_nomem(err);
+    pthread_mutex_lock(&s->manifest_mutex);
+    if (rc == 0) rc = manifest_append(s->manifest, &edit, &s->state, err);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    edit_release(&edit);
+    return rc;
+}
+
+int kevo_set_owner(kevo_store *store, struct kevo_slice owner, struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    if (rc) return rc;
+    if (owner.len > KEVO_MAX_OWNER_BYTES)
+        return kevo_fail(err, KEVO_INVALID, "%s: an owner of more than %u bytes", store->dir,
+                         KEVO_MAX_OWNER_BYTES);
+    pthread_mutex_lock(&store->write_mutex);
+    rc = store_check_read_only(store, err);
+    if (rc == 0) rc = set_owner(store, owner, err);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
 /* There may be work from before. */
 static void start_work(kevo_store *s) {
     pthread_mutex_lock(&s->mutex);

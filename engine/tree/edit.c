@@ -15,7 +15,8 @@ enum edit_tag {
     TAG_ADD = 5,
     TAG_DELETE = 6,
     TAG_OPTIONS = 7,
-    TAG_INGESTED = 8
+    TAG_INGESTED = 8,
+    TAG_OWNER = 9
 };
 
 /* Flags of an added table. */
@@ -31,6 +32,7 @@ void edit_release(struct version_edit *e) {
     mem_free(e->added);
     mem_free(e->deleted);
     buf_release(&e->options);
+    buf_release(&e->owner);
     edit_init(e);
 }
 
@@ -64,8 +66,8 @@ static bool put_commit(struct buf *b, bool present, enum edit_tag tag, struct ke
            (buf_put_varint(b, tag) && buf_put_varint(b, c.batch) && buf_put_fixed64(b, c.nonce));
 }
 
-static bool put_options(struct buf *b, bool present, const struct buf *options) {
-    return !present || (buf_put_varint(b, TAG_OPTIONS) && buf_put_slice(b, buf_slice(options)));
+static bool put_bytes(struct buf *b, bool present, enum edit_tag tag, const struct buf *bytes) {
+    return !present || (buf_put_varint(b, tag) && buf_put_slice(b, buf_slice(bytes)));
 }
 
 static bool put_file(struct buf *b, unsigned level, const struct table_file *f) {
@@ -90,8 +92,9 @@ int edit_encode(const struct version_edit *e, struct buf *out, struct kevo_err *
               put_number(out, e->has_wal_floor, TAG_WAL_FLOOR, e->wal_floor) &&
               put_commit(out, e->has_flushed, TAG_FLUSHED, e->flushed) &&
               put_commit(out, e->has_committed, TAG_COMMITTED, e->committed) &&
-              put_options(out, e->has_options, &e->options) &&
-              put_number(out, e->has_ingested, TAG_INGESTED, e->ingested);
+              put_bytes(out, e->has_options, TAG_OPTIONS, &e->options) &&
+              put_number(out, e->has_ingested, TAG_INGESTED, e->ingested) &&
+              put_bytes(out, e->has_owner, TAG_OWNER, &e->owner);
     for (size_t i = 0; i < e->deleted_count && ok; i++)
         ok = put_delete(out, &e->deleted[i]);
     for (size_t i = 0; i < e->added_count && ok; i++)
@@ -145,6 +148,15 @@ static int get_options(struct reader *r, struct version_edit *e, const struct pl
     if (r->bad || e->has_options || !good_options(options)) return damaged(at, "bad options", err);
     e->has_options = true;
     return buf_set(&e->options, options) ? 0 : kevo_nomem(err);
+}
+
+static int get_owner(struct reader *r, struct version_edit *e, const struct place *at,
+                     struct kevo_err *err) {
+    slice owner = read_slice(r);
+    if (r->bad || e->has_owner || owner.len > KEVO_MAX_OWNER_BYTES)
+        return damaged(at, "bad owner", err);
+    e->has_owner = true;
+    return buf_set(&e->owner, owner) ? 0 : kevo_nomem(err);
 }
 
 static bool good_key(slice key) {
@@ -213,6 +225,7 @@ static int get_field(struct reader *r, const struct table_home *home, struct ver
     case TAG_DELETE: return get_delete(r, e, at, err);
     case TAG_OPTIONS: return get_options(r, e, at, err);
     case TAG_INGESTED: return get_number(r, &e->has_ingested, &e->ingested, at, err);
+    case TAG_OWNER: return get_owner(r, e, at, err);
     default: return damaged(at, "a field this version does not know", err);
     }
 }

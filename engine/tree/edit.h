@@ -23,7 +23,8 @@ struct version_edit {
     size_t added_count, added_cap;
     struct edit_delete *deleted;
     size_t deleted_count, deleted_cap;
-    bool has_next_file, has_wal_floor, has_flushed, has_committed, has_options, has_ingested;
+    bool has_next_file, has_wal_floor, has_flushed, has_committed, has_options, has_ingested,
+        has_owner;
     uint64_t next_file;           /* no file of this number or above was ever used; it
                                      only grows: a smaller one changes nothing */
     uint64_t wal_floor;           /* log segments below this number are not needed */
@@ -32,6 +33,8 @@ struct version_edit {
     struct buf options;           /* all that are kept: strings, names and values in turn */
     uint64_t ingested;            /* a batch id: what log records up to it say of tables is
                                      done */
+    struct buf owner;             /* what the authority is recognised by: any bytes, at most
+                                     KEVO_MAX_OWNER_BYTES */
 };
 
 void edit_init(struct version_edit *e);

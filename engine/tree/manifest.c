@@ -114,6 +114,7 @@ static bool sound_record_behind(slice file, uint64_t offset, uint64_t salt) {
 void manifest_state_release(struct manifest_state *state) {
     version_unref(state->version);
     buf_release(&state->options);
+    buf_release(&state->owner);
     *state = (struct manifest_state){0};
 }
 
@@ -128,7 +129,10 @@ static int state_to_edit(const struct manifest_state *state, struct version_edit
     e->flushed = state->flushed;
     e->committed = state->committed;
     e->has_options = state->options.len > 0;
-    if (!buf_set(&e->options, buf_slice(&state->options))) return kevo_nomem(err);
+    e->has_owner = state->owner.len > 0;
+    if (!buf_set(&e->options, buf_slice(&state->options)) ||
+        !buf_set(&e->owner, buf_slice(&state->owner)))
+        return kevo_nomem(err);
     e->has_ingested = state->ingested > 0;
     e->ingested = state->ingested;
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
@@ -339,6 +343,8 @@ static int take_state(const struct manifest *m, struct replay *replay, struct ma
     state->committed = n->committed;
     state->options = n->options;
     n->options = (struct buf){0};
+    state->owner = n->owner;
+    n->owner = (struct buf){0};
     state->ingested = n->ingested;
     return 0;
 }
@@ -488,18 +494,21 @@ static void rewrite(struct manifest *m, const struct manifest_state *state) {
     if (rc) refuse(m, &cause, NULL);
 }
 
-/* The edit's options are in `options` already, since copying them may fail. */
-static void apply_numbers(struct manifest_state *state, const struct version_edit *e,
-                          struct buf *options) {
+static void swap(struct buf *a, struct buf *b) {
+    struct buf old = *a;
+    *a = *b;
+    *b = old;
+}
+
+/* The edit's strings are in `options` and `owner` already, since copying them may fail. */
+static void apply_fields(struct manifest_state *state, const struct version_edit *e,
+                         struct buf *options, struct buf *owner) {
     if (e->has_next_file && e->next_file > state->next_file) state->next_file = e->next_file;
     if (e->has_wal_floor) state->wal_floor = e->wal_floor;
     if (e->has_flushed) state->flushed = e->flushed;
     if (e->has_committed) state->committed = e->committed;
-    if (e->has_options) {
-        struct buf old = state->options;
-        state->options = *options;
-        *options = old;
-    }
+    if (e->has_options) swap(&state->options, options);
+    if (e->has_owner) swap(&state->owner, owner);
     if (e->has_ingested) state->ingested = e->ingested;
 }
 
@@ -515,23 +524,26 @@ static void check_edit(const struct version_edit *e, const struct manifest_state
 int manifest_append(struct manifest *m, const struct version_edit *edit,
                     struct manifest_state *state, struct kevo_err *err) {
     struct version *next = NULL;
-    struct buf record = {0}, options = {0};
+    struct buf record = {0}, options = {0}, owner = {0};
     int rc = 0;
     if (m->refused) return refuse(m, &m->cause, err);
     check_edit(edit, state);
     rc = version_apply(state->version, edit, &next, err);
-    if (rc == 0 && !buf_set(&options, buf_slice(&edit->options))) rc = kevo_nomem(err);
+    if (rc == 0 && (!buf_set(&options, buf_slice(&edit->options)) ||
+                    !buf_set(&owner, buf_slice(&edit->owner))))
+        rc = kevo_nomem(err);
     if (rc == 0) rc = put_record(&record, edit, m->salt, m->end, err);
     if (rc == 0 && record.len) rc = write_record(m, buf_slice(&record), err);
     if (rc == 0) {
         struct version *old = state->version;
         state->version = next;
         next = old;
-        apply_numbers(state, edit, &options);
+        apply_fields(state, edit, &options, &owner);
         if (m->end > m->rewrite_at) rewrite(m, state);
     }
     version_unref(next);
     buf_release(&record);
     buf_release(&options);
+    buf_release(&owner);
     return rc;
 }

@@ -24,6 +24,7 @@ struct manifest_state {
     struct kevo_commit flushed, committed;
     struct version *version;
     struct buf options; /* that are kept: strings, names and values in turn; store/options.h */
+    struct buf owner;   /* what the authority is recognised by */
 };
 
 /* Give back what the state holds. */

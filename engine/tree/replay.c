@@ -55,11 +55,12 @@ static int replay_add(struct replay *r, const struct edit_file *a, struct kevo_e
     return 0;
 }
 
-/* Take over the numbers and options that `from` sets. */
+/* Take over what `from` sets beside files. */
 static int merge_numbers(struct version_edit *to, const struct version_edit *from,
                          struct kevo_err *err) {
     if (from->has_options && !buf_set(&to->options, buf_slice(&from->options)))
         return kevo_nomem(err);
+    if (from->has_owner && !buf_set(&to->owner, buf_slice(&from->owner))) return kevo_nomem(err);
     if (from->has_next_file && from->next_file > to->next_file) to->next_file = from->next_file;
     if (from->has_wal_floor) to->wal_floor = from->wal_floor;
     if (from->has_flushed) to->flushed = from->flushed;
@@ -71,6 +72,7 @@ static int merge_numbers(struct version_edit *to, const struct version_edit *fro
     to->has_committed |= from->has_committed;
     to->has_ingested |= from->has_ingested;
     to->has_options |= from->has_options;
+    to->has_owner |= from->has_owner;
     return 0;
 }
 

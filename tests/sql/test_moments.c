@@ -129,19 +129,176 @@ START_TEST(two_spellings) {
 }
 END_TEST
 
-/* An empty store is somebody's all the same. */
+static const char create_in_st[] = "CREATE VIRTUAL TABLE kv USING kevo('st')";
+
+/* An empty store is somebody's all the same, as long as there is that database. */
 START_TEST(two_databases) {
-    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo('st')");
-    run("b.db", "CREATE VIRTUAL TABLE kv USING kevo('st'); INSERT INTO kv VALUES('b', 1)");
+    run("a.db", create_in_st);
+    refused_in("b.db", SQLITE_CANTOPEN, "another database, ", create_in_st);
+    run("a.db", "INSERT INTO kv VALUES('a', 1)");
+    refused_in("c.db", SQLITE_CANTOPEN, "another database", create_in_st);
+    expect_in("a.db", "a|1", all);
+}
+END_TEST
+
+START_TEST(empty_store_taken_over) {
+    run("a.db", create_in_st);
+    shell("mv a.db away");
+    run("b.db", create_in_st);
+    run("b.db", "INSERT INTO kv VALUES('b', 1)");
+    shell("mv away a.db");
     refused_in("a.db", SQLITE_CANTOPEN, "another database", "INSERT INTO kv VALUES('a', 1)");
     expect_in("b.db", "b|1", all);
-    refused_in("c.db", SQLITE_CANTOPEN, "another database",
-               "CREATE VIRTUAL TABLE kv USING kevo('st')");
     sqlite3 *b = open_in("b.db"), *a = open_in("a.db");
     expect_rows(b, "b|1", "%s", all);
     expect_error(a, SQLITE_BUSY, "another database", "%s", all);
     sql_close(a);
     sql_close(b);
+}
+END_TEST
+
+/* ---- copies that find the original's store ------------------------------------------- */
+
+static void make_original(void) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo('st'); INSERT INTO kv VALUES('a', 1)");
+}
+
+/* Neither reads nor writes, nor DROP and CREATE, which would begin with an empty store. */
+static void expect_refused(const char *name) {
+    refused_in(name, SQLITE_CANTOPEN, "a.db, and a copy", all);
+    refused_in(name, SQLITE_CANTOPEN, "belongs to another database", "DELETE FROM kv");
+    refused_in(name, SQLITE_CANTOPEN, "belongs to another database",
+               "INSERT INTO kv VALUES('copy', 1)");
+}
+
+START_TEST(copy_beside) {
+    make_original();
+    if (_i) {
+        sqlite3 *db = open_in("a.db");
+        sql_exec(db, "VACUUM INTO '%qb.db'", dir);
+        sql_close(db);
+    } else {
+        shell("cp a.db b.db");
+    }
+    expect_refused("b.db");
+    run("b.db", "DROP TABLE kv");
+    refused_in("b.db", SQLITE_CANTOPEN, "belongs to another database", create_in_st);
+    run("b.db", "CREATE VIRTUAL TABLE kv USING kevo('other'); INSERT INTO kv VALUES('b', 2)");
+    expect_in("a.db", "a|1", all);
+    run("a.db", "INSERT INTO kv VALUES('b', 1)");
+    expect_in("a.db", "a|1;b|1", all);
+    expect_in("b.db", "b|2", all);
+}
+END_TEST
+
+/* A copy that takes the original's place has the store, and what was the original has not. */
+START_TEST(copy_in_its_place) {
+    make_original();
+    shell("cp a.db b.db && mv a.db away.db");
+    run("b.db", "INSERT INTO kv VALUES('b', 2)");
+    refused_in("away.db", SQLITE_CANTOPEN, "b.db, and a copy", all);
+    shell("mv b.db a.db && rm away.db");
+    expect_in("a.db", "a|1;b|2", all);
+}
+END_TEST
+
+START_TEST(moved) {
+    make_original();
+    shell("mv a.db b.db");
+    run("b.db", "INSERT INTO kv VALUES('b', 2)");
+    shell("mkdir dir && mv b.db st dir && mv dir elsewhere");
+    run("elsewhere/b.db", "INSERT INTO kv VALUES('c', 3)");
+    /* A whole copy in the place of the original. */
+    shell("cp -r elsewhere dir");
+    run("dir/b.db", "INSERT INTO kv VALUES('d', 4)");
+    run("elsewhere/b.db", "INSERT INTO kv VALUES('e', 5)");
+    expect_in("dir/b.db", "a|1;b|2;c|3;d|4", all);
+    expect_in("elsewhere/b.db", "a|1;b|2;c|3;e|5", all);
+}
+END_TEST
+
+/* Another inode under the same name, and other names of the same inode. */
+START_TEST(restored_over_itself) {
+    make_original();
+    shell("cp a.db copy && mv copy a.db");
+    run("a.db", "INSERT INTO kv VALUES('b', 2)");
+    run("a.db", "VACUUM");
+    shell("ln a.db b.db && ln -s a.db c.db");
+    expect_in("b.db", "a|1;b|2", all);
+    expect_in("c.db", "a|1;b|2", all);
+    expect_in("a.db", "a|1;b|2", all);
+    run("b.db", "INSERT INTO kv VALUES('c', 3)");
+    expect_in("a.db", "a|1;b|2;c|3", all);
+}
+END_TEST
+
+START_TEST(copy_far_away) {
+    char sql[1300];
+    snprintf(sql, sizeof sql, "CREATE VIRTUAL TABLE kv USING kevo('%sst')", dir);
+    run("a.db", sql);
+    run("a.db", "INSERT INTO kv VALUES('a', 1)");
+    shell("mkdir far && cp a.db far/b.db");
+    expect_refused("far/b.db");
+    expect_in("a.db", "a|1", all);
+}
+END_TEST
+
+/* A link in a store's place is not followed, so no copy gets at the default directory by one. */
+START_TEST(default_directory_by_a_link) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    shell("mkdir far && cp a.db far/b.db && ln -s ../a.db-kevo far/b.db-kevo");
+    refused_in("far/b.db", SQLITE_CANTOPEN, "not a directory", all);
+    expect_in("a.db", "a|1", all);
+}
+END_TEST
+
+/* What lies where the database was is none that has the store. */
+START_TEST(others_in_its_place) {
+    static const char *const makers[] = {
+        "mkdir a.db",       "mkfifo a.db",
+        ": > a.db",         "echo 'not a database, and long enough' > a.db",
+        "mv other.db a.db", "ln -s nowhere a.db"};
+    make_original();
+    run("other.db", "CREATE VIRTUAL TABLE kv USING kevo('st2'); INSERT INTO kv VALUES('b', 2)");
+    shell("mv a.db b.db && %s", makers[_i]);
+    expect_in("b.db", "a|1", all);
+    run("b.db", "INSERT INTO kv VALUES('b', 2)");
+    expect_in("b.db", "a|1;b|2", all);
+}
+END_TEST
+
+/* What the original says may be in its WAL, and it may be locked. */
+START_TEST(original_in_use) {
+    run("a.db", "PRAGMA journal_mode=WAL");
+    sqlite3 *plain = sql_open_plain(sql_file("unused"));
+    sql_exec(plain, "ATTACH '%qa.db' AS a; BEGIN; SELECT * FROM a.sqlite_schema", dir);
+    make_original();
+    shell("test $(stat -c %%s a.db) -lt 9000 && cp a.db b.db && cp a.db-wal b.db-wal");
+    expect_refused("b.db");
+    sql_exec(plain, "COMMIT; DETACH a");
+    sql_close(plain);
+    run("a.db", "PRAGMA journal_mode=DELETE");
+    plain = sql_open_plain(sql_file("unused"));
+    sql_exec(plain, "ATTACH '%qa.db' AS a; BEGIN EXCLUSIVE; DELETE FROM a.kevo_table WHERE 0", dir);
+    refused_in("b.db", SQLITE_BUSY, "a.db, which cannot be looked at", all);
+    sql_exec(plain, "COMMIT");
+    sql_close(plain);
+    expect_in("a.db", "a|1", all);
+}
+END_TEST
+
+/* Many connections to an original do not meet their own claim. */
+START_TEST(copy_while_in_use) {
+    make_original();
+    sqlite3 *one = open_in("a.db"), *two = open_in("a.db");
+    expect_rows(one, "a|1", "%s", all);
+    expect_rows(two, "a|1", "%s", all);
+    shell("cp a.db b.db");
+    refused_in("b.db", SQLITE_BUSY, "another database", all);
+    sql_close(one);
+    expect_rows(two, "a|1", "%s", all);
+    sql_close(two);
+    expect_refused("b.db");
 }
 END_TEST
 
@@ -234,6 +391,16 @@ int main(void) {
     tcase_add_loop_test(tcase, log_behind_the_marker, 0, 2);
     tcase_add_test(tcase, two_spellings);
     tcase_add_test(tcase, two_databases);
+    tcase_add_test(tcase, empty_store_taken_over);
+    tcase_add_loop_test(tcase, copy_beside, 0, 2);
+    tcase_add_test(tcase, copy_in_its_place);
+    tcase_add_test(tcase, moved);
+    tcase_add_test(tcase, restored_over_itself);
+    tcase_add_test(tcase, copy_far_away);
+    tcase_add_test(tcase, default_directory_by_a_link);
+    tcase_add_loop_test(tcase, others_in_its_place, 0, 6);
+    tcase_add_test(tcase, original_in_use);
+    tcase_add_test(tcase, copy_while_in_use);
     tcase_add_test(tcase, directory_lost);
     tcase_add_test(tcase, all_tables_dropped);
     tcase_add_test(tcase, options_belong_to_the_store);

@@ -97,6 +97,8 @@ static char *dump(const struct manifest_state *s) {
             (unsigned long long)s->committed.nonce);
     for (size_t i = 0; i < s->options.len; i++)
         fprintf(out, "%02x%s", s->options.data[i], i + 1 < s->options.len ? "" : " options\n");
+    for (size_t i = 0; i < s->owner.len; i++)
+        fprintf(out, "%02x%s", s->owner.data[i], i + 1 < s->owner.len ? "" : " owner\n");
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         for (size_t i = 0; i < s->version->levels[l].count; i++) {
             const struct table_file *f = s->version->levels[l].files[i];
@@ -124,7 +126,8 @@ static char *dump_disk(int *rc) {
     struct manifest_state s;
     *rc = manifest_open(&home, FILE_MODE, &m, &s, &test_err);
     if (*rc) {
-        if (m || s.version || s.options.data) ck_abort_msg("out-parameters after a failure");
+        if (m || s.version || s.options.data || s.owner.data)
+            ck_abort_msg("out-parameters after a failure");
         return NULL;
     }
     char *text = dump(&s);
@@ -184,6 +187,14 @@ static void random_options(struct rng *rng, struct version_edit *e) {
     }
 }
 
+static void random_owner(struct rng *rng, struct version_edit *e) {
+    uint8_t owner[60];
+    for (unsigned i = 0; i < sizeof owner; i++)
+        owner[i] = (uint8_t)rng_next(rng);
+    e->has_owner = true;
+    if (!buf_set(&e->owner, slice_of(owner, rng_below(rng, 1 + sizeof owner)))) abort();
+}
+
 static void random_edit(struct rng *rng, const struct manifest_state *s, size_t key_bytes,
                         struct version_edit *e) {
     unsigned level;
@@ -209,6 +220,7 @@ static void random_edit(struct rng *rng, const struct manifest_state *s, size_t 
     if ((e->has_committed = rng_below(rng, 3) == 0))
         e->committed = (struct kevo_commit){rng_below(rng, SEQ_PRIVATE), rng_next(rng)};
     if (rng_below(rng, 5) == 0) random_options(rng, e);
+    if (rng_below(rng, 5) == 0) random_owner(rng, e);
 }
 
 static void append_random(struct rng *rng, struct manifest *m, struct manifest_state *s,
@@ -604,6 +616,12 @@ static const struct field_case field_cases[] = {
     {"options without a length", "07", KEVO_CORRUPT},
     {"options of no length that fits", "07 ff 0161", KEVO_CORRUPT},
     {"options twice", "07 00 07 00", KEVO_CORRUPT},
+    {"an owner", "09 05 0161 020062", 0},
+    {"no owner", "09 00", 0},
+    {"an owner cut short", "09 05 0161 0262", KEVO_CORRUPT},
+    {"an owner without a length", "09", KEVO_CORRUPT},
+    {"an owner too long", "09 8140", KEVO_CORRUPT},
+    {"an owner twice", "09 00 09 00", KEVO_CORRUPT},
     {"a name without a value", "07 02 0161", KEVO_CORRUPT},
     {"an empty name", "07 03 00 0161", KEVO_CORRUPT},
     {"a name beyond the options", "07 03 0561 00", KEVO_CORRUPT},
@@ -705,6 +723,7 @@ static char *dump_after(const struct manifest_state *s, const struct version_edi
     if (e->has_flushed) t.flushed = e->flushed;
     if (e->has_committed) t.committed = e->committed;
     if (e->has_options) t.options = e->options; /* borrowed */
+    if (e->has_owner) t.owner = e->owner;
     char *text = dump(&t);
     version_unref(t.version);
     return text;

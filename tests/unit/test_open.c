@@ -428,6 +428,97 @@ START_TEST(a_lost_end_is_put_back_in_memory) {
 }
 END_TEST
 
+/* ---- whose it is ------------------------------------------------------------------------------ */
+
+static void expect_owner(kevo_store *s, const char *owner) {
+    char text[100] = "";
+    ck_assert_uint_eq(kevo_get_owner(s, text, sizeof text), strlen(owner));
+    ck_assert_str_eq(text, owner);
+    char first = '?';
+    kevo_get_owner(s, &first, 1);
+    ck_assert_int_eq(first, owner[0] ? owner[0] : '?');
+}
+
+static struct kevo_slice text_of(const char *s) {
+    return (struct kevo_slice){(const uint8_t *)s, strlen(s)};
+}
+
+START_TEST(an_owner_is_kept) {
+    static uint8_t large[KEVO_MAX_OWNER_BYTES + 1];
+    kevo_store *s = kv_open(&options);
+    expect_owner(s, "");
+    ck_ok(kevo_set_owner(s, text_of("somebody"), &test_err));
+    ck_ok(kevo_set_owner(s, text_of("somebody else"), &test_err));
+    expect_owner(s, "somebody else");
+    struct kevo_slice much = {large, sizeof large};
+    expect_error(kevo_set_owner(s, much, &test_err), KEVO_INVALID, "8192 bytes");
+    ck_ok(kevo_checkpoint(s, "/copy", &test_err));
+    kevo_close(s);
+    ck_ok(kevo_open(KV_DIR, &reading, &s, &test_err));
+    expect_owner(s, "somebody else");
+    expect_error(kevo_set_owner(s, text_of("me"), &test_err), KEVO_READONLY, "reading only");
+    kevo_close(s);
+    ck_ok(kevo_open("/copy", &options, &s, &test_err));
+    expect_owner(s, "somebody else");
+    much.len--;
+    ck_ok(kevo_set_owner(s, much, &test_err));
+    ck_ok(kevo_set_owner(s, text_of(""), &test_err));
+    expect_owner(s, "");
+    kevo_close(s);
+}
+END_TEST
+
+/* The manifest is written anew now and then, and hands the owner on. */
+START_TEST(an_owner_outlives_manifests) {
+    char owner[3000];
+    memset(owner, 'x', sizeof owner - 1);
+    owner[sizeof owner - 1] = 0;
+    kevo_store *s = kv_open(&options);
+    for (unsigned i = 0; i < 100; i++) {
+        owner[0] = (char)('a' + i % 26);
+        ck_ok(kevo_set_owner(s, text_of(owner), &test_err));
+    }
+    owner[0] = '?';
+    for (unsigned i = 0; i < 200; i++) {
+        kv_put(s, "a", "1");
+        ck_ok(kevo_flush(s, &test_err));
+    }
+    kevo_close(s);
+    s = kv_open(&options);
+    char found[3000];
+    ck_assert_uint_eq(kevo_get_owner(s, found, sizeof found), sizeof owner - 1);
+    ck_assert_int_eq(found[0], 'a' + 99 % 26);
+    ck_assert_mem_eq(found + 1, owner + 1, sizeof owner - 2);
+    kevo_close(s);
+}
+END_TEST
+
+/* It is the old one or the new one, and the new one if the call said so. */
+START_TEST(every_failure_of_setting_an_owner) {
+    bool hit = true;
+    for (uint64_t n = 1; hit; n++) {
+        kevo_store *s = open_through(other, &options);
+        ck_ok(kevo_set_owner(s, text_of("old"), &test_err));
+        if (_i)
+            fault_alloc_fail_at(n, false);
+        else
+            fault_env_plan(other, (struct fault_plan){.kinds = FAULT_ALL, .nth = n});
+        int rc = kevo_set_owner(s, text_of("new"), &test_err);
+        hit = _i ? fault_alloc_hit() : fault_env_hit(other);
+        fault_alloc_fail_at(0, false);
+        fault_env_plan(other, (struct fault_plan){.kinds = FAULT_ALL});
+        if (rc) ck_assert_msg(hit, "%d, %s", rc, test_err.msg);
+        expect_owner(s, rc ? "old" : "new");
+        kevo_close(s);
+        s = open_through(env, &reading);
+        char text[8] = "";
+        ck_assert_uint_eq(kevo_get_owner(s, text, sizeof text), 3);
+        if (strcmp(text, "new") != 0) ck_assert_msg(rc != 0 && !strcmp(text, "old"), "%s", text);
+        kevo_close(s);
+    }
+}
+END_TEST
+
 /* ---- failures -------------------------------------------------------------------------------- */
 
 /* How a store is opened while calls or allocations fail: for reading, for writing, for
@@ -685,6 +776,9 @@ int main(void) {
     tcase_add_test(only, a_reader_becomes_a_writer);
     tcase_add_test(only, the_authority_decides_what_a_reader_sees);
     tcase_add_loop_test(only, a_lost_end_is_put_back_in_memory, 0, 2);
+    tcase_add_test(only, an_owner_is_kept);
+    tcase_add_test(only, an_owner_outlives_manifests);
+    tcase_add_loop_test(only, every_failure_of_setting_an_owner, 0, 2);
     tcase_add_loop_test(only, every_failure_of_opening, 0, 2 * WAYS);
     tcase_add_test(only, reading_needs_no_permission_to_write);
     tcase_add_test(only, readers_of_several_processes);
