@@ -64,29 +64,36 @@ static int describe(struct vtab *t, sqlite3_index_info *info, const struct plan 
     return SQLITE_OK;
 }
 
-/* What lies in table files is counted; what is still in memory is in every count, whatever
- * the range. */
+/* ---- what the store knows ---------------------------------------------------------------- */
+
+struct knowledge {
+    struct vtab *table;
+    double rows;
+};
+
 static double count_keys(void *arg, slice lower, slice upper) {
-    kevo_store *store = arg;
-    uint64_t all = kevo_approximate_count(store, lower, upper);
-    uint64_t everywhere = kevo_approximate_count(store, lower, lower);
-    return all > everywhere ? (double)(all - everywhere) : 0;
+    struct knowledge *k = arg;
+    return (double)kevo_approximate_count(k->table->session->store, lower, upper);
+}
+
+static double group_size(void *arg, const struct schema *s, unsigned n) {
+    struct knowledge *k = arg;
+    return sampling_group_size(k->table->samples, k->table->session->store, s, k->table->table_id,
+                               k->rows, n);
 }
 
 /* What the planner needs for a choice. The store is open unless it cannot be, and then
  * the query will say so. */
-static void describe_choice(struct vtab *t, sqlite3_index_info *info, struct plan_query *q) {
-    kevo_store *store = t->session->store;
-    if (t->schema->index_count == 0) return;
+static void describe_choice(struct knowledge *k, sqlite3_index_info *info, struct plan_query *q) {
     q->used = info->colUsed;
-    q->table_id = t->table_id;
-    if (!store) return;
-    slice nowhere = slice_of_str("");
+    q->table_id = k->table->table_id;
+    if (!k->table->session->store) return;
     q->count = count_keys;
-    q->count_arg = store;
-    q->unlocated = (double)kevo_approximate_count(store, nowhere, nowhere);
-    if (q->unlocated > q->rows) q->unlocated = q->rows;
+    q->group_size = group_size;
+    q->arg = k;
 }
+
+/* ---- xBestIndex ------------------------------------------------------------------------------ */
 
 int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
     struct vtab *t = vtab_of(table);
@@ -98,6 +105,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         .distinct = (enum plan_distinct)sqlite3_vtab_distinct(info),
         .rows = vtab_row_estimate(t),
     };
+    struct knowledge knowledge = {t, q.rows};
     struct plan_order *order = mem_array((size_t)info->nOrderBy + 1, sizeof *order);
     int rc = SQLITE_NOMEM;
     if (q.constraints && order) {
@@ -106,7 +114,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         for (int i = 0; i < info->nOrderBy; i++)
             order[i] = (struct plan_order){info->aOrderBy[i].iColumn, info->aOrderBy[i].desc};
         q.order = order;
-        describe_choice(t, info, &q);
+        describe_choice(&knowledge, info, &q);
         plan_make(t->schema, &q, &plan);
         hand_over(info, &q);
         rc = describe(t, info, &plan);

@@ -46,6 +46,7 @@ static void vtab_free(struct vtab *t) {
         session_unref(t->session);
     }
     cursor_free_spare(t);
+    sampling_free(t->samples, t->schema);
     schema_free(t->schema);
     mem_free(t->values);
     index_scratch_release(&t->indexes);
@@ -90,7 +91,9 @@ static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const 
     if (rc == SQLITE_OK) rc = declare(db, t->schema, message);
     if (rc == SQLITE_OK) {
         t->values = mem_array(t->schema->column_count + 2, sizeof *t->values);
-        if (!t->values || !index_scratch_init(&t->indexes, t->schema)) rc = SQLITE_NOMEM;
+        t->samples = sampling_new(t->schema);
+        if (!t->values || !t->samples || !index_scratch_init(&t->indexes, t->schema))
+            rc = SQLITE_NOMEM;
     }
     if (rc == SQLITE_OK) rc = sqlite3_vtab_config(db, SQLITE_VTAB_CONSTRAINT_SUPPORT, 1);
     if (rc != SQLITE_OK) {

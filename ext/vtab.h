@@ -4,6 +4,7 @@
 
 #include "ext/convert.h"
 #include "ext/indexes.h"
+#include "ext/sampling.h"
 #include "ext/session.h"
 #include "sql/keycode.h"
 #include "sql/plan.h"
@@ -29,6 +30,8 @@ struct vtab {
     struct value *values; /* all columns, and one for the hidden rowid */
     struct buf key, old_key, row, old_row, scratch;
     struct index_scratch indexes;
+
+    struct sampled **samples; /* see sampling.h */
 
     /* The largest rowid, known while nothing is rolled back or begun. */
     int64_t max_rowid;

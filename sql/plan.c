@@ -248,15 +248,29 @@ static double root_rows(double rows, unsigned left, unsigned of) {
     return (double)(1ull << bits * left / of);
 }
 
-/* By rule of thumb, when nothing is known of the values. */
-static double guess_rows(const struct schema *s, const struct plan *plan, double all) {
+static bool names_one_key(const struct schema *s, const struct plan *plan) {
+    unsigned enough = s->unique ? s->lead_count : s->key_count;
+    return plan->eq_count >= enough && !plan->nulls;
+}
+
+/* By rule of thumb, the rows that values nobody knows select by equality. */
+static double thumb_rows(const struct schema *s, const struct plan *plan, double all) {
+    if (s->number) /* made because it tells rows apart, but for NULLs */
+        return root_rows(all, 1, 2 * plan->eq_count) * (plan->nulls ? 2 : 0.25);
+    return root_rows(all, s->key_count - plan->eq_count, s->key_count);
+}
+
+/* When nothing is known of the values: an average one for equalities, rules of thumb for
+ * bounds. */
+static double guess_rows(const struct schema *s, const struct plan_query *q,
+                         const struct plan *plan, double all) {
     double rows = all;
-    if (s->unique && plan->eq_count >= s->lead_count && !plan->nulls)
+    if (names_one_key(s, plan)) {
         rows = 1;
-    else if (plan->eq_count && s->number) /* made because it tells rows apart, but for NULLs */
-        rows = root_rows(all, 1, 2 * plan->eq_count) * (plan->nulls ? 2 : 0.25);
-    else if (plan->eq_count)
-        rows = root_rows(all, s->key_count - plan->eq_count, s->key_count);
+    } else if (plan->eq_count) {
+        rows = q->group_size ? q->group_size(q->arg, s, plan->eq_count) : -1;
+        if (rows < 0) rows = thumb_rows(s, plan, all);
+    }
     if (plan->prefix)
         rows /= 64;
     else if (plan->lower && plan->upper)
@@ -295,16 +309,16 @@ static double count_rows(const struct schema *s, const struct plan_query *q,
     plan_ranges_finish(&ranges);
     for (size_t i = 0; rows >= 0 && i < ranges.count; i++) {
         struct key_range r = plan_range_at(&ranges, i);
-        rows += r.point ? 1 : q->count(q->count_arg, r.lower, r.upper);
+        rows += r.point ? 1 : q->count(q->arg, r.lower, r.upper);
     }
     plan_ranges_release(&ranges);
-    return rows < 0 ? rows : rows + guess_rows(s, plan, q->unlocated);
+    return rows;
 }
 
 static void estimate(const struct schema *s, const struct plan_query *q, struct plan *plan) {
     double all = q->rows > least_rows ? q->rows : least_rows, rows = count_rows(s, q, plan);
     double seeks = plan->in_column < 0 ? 1 : LIST_VALUES, each = row_cost;
-    if (rows < 0) rows = guess_rows(s, plan, all);
+    if (rows < 0) rows = guess_rows(s, q, plan, all);
     if (rows < 1) rows = 1;
     if (rows > all) rows = all;
     if (s->number) each = plan->covering ? entry_cost : entry_cost + lookup_cost;

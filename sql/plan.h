@@ -95,11 +95,13 @@ struct plan_query {
     /* For the choice between the table and its indexes: */
     uint64_t used; /* columns that are asked for, as in sqlite3_index_info.colUsed */
     uint32_t table_id;
-    /* About how many keys lie in [lower, upper), but for some of all keys, of which nobody
-     * knows where they lie; NULL: nobody knows anything. */
+    /* What the store knows; NULL: nothing. Asked for some of the plans only. */
+    /* About how many keys lie in [lower, upper). */
     double (*count)(void *arg, slice lower, slice upper);
-    void *count_arg;
-    double unlocated;
+    /* About how many keys of a table or index have the same values in its first n columns, for
+     * the average of the values; negative: unknown. */
+    double (*group_size)(void *arg, const struct schema *s, unsigned n);
+    void *arg;
 };
 
 enum plan_bound {

@@ -332,7 +332,7 @@ START_TEST(counts_decide) {
                            .rows = 1e6,
                            .table_id = 1,
                            .count = count_most,
-                           .count_arg = &counts};
+                           .arg = &counts};
     struct plan plan;
     for (unsigned i = 0; i < 2; i++)
         c[i] = (struct plan_constraint){.column = (int)i,
