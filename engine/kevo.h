@@ -231,6 +231,12 @@ int kevo_set_owner(kevo_store *store, struct kevo_slice owner, struct kevo_err *
 /* The newest batch known committed. */
 struct kevo_commit kevo_last_commit(kevo_store *store);
 
+/* The newest batch that the store holds, durable when this returns 0: what an authority that has
+ * lost track may take as its last commit. It is the newest one known committed, or, as long as
+ * kevo_resolve() has not succeeded since the store was opened, the last one in log or tables, whose
+ * commit may not be certain. KEVO_READONLY, KEVO_IOERR and others as from a sync. */
+int kevo_newest_commit(kevo_store *store, struct kevo_commit *newest, struct kevo_err *err);
+
 /* True while the store holds no batch that is committed or may be: what a creation that
  * was rolled back leaves behind. */
 bool kevo_is_virgin(kevo_store *store);

@@ -93,7 +93,8 @@ static int cannot_tell(const char *path, const char *other, const char *why, int
                        char **message) {
     *message = sqlite3_mprintf("kevo: %s: the store may belong to %s, which cannot be looked at "
                                "(%s), and only one database can have it; if this one is to "
-                               "have it, move that file away",
+                               "have it, move that file away or SELECT "
+                               "kevo_adopt('TABLE')",
                                path, other, why);
     rc &= 0xff;
     return rc == SQLITE_NOMEM || rc == SQLITE_BUSY ? rc : SQLITE_CANTOPEN;
@@ -115,7 +116,8 @@ static int check_other(sqlite3 *db, const char *schema, const char *path, kevo_s
     if (rc != SQLITE_OK || !found) return rc;
     *message = sqlite3_mprintf("kevo: %s: the store belongs to another database, %s, and a copy of "
                                "that needs a copy of the store or a directory of its own; if this "
-                               "database is to have the store, move that file away",
+                               "database is to have the store, move that file away or SELECT "
+                               "kevo_adopt('TABLE')",
                                path, other_path);
     return SQLITE_CANTOPEN;
 }

@@ -25,9 +25,16 @@ int sqlite_code(int rc) {
     return SQLITE_ERROR;
 }
 
+/* What can be done in SQL about an error of the engine, which knows none. */
+static const char *way_on(int rc) {
+    return rc == KEVO_DIVERGED ? ", or take the store as it is with SELECT kevo_adopt('TABLE')"
+                               : "";
+}
+
 int report(char **message, const struct kevo_err *err) {
     sqlite3_free(*message);
-    *message = err->rc == KEVO_NOMEM ? NULL : sqlite3_mprintf("kevo: %s", err->msg);
+    *message =
+        err->rc == KEVO_NOMEM ? NULL : sqlite3_mprintf("kevo: %s%s", err->msg, way_on(err->rc));
     return sqlite_code(err->rc);
 }
 

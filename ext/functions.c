@@ -1,4 +1,5 @@
 #include "engine/base/error.h"
+#include "ext/adopt.h"
 #include "ext/vtab.h"
 
 static void fail(sqlite3_context *context, int rc, char *message) {
@@ -39,6 +40,19 @@ static void done(sqlite3_context *context, int rc, char *message) {
         fail(context, rc, message);
     else
         sqlite3_result_text(context, "ok", -1, SQLITE_STATIC);
+}
+
+static void adopt_store(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    char *message = NULL, *told;
+    struct vtab *t = named_table(context, argv);
+    (void)argc;
+    if (!t) return;
+    int rc = adopt(t->session, &told, &message);
+    if (rc == SQLITE_OK)
+        sqlite3_result_text(context, told, -1, sqlite3_free);
+    else
+        sqlite3_free(told);
+    if (rc != SQLITE_OK) fail(context, rc, message);
 }
 
 static void version(sqlite3_context *context, int argc, sqlite3_value **argv) {
@@ -182,6 +196,7 @@ int functions_register(struct connection *connection) {
         {"kevo_compact", 1, SQLITE_DIRECTONLY, compact},
         {"kevo_check", 1, SQLITE_DIRECTONLY, check},
         {"kevo_reindex", 1, SQLITE_DIRECTONLY, reindex},
+        {"kevo_adopt", 1, SQLITE_DIRECTONLY, adopt_store},
         {"kevo_delete_range", -1, SQLITE_DIRECTONLY, range},
     };
     int rc = SQLITE_OK;

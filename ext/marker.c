@@ -155,7 +155,10 @@ static bool decode(const uint8_t *blob, int len, struct kevo_commit *last, struc
 }
 
 static int damaged(const char *schema, char **message) {
-    return corrupt(schema, "kevo_marker: the marker is damaged", message);
+    return corrupt(schema,
+                   "kevo_marker: the marker is damaged; SELECT kevo_adopt('TABLE') makes another "
+                   "from what the store has",
+                   message);
 }
 
 /* How large a marker may be without needing a page of its own beyond its leaf. */
@@ -193,24 +196,63 @@ static int insert_store(sqlite3 *db, const char *schema, struct marker_store *st
     return rc;
 }
 
-int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
-                     struct kevo_commit last, char **message) {
+/* A marker of full size in a row of its own. */
+static int put_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                      struct kevo_commit last, char **message) {
     static const struct kevo_tail nothing;
     sqlite3_stmt *stmt;
     sqlite3_blob *blob;
     size_t capacity;
     int bytes;
     int rc = marker_bytes(db, schema, &bytes, message);
-    if (rc == SQLITE_OK) rc = insert_store(db, schema, store, message);
     if (rc == SQLITE_OK)
         rc = prepare(db, &stmt, message,
                      "REPLACE INTO \"%w\".kevo_marker(store, state) VALUES(?1, ?2)", schema);
     if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store->row);
+    sqlite3_bind_int64(stmt, 1, store_row);
     sqlite3_bind_zeroblob(stmt, 2, bytes);
     rc = finish(db, stmt, message);
-    if (rc == SQLITE_OK) rc = marker_open(db, schema, store->row, &blob, &capacity, message);
+    if (rc == SQLITE_OK) rc = marker_open(db, schema, store_row, &blob, &capacity, message);
     return rc == SQLITE_OK ? marker_set(db, blob, last, &nothing, message) : rc;
+}
+
+int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
+                     struct kevo_commit last, char **message) {
+    int rc = insert_store(db, schema, store, message);
+    return rc == SQLITE_OK ? put_marker(db, schema, store->row, last, message) : rc;
+}
+
+int marker_read_uuid(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint8_t uuid[16],
+                     char **message) {
+    sqlite3_stmt *stmt;
+    struct marker_store store = {.row = 0};
+    int rc = prepare(db, &stmt, message,
+                     "SELECT id, directory, uuid FROM \"%w\".kevo_store WHERE id = ?1", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        rc = read_store(stmt, 0, schema, &store, message);
+    else if (rc == SQLITE_DONE)
+        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
+    else
+        fail(db, rc, message);
+    if (rc == SQLITE_OK) memcpy(uuid, store.uuid, sizeof store.uuid);
+    sqlite3_free(store.directory);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+int marker_adopt(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const uint8_t uuid[16],
+                 struct kevo_commit last, char **message) {
+    sqlite3_stmt *stmt;
+    int rc =
+        prepare(db, &stmt, message, "UPDATE \"%w\".kevo_store SET uuid = ?2 WHERE id = ?1", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    sqlite3_bind_blob(stmt, 2, uuid, 16, SQLITE_STATIC);
+    rc = finish(db, stmt, message);
+    return rc == SQLITE_OK ? put_marker(db, schema, store_row, last, message) : rc;
 }
 
 /* Take the next id of the store, or make sure that no later one is `*table_id`. */
@@ -348,7 +390,10 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
         rc = decode(blob, sqlite3_column_bytes(*stmt, 0), last, &tail) ? SQLITE_OK
                                                                        : damaged(schema, message);
     } else if (rc == SQLITE_DONE) {
-        rc = corrupt(schema, "kevo_marker: the store's row is missing", message);
+        rc = corrupt(schema,
+                     "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
+                     "another from what the store has",
+                     message);
     } else {
         fail(db, rc, message);
     }

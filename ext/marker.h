@@ -86,6 +86,14 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
 int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                      struct kevo_tail *tail, struct buf *bytes, char **message);
 
+/* The id of the store in that row. */
+int marker_read_uuid(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint8_t uuid[16],
+                     char **message);
+
+/* From now on the row is that of the store with this id, and its marker is `last`. */
+int marker_adopt(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const uint8_t uuid[16],
+                 struct kevo_commit last, char **message);
+
 /* Open the marker for writing, inside a write transaction. *capacity_bytes is how much of
  * the log it can take. */
 int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob **blob,

@@ -216,16 +216,23 @@ static int check_claim(struct session *s, char **message) {
     return claim_check(s->connection->db, s->schema, s->path, s->store, message);
 }
 
-/* Whether the open store is the one that the marker names, and no other database has it. */
+/* Whether the open store is the one that the database names, which may have come to name another
+ * one since. */
+static int check_id(struct session *s, char **message) {
+    const uint8_t *id = kevo_store_uuid(s->store);
+    if (memcmp(id, s->uuid, sizeof s->uuid) == 0) return SQLITE_OK;
+    int rc = marker_read_uuid(s->connection->db, s->schema, s->store_row, s->uuid, message);
+    if (rc != SQLITE_OK || memcmp(id, s->uuid, sizeof s->uuid) == 0) return rc;
+    *message = sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back "
+                               "the one that was saved with this database file, or take that "
+                               "one as it is with SELECT kevo_adopt('TABLE')",
+                               s->path);
+    return SQLITE_CANTOPEN;
+}
+
 static int check_store(struct session *s, char **message) {
-    if (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) != 0) {
-        *message =
-            sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back the "
-                            "one that was saved with this database file",
-                            s->path);
-        return SQLITE_CANTOPEN;
-    }
-    return check_claim(s, message);
+    int rc = check_id(s, message);
+    return rc == SQLITE_OK ? check_claim(s, message) : rc;
 }
 
 /* The store shall know this database file when it meets a copy. A disk that is full is no
@@ -250,6 +257,22 @@ int session_open(struct session *s, char **message) {
     else
         note_claim(s);
     return rc;
+}
+
+int session_open_any(struct session *s, char **message) {
+    int rc = open_shared(s, false, message);
+    if (rc != SQLITE_OK || !s->in_force.read_only) return rc;
+    close_shared(s);
+    *message = sqlite3_mprintf("kevo: %s: the store can only be read", s->path);
+    return SQLITE_READONLY;
+}
+
+void session_close(struct session *s) {
+    assert(s->state == SESSION_NONE && s->open_cursors == 0);
+    kevo_snapshot_free(s->snapshot);
+    s->snapshot = NULL;
+    close_shared(s);
+    s->epoch++;
 }
 
 static bool same_path(const char *a, const char *b) {
@@ -476,7 +499,7 @@ static int sync_directory(struct session *s) {
 /* Make what SQLite has committed durable, since the store is about to let go of the batches
  * that belong to it. In WAL mode with synchronous=NORMAL the log is not synced at commits;
  * with a rollback journal only EXTRA makes its unlinking durable. */
-static int sync_database(struct session *s) {
+int session_sync_database(struct session *s) {
     sqlite3_file *file = NULL;
     if (decides_itself(s)) return SQLITE_OK;
     int rc =
@@ -491,11 +514,11 @@ static int bring_up_to_date(struct session *s, char **message) {
     struct kevo_commit last;
     struct kevo_err err;
     int rc = read_last_commit(s, &last, message);
-    if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = sync_database(s);
+    if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = session_sync_database(s);
     if (rc != SQLITE_OK) return rc;
     if (kevo_resolve(s->store, last, &err)) return report(message, &err);
     if (!kevo_wants_rotate(s->store)) return SQLITE_OK;
-    rc = sync_database(s);
+    rc = session_sync_database(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
     return rc;
 }
@@ -653,7 +676,7 @@ static int rotate_locked(struct session *s, char **message) {
     struct kevo_err err;
     int rc = marker_lock(s->connection->db, s->schema, s->store_row, message);
     if (rc == SQLITE_OK && s->state == SESSION_NONE) rc = bring_up_to_date(s, message);
-    if (rc == SQLITE_OK) rc = sync_database(s);
+    if (rc == SQLITE_OK) rc = session_sync_database(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
     return rc;
 }

@@ -105,6 +105,15 @@ int session_remove_unused(struct connection *connection, const char *schema,
 /* Open the store if it is not open; it must be the one that the marker names. */
 int session_open(struct session *s, char **message);
 
+/* The same whatever the store's id is and whoever has it, for writing; session_close() follows.
+ * SQLITE_READONLY when it could only be read. */
+int session_open_any(struct session *s, char **message);
+/* Close it, to be opened again when it is needed. No cursor is open and nothing written. */
+void session_close(struct session *s);
+
+/* Make what SQLite has committed durable. */
+int session_sync_database(struct session *s);
+
 /* What a read sees now: the transaction's writes, or the snapshot that belongs to
  * SQLite's. Only while SQLite's read transaction is open. */
 int session_read(struct session *s, struct kevo_read *read, char **message);

@@ -549,6 +549,26 @@ struct kevo_commit kevo_last_commit(kevo_store *store) {
     return c;
 }
 
+/* Needs write_mutex. */
+static int make_durable(kevo_store *s, struct kevo_err *err) {
+    bool open = s->wal != NULL;
+    int rc = store_start_writing(s, err); /* which syncs the log that recovery found */
+    return rc == 0 && open ? store_sync_log(s, err) : rc;
+}
+
+int kevo_newest_commit(kevo_store *store, struct kevo_commit *newest, struct kevo_err *err) {
+    *newest = (struct kevo_commit){0, 0};
+    int rc = store_check_writable(store, err);
+    if (rc) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    rc = make_durable(store, err);
+    pthread_mutex_lock(&store->mutex);
+    if (rc == 0) *newest = store->resolved ? store->committed : store->newest;
+    pthread_mutex_unlock(&store->mutex);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
 bool kevo_is_virgin(kevo_store *store) {
     if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->mutex);

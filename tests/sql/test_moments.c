@@ -336,6 +336,197 @@ START_TEST(options_belong_to_the_store) {
 }
 END_TEST
 
+/* ---- kevo_adopt() ----------------------------------------------------------------------------- */
+
+static const char adopt[] = "SELECT kevo_adopt('kv')";
+
+/* The two agree: the rows are these, more can be written, all is sound, and there is nothing
+ * left to adopt. */
+static void expect_sound(const char *name, const char *rows) {
+    char more[300];
+    expect_in(name, rows, "SELECT * FROM kv ORDER BY key");
+    expect_in(name, "ok", adopt);
+    run(name, "INSERT INTO kv VALUES('z', 1)");
+    snprintf(more, sizeof more, "%s%sz|1", rows, *rows ? ";" : "");
+    expect_in(name, more, "SELECT * FROM kv ORDER BY key");
+    expect_in(name, "ok", "SELECT kevo_check('kv')");
+}
+
+/* An older database file, and a store that can still go back there. */
+START_TEST(adopt_what_can_go_back) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    expect_in("a.db", "ok", adopt);
+    shell("cp a.db one.db");
+    run("a.db", "INSERT INTO kv VALUES('b', 2); INSERT INTO kv VALUES('c', 3)");
+    shell("cp one.db a.db");
+    expect_in("a.db", "dropped batches 2 to 3 of the store: the database's last commit is batch 1",
+              adopt);
+    expect_sound("a.db", "a|1");
+}
+END_TEST
+
+/* ... and one that cannot. */
+START_TEST(adopt_with_an_older_database) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    shell("cp a.db one.db");
+    run("a.db", "INSERT INTO kv VALUES('b', 2); SELECT kevo_flush('kv')");
+    run("a.db", "INSERT INTO kv VALUES('c', 3)");
+    shell("cp one.db a.db");
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", all);
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", "DELETE FROM kv");
+    expect_in("a.db",
+              "took the store as it is, up to batch 3: the database's last commit was batch 1, and "
+              "kevo tables have later changes than ordinary ones",
+              adopt);
+    expect_sound("a.db", "a|1;b|2;c|3");
+}
+END_TEST
+
+/* A store directory from an earlier moment. */
+START_TEST(adopt_with_an_older_store) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    shell("cp -r a.db-kevo older");
+    run("a.db", "INSERT INTO kv VALUES('big', hex(zeroblob(9000)))");
+    run("a.db", "INSERT INTO kv VALUES('c', 3)");
+    shell("rm -r a.db-kevo && mv older a.db-kevo");
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", all);
+    expect_in("a.db",
+              "took the store as it is, up to batch 1: what the database committed to kevo tables "
+              "in batches 2 to 3 is lost",
+              adopt);
+    expect_sound("a.db", "a|1");
+}
+END_TEST
+
+/* One more commit than the store has is in the marker, and is put back. */
+START_TEST(adopt_puts_the_end_of_the_log_back) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    shell("cp -r a.db-kevo older");
+    run("a.db", "INSERT INTO kv VALUES('b', 2)");
+    shell("rm -r a.db-kevo && mv older a.db-kevo");
+    expect_in("a.db", "ok", adopt);
+    expect_sound("a.db", "a|1;b|2");
+}
+END_TEST
+
+/* A database that was rewound over: the same batch ids, other batches. */
+START_TEST(adopt_on_another_branch) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    shell("mkdir copy && cp -r a.db a.db-kevo copy");
+    run("a.db", "INSERT INTO kv VALUES('b', 'original')");
+    run("copy/a.db", "INSERT INTO kv VALUES('b', 'copy')");
+    shell("cp copy/a.db a.db");
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", all);
+    expect_in("a.db",
+              "took the store as it is, up to batch 2: kevo tables are as it has them, and what "
+              "the database committed up to another batch 2 is lost",
+              adopt);
+    expect_sound("a.db", "a|1;b|original");
+}
+END_TEST
+
+/* The store of another database in the place of this one's: connections that have met it go on
+ * as well. */
+START_TEST(adopt_another_store) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    run("b.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('b', 1),('c', 2)");
+    shell("rm -r a.db-kevo && mv b.db-kevo a.db-kevo");
+    sqlite3 *db = open_in("a.db");
+    expect_error(db, SQLITE_CANTOPEN, "SELECT kevo_adopt(", "%s", all);
+    expect_in("a.db",
+              "took another store as it is, up to batch 1: kevo tables are as it has them, and "
+              "what the database committed up to another batch 1 is lost",
+              adopt);
+    expect_rows(db, "b|1;c|2", "%s", all);
+    sql_exec(db, "INSERT INTO kv VALUES('d', 3)");
+    sql_close(db);
+    expect_sound("a.db", "b|1;c|2;d|3");
+}
+END_TEST
+
+/* The database file is lost: its tables, made again in their order, find their rows. */
+START_TEST(adopt_by_a_new_database) {
+    static const char make[] = "CREATE VIRTUAL TABLE kv USING kevo; CREATE VIRTUAL TABLE k2 USING "
+                               "kevo(id INTEGER PRIMARY KEY, t TEXT, INDEX by_t(t))";
+    run("a.db", make);
+    run("a.db", "INSERT INTO kv VALUES('a', 1); INSERT INTO k2 VALUES(7, 'x')");
+    if (_i) run("a.db", "SELECT kevo_flush('kv')");
+    shell("rm a.db");
+    refused_in("a.db", SQLITE_CANTOPEN, "there is a store already", make);
+    shell("mv a.db-kevo saved");
+    run("a.db", make);
+    shell("rm -r a.db-kevo && mv saved a.db-kevo");
+    expect_in("a.db", "1", "SELECT kevo_adopt('k2') LIKE 'took another store as it is%'");
+    expect_in("a.db", "7", "SELECT id FROM k2 WHERE t = 'x'");
+    expect_in("a.db", "ok", "SELECT kevo_check('k2')");
+    expect_sound("a.db", "a|1");
+}
+END_TEST
+
+/* The copy takes the store from the original, and that one takes it back. */
+START_TEST(adopt_by_a_copy) {
+    make_original();
+    shell("cp a.db b.db");
+    refused_in("b.db", SQLITE_CANTOPEN, "SELECT kevo_adopt(", all);
+    expect_in("b.db", "ok", adopt);
+    run("b.db", "INSERT INTO kv VALUES('b', 2)");
+    refused_in("a.db", SQLITE_CANTOPEN, "b.db, and a copy", all);
+    /* It has not committed since: so this is the state to go back to. */
+    if (_i) {
+        run("b.db", "SELECT kevo_flush('kv')");
+        expect_in("a.db", "1",
+                  "SELECT kevo_adopt('kv') LIKE 'took the store as it is, up to "
+                  "batch 2: the database''s last commit was batch 1,%'");
+    } else {
+        expect_in("a.db", "1", "SELECT kevo_adopt('kv') LIKE 'dropped batches 2 to 2 %'");
+    }
+    expect_refused("b.db");
+    expect_sound("a.db", _i ? "a|1;b|2" : "a|1");
+}
+END_TEST
+
+START_TEST(adopt_without_a_marker) {
+    static const char *const losses[] = {"DELETE FROM kevo_marker",
+                                         "UPDATE kevo_marker SET state = x'00'",
+                                         "UPDATE kevo_marker SET state = zeroblob(4000)"};
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    run("a.db", losses[_i]);
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", all);
+    expect_in("a.db", "took the store as it is, up to batch 1: the database had no marker", adopt);
+    expect_sound("a.db", "a|1");
+}
+END_TEST
+
+/* Not where something would have to be taken back, or is being read. */
+START_TEST(adopt_refused) {
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1),('b', 2)");
+    sqlite3 *db = open_in("a.db");
+    expect_error(db, SQLITE_ERROR, "outside of transactions", "BEGIN; %s", adopt);
+    sql_exec(db, "ROLLBACK");
+    expect_error(db, SQLITE_LOCKED, "reads a table", "SELECT kevo_adopt('kv') FROM kv");
+    expect_error(db, SQLITE_ERROR, "unsafe use",
+                 "CREATE VIEW v AS SELECT kevo_adopt('kv'); SELECT "
+                 "* FROM v");
+    expect_error(db, SQLITE_ERROR, "no such table", "SELECT kevo_adopt('nothing')");
+    sqlite3 *other = open_in("a.db");
+    sql_exec(other, "BEGIN IMMEDIATE");
+    expect_error(db, SQLITE_BUSY, "locked", "%s", adopt);
+    sql_close(other);
+    expect_rows(db, "ok", "%s", adopt);
+    expect_rows(db, "a|1;b|2", "%s", all);
+    sql_close(db);
+    db = sql_open(":memory:");
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo");
+    expect_error(db, SQLITE_ERROR, "decides its commits itself", "%s", adopt);
+    sql_close(db);
+    shell("mv a.db-kevo away");
+    refused_in("a.db", SQLITE_CANTOPEN, "no kevo store", adopt);
+    shell("mv away a.db-kevo && printf X | dd of=a.db-kevo/MANIFEST bs=1 seek=20 conv=notrunc "
+          "2>&1 | cat >&2");
+    refused_in("a.db", SQLITE_CORRUPT, "MANIFEST", adopt);
+}
+END_TEST
+
 /* Damage in the log shows when it is opened, or when it is checked. */
 START_TEST(damaged_log) {
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo");
@@ -404,6 +595,16 @@ int main(void) {
     tcase_add_test(tcase, directory_lost);
     tcase_add_test(tcase, all_tables_dropped);
     tcase_add_test(tcase, options_belong_to_the_store);
+    tcase_add_test(tcase, adopt_what_can_go_back);
+    tcase_add_test(tcase, adopt_with_an_older_database);
+    tcase_add_test(tcase, adopt_with_an_older_store);
+    tcase_add_test(tcase, adopt_puts_the_end_of_the_log_back);
+    tcase_add_test(tcase, adopt_on_another_branch);
+    tcase_add_test(tcase, adopt_another_store);
+    tcase_add_loop_test(tcase, adopt_by_a_new_database, 0, 2);
+    tcase_add_loop_test(tcase, adopt_by_a_copy, 0, 2);
+    tcase_add_loop_test(tcase, adopt_without_a_marker, 0, 3);
+    tcase_add_test(tcase, adopt_refused);
     tcase_add_test(tcase, damaged_log);
     tcase_add_test(tcase, names_in_a_store_of_its_own);
     suite_add_tcase(suite, tcase);
