@@ -97,9 +97,10 @@ static int open_fd(const char *path, unsigned flags, unsigned mode) {
  * A store cannot fail but by a signal, so all that may fail is done beforehand: the pages
  * are made present and writable by a call that reports errors (MADV_POPULATE_WRITE, Linux
  * 5.14), on file systems that write in place to what is allocated. Where any of this is not
- * to be had, and for what is synced often, there is pwrite. */
+ * to be had, for what is synced often, and for what is long enough that a call hardly counts
+ * beside its pages, there is pwrite. */
 
-enum { WINDOW_BYTES = 256 << 10, WINDOW_WORTH_BYTES = 64 << 10 };
+enum { WINDOW_BYTES = 256 << 10, WINDOW_WORTH_BYTES = 64 << 10, WINDOW_WRITE_MAX = 16 << 10 };
 
 static bool may_be_mapped(int fd) {
     struct statfs fs;
@@ -134,7 +135,7 @@ static bool move_window(struct env_file *f, uint64_t offset, size_t len) {
 }
 
 static bool store_into_map(struct env_file *f, uint64_t offset, const void *data, size_t len) {
-    if (!f->may_map || f->unsynced_bytes < WINDOW_WORTH_BYTES || len > WINDOW_BYTES / 2)
+    if (!f->may_map || f->unsynced_bytes < WINDOW_WORTH_BYTES || len > WINDOW_WRITE_MAX)
         return false;
     if ((!f->window || offset < f->window_at || offset + len > f->window_at + f->window_bytes) &&
         !move_window(f, offset, len))

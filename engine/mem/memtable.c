@@ -233,10 +233,17 @@ static void look_ahead(struct walk *w) {
     prefetch_node(w->next);
 }
 
+/* Whether the key goes where the one before went, so that nothing has to be searched. */
+static bool is_at_splice(const struct memtable *m, slice key) {
+    struct target t = target_of(key, SEQ_MAX);
+    return brackets(m, m->splice[0], 0, &t);
+}
+
 void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
     struct walk walks[MEMTABLE_WARM_MAX];
     int top = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
     assert(count <= MEMTABLE_WARM_MAX);
+    if (count == 0 || (is_at_splice(m, keys[0]) && is_at_splice(m, keys[count - 1]))) return;
     for (unsigned i = 0; i < count; i++) {
         walks[i] = (struct walk){target_of(keys[i], SEQ_MAX), m->head, NULL, top};
         look_ahead(&walks[i]);

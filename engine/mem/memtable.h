@@ -72,7 +72,8 @@ int memtable_delete_ranges(struct memtable *m, const struct range_list *list, ui
 
 /* Bring into the processor's cache what adding these keys will touch, waiting for the
  * memory of all of them at once instead of one after the other (group prefetching: Chen,
- * Ailamaki, Gibbons, Mowry 2004). Changes nothing; at most MEMTABLE_WARM_MAX keys. */
+ * Ailamaki, Gibbons, Mowry 2004), unless they go where the last one went. Changes nothing; at
+ * most MEMTABLE_WARM_MAX keys. Only for the writer. */
 enum { MEMTABLE_WARM_MAX = 16 };
 void memtable_warm(const struct memtable *m, const slice *keys, unsigned count);
 
