@@ -12,6 +12,7 @@ static enum plan_op op_of(unsigned char op) {
     case SQLITE_INDEX_CONSTRAINT_LT: return PLAN_LT;
     case SQLITE_INDEX_CONSTRAINT_LE: return PLAN_LE;
     case SQLITE_INDEX_CONSTRAINT_GLOB: return PLAN_GLOB;
+    case SQLITE_INDEX_CONSTRAINT_LIKE: return PLAN_LIKE;
     case SQLITE_INDEX_CONSTRAINT_LIMIT: return PLAN_LIMIT;
     case SQLITE_INDEX_CONSTRAINT_OFFSET: return PLAN_OFFSET;
     default: return PLAN_OTHER;
@@ -104,6 +105,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         .order_count = (unsigned)info->nOrderBy,
         .distinct = (enum plan_distinct)sqlite3_vtab_distinct(info),
         .rows = vtab_row_estimate(t),
+        .patterns_match_blobs = t->connection->patterns_match_blobs,
     };
     struct knowledge knowledge = {t, q.rows};
     struct plan_order *order = mem_array((size_t)info->nOrderBy + 1, sizeof *order);

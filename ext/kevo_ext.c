@@ -31,6 +31,16 @@ static bool is_loaded(sqlite3 *db) {
     return loaded;
 }
 
+/* Whether SQLite was compiled so; true when in doubt, which is never wrong. */
+static bool patterns_match_blobs(sqlite3 *db) {
+    sqlite3_stmt *stmt = NULL;
+    bool match = sqlite3_prepare_v2(db, "SELECT x'61' GLOB 'a*' OR x'61' LIKE 'a%'", -1, &stmt,
+                                    NULL) != SQLITE_OK ||
+                 sqlite3_step(stmt) != SQLITE_ROW || sqlite3_column_int(stmt, 0) != 0;
+    sqlite3_finalize(stmt);
+    return match;
+}
+
 int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *api) {
     SQLITE_EXTENSION_INIT2(api);
     (void)api;
@@ -45,6 +55,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     if (!c) return SQLITE_NOMEM;
     memset(c, 0, sizeof *c);
     c->db = db;
+    c->patterns_match_blobs = patterns_match_blobs(db);
     /* The module owns the connection's data from here on, also when this fails. */
     int rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
     if (rc == SQLITE_OK) rc = functions_register(c);

@@ -74,7 +74,8 @@ struct session {
 struct connection {
     sqlite3 *db;
     struct session *sessions;
-    struct vtab *tables; /* connected, in a list */
+    struct vtab *tables;       /* connected, in a list */
+    bool patterns_match_blobs; /* see plan.h */
 };
 
 /* Find or make the session for a store of the schema; one reference. The store is not

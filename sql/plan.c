@@ -53,6 +53,22 @@ static struct plan_constraint *find_equality(const struct schema *s, const struc
     return best;
 }
 
+static bool has_op(const struct schema *s, const struct plan_query *q, unsigned n,
+                   enum plan_op op) {
+    for (unsigned i = 0; i < q->constraint_count; i++)
+        if (q->constraints[i].op == op &&
+            schema_key_position(s, q->constraints[i].column) == (int)n)
+            return true;
+    return false;
+}
+
+/* Whether what looks like a bound may come from a pattern that blobs outside of it match. */
+static bool bounds_miss_blobs(const struct schema *s, const struct plan_query *q, unsigned n) {
+    bool blobs = s->key[n].type == COLUMN_BLOB || s->key[n].type == COLUMN_ANY;
+    return blobs && q->patterns_match_blobs &&
+           (has_op(s, q, n, PLAN_GLOB) || has_op(s, q, n, PLAN_LIKE));
+}
+
 /* The bound on key column n with one of two operators, one known to be exact rather
  * than another. */
 static struct plan_constraint *find_bound(const struct schema *s, const struct plan_query *q,
@@ -65,14 +81,6 @@ static struct plan_constraint *find_bound(const struct schema *s, const struct p
         if (!best || (is_exact(s, n, c) && !is_exact(s, n, best))) best = c;
     }
     return best;
-}
-
-static bool has_glob(const struct schema *s, const struct plan_query *q, unsigned n) {
-    for (unsigned i = 0; i < q->constraint_count; i++)
-        if (q->constraints[i].op == PLAN_GLOB &&
-            schema_key_position(s, q->constraints[i].column) == (int)n)
-            return true;
-    return false;
 }
 
 /* What the choice of constraints says beyond the plan itself. */
@@ -103,7 +111,7 @@ static void choose_equalities(const struct schema *s, struct plan_query *q, stru
 static void choose_bounds(const struct schema *s, struct plan_query *q, struct plan *plan,
                           struct choice *choice) {
     unsigned n = plan->eq_count;
-    if (n == s->key_count) return;
+    if (n == s->key_count || bounds_miss_blobs(s, q, n)) return;
     struct plan_constraint *lower = find_bound(s, q, n, PLAN_GT, PLAN_GE);
     struct plan_constraint *upper = find_bound(s, q, n, PLAN_LT, PLAN_LE);
     if (lower) {
@@ -119,7 +127,7 @@ static void choose_bounds(const struct schema *s, struct plan_query *q, struct p
         plan->upper_known = upper->rhs_known;
         upper->argv_index = choice->next_arg++;
     }
-    plan->prefix = lower && plan->lower != PLAN_ABOVE_NULL && upper && has_glob(s, q, n);
+    plan->prefix = lower && plan->lower != PLAN_ABOVE_NULL && upper && has_op(s, q, n, PLAN_GLOB);
 }
 
 /* ---- order -------------------------------------------------------------------------- */

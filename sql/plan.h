@@ -50,9 +50,10 @@ enum plan_op {
     PLAN_LE,
     PLAN_NOT_NULL, /* IS NOT NULL */
     PLAN_GLOB,
+    PLAN_LIKE,
     PLAN_LIMIT,
     PLAN_OFFSET,
-    PLAN_OTHER /* NE, LIKE, functions and whatever else */
+    PLAN_OTHER /* NE, functions and whatever else */
 };
 
 struct plan_constraint {
@@ -91,6 +92,11 @@ struct plan_query {
     unsigned order_count;
     enum plan_distinct distinct;
     double rows; /* estimate for the whole table */
+
+    /* GLOB and LIKE find blobs that look like text, as SQLite does unless it was compiled with
+     * SQLITE_LIKE_DOESNT_MATCH_BLOBS. The bounds that it derives from a pattern leave them out:
+     * for tables of its own it then looks a second time. */
+    bool patterns_match_blobs;
 
     /* For the choice between the table and its indexes: */
     uint64_t used; /* columns that are asked for, as in sqlite3_index_info.colUsed */

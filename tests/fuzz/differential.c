@@ -182,6 +182,11 @@ static bool upkeep_fails(const struct fuzz_statement *s) {
     return differ("upkeep", kevo.row_count ? kevo.rows[0] : kevo.message, "ok");
 }
 
+static bool is_taken(const struct fuzz_statement *s) {
+    execute(&kevo, s);
+    return kevo.rc == SQLITE_ERROR ? false : differ("not refused", s->sql, kevo.message);
+}
+
 /* Execute one statement on both sides; true: they differ. */
 static bool statement_differs(const struct fuzz_statement *s, const struct fuzz_table *t) {
     if (s->flags & FUZZ_REOPEN) {
@@ -189,6 +194,7 @@ static bool statement_differs(const struct fuzz_statement *s, const struct fuzz_
         return tables_differ(t);
     }
     if (s->flags & FUZZ_KEVO_ONLY) return upkeep_fails(s);
+    if (s->flags & FUZZ_REFUSED) return is_taken(s);
     execute(&kevo, s);
     execute(&plain, s);
     if (results_differ(s)) return true;

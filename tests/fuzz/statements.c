@@ -94,14 +94,6 @@ static const struct {
              {"\xff", 1}, {"5", 1},  {"\xff\xff", 2}, {"\0\xff", 2}, {"ab", 2},  {"\x01\x00", 2}};
 #define COUNT(array) (sizeof array / sizeof array[0])
 
-static unsigned below(struct rng *r, unsigned n) {
-    return (unsigned)rng_below(r, n);
-}
-
-static bool chance(struct rng *r, unsigned percent) {
-    return below(r, 100) < percent;
-}
-
 static struct fuzz_bind random_value(struct rng *r, char type) {
     struct fuzz_bind v = {.type = type};
     unsigned i;
@@ -259,8 +251,10 @@ static void put_pattern(struct builder *b, bool glob) {
 
 static void put_condition_on(struct builder *b, const char *prefix, unsigned column) {
     static const char *const ops[] = {"=", "=", "==", "<", "<=", ">", ">=", "!=", "IS", "IS NOT"};
-    sqlite3_str_appendf(b->sql, "%s%s", prefix, b->t->names[column]);
-    switch (below(b->r, 12)) {
+    unsigned kind = below(b->r, 12);
+    sqlite3_str_appendf(b->sql, "%s%s%s", prefix, b->t->names[column],
+                        kind < 5 && chance(b->r, 12) ? " NOT" : "");
+    switch (kind) {
     case 0:
         put(b, " BETWEEN ");
         put_operand(b, column);
@@ -308,18 +302,33 @@ static const struct fuzz_index *random_index(struct builder *b) {
     return &b->t->indexes[below(b->r, b->t->index_count)];
 }
 
-static void put_row_value_condition(struct builder *b, const char *prefix) {
-    static const char *const ops[] = {"=", "<", "<=", ">", ">="};
-    unsigned n = b->t->key_count;
+static void put_row_value(struct builder *b, const unsigned *columns, unsigned n) {
     put(b, "(");
-    for (unsigned i = 0; i < n; i++)
-        sqlite3_str_appendf(b->sql, "%s%s%s", i ? ", " : "", prefix, b->t->names[b->t->key[i]]);
-    sqlite3_str_appendf(b->sql, ") %s (", ops[below(b->r, COUNT(ops))]);
     for (unsigned i = 0; i < n; i++) {
         if (i) put(b, ", ");
-        put_value(b, column_value(b->t, b->t->key[i], b->r));
+        put_value(b, column_value(b->t, columns[i], b->r));
     }
     put(b, ")");
+}
+
+/* (a, b) > (?, ?), (a, b) IN (VALUES (?, ?), ...) */
+static void put_row_value_condition(struct builder *b, const char *prefix, const unsigned *columns,
+                                    unsigned n) {
+    static const char *const ops[] = {"=", "<", "<=", ">", ">=", "!=", "IS"};
+    put(b, "(");
+    for (unsigned i = 0; i < n; i++)
+        sqlite3_str_appendf(b->sql, "%s%s%s", i ? ", " : "", prefix, b->t->names[columns[i]]);
+    if (chance(b->r, 25)) {
+        put(b, ") IN (VALUES ");
+        for (unsigned i = 0, rows = 1 + below(b->r, 3); i < rows; i++) {
+            if (i) put(b, ", ");
+            put_row_value(b, columns, n);
+        }
+        put(b, ")");
+        return;
+    }
+    sqlite3_str_appendf(b->sql, ") %s ", ops[below(b->r, COUNT(ops))]);
+    put_row_value(b, columns, n);
 }
 
 static void put_condition(struct builder *b, const char *prefix, unsigned depth) {
@@ -342,7 +351,13 @@ static void put_condition(struct builder *b, const char *prefix, unsigned depth)
     } else if (kind < 11 && b->t->key_count) {
         put_leading_conditions(b, prefix, b->t->key, b->t->key_count);
     } else if (kind == 11 && b->t->key_count > 1) {
-        put_row_value_condition(b, prefix);
+        put_row_value_condition(b, prefix, b->t->key, b->t->key_count);
+    } else if (kind == 12 && b->t->index_count) {
+        const struct fuzz_index *index = random_index(b);
+        if (index->column_count > 1)
+            put_row_value_condition(b, prefix, index->columns, index->column_count);
+        else
+            put_condition_on(b, prefix, index->columns[0]);
     } else {
         put_condition_on(b, prefix, interesting_column(b));
     }
@@ -357,10 +372,9 @@ static void put_where(struct builder *b) {
 /* ---- queries ----------------------------------------------------------------------------------- */
 
 /* An order in which no two rows are the same: all columns of the key come in it. */
-static void put_order(struct builder *b) {
+static void put_order_terms(struct builder *b) {
     const struct fuzz_table *t = b->t;
     bool reverse = chance(b->r, 50), follow = chance(b->r, 70);
-    put(b, " ORDER BY ");
     if (t->index_count && chance(b->r, 50)) {
         const struct fuzz_index *index = random_index(b);
         for (unsigned i = 0; i < index->column_count; i++)
@@ -374,6 +388,11 @@ static void put_order(struct builder *b) {
         sqlite3_str_appendf(b->sql, "%s%s%s", i ? ", " : "", t->names[t->key[i]],
                             desc ? " DESC" : "");
     }
+}
+
+static void put_order(struct builder *b) {
+    put(b, " ORDER BY ");
+    put_order_terms(b);
     b->s->flags |= FUZZ_ORDERED;
 }
 
@@ -442,17 +461,30 @@ static void make_join(struct builder *b) {
     static const char *const ops[] = {"=", "=", "=", "=", "<", ">=", "IS"};
     const char *column = b->t->names[interesting_column(b)], *op = ops[below(b->r, COUNT(ops))];
     const char *join = chance(b->r, 25) ? "LEFT JOIN" : "JOIN";
-    const char *prefix = "t.";
-    switch (below(b->r, 5)) {
+    const char *prefix = "t.", *other = chance(b->r, 70) ? "a" : "b";
+    switch (below(b->r, 8)) {
     case 0:
-        prefix = "u.";
-        sqlite3_str_appendf(b->sql, "SELECT * FROM t AS u %s t AS v ON u.%s %s v.%s", join, column,
+        prefix = "v.";
+        sqlite3_str_appendf(b->sql, "SELECT * FROM t AS v %s t AS w ON v.%s %s w.%s", join, column,
                             op, random_column(b));
         break;
     case 1:
     case 2:
         sqlite3_str_appendf(b->sql, "SELECT * FROM t %s side ON t.%s %s side.%s", join, column, op,
                             random_side_column(b));
+        break;
+    case 3:
+        sqlite3_str_appendf(b->sql, "SELECT * FROM u %s t ON t.%s %s u.%s", join, column, op,
+                            other);
+        break;
+    case 4:
+        sqlite3_str_appendf(b->sql, "SELECT * FROM t %s u ON t.%s %s u.%s", join, column, op,
+                            other);
+        break;
+    case 5:
+        sqlite3_str_appendf(b->sql,
+                            "SELECT * FROM side %s u ON u.%s = side.%s JOIN t ON t.%s %s side.%s",
+                            join, other, random_side_column(b), column, op, random_side_column(b));
         break;
     default:
         sqlite3_str_appendf(b->sql, "SELECT * FROM side %s t ON t.%s %s side.%s", join, column, op,
@@ -461,6 +493,78 @@ static void make_join(struct builder *b) {
     if (chance(b->r, 50)) return;
     put(b, " WHERE ");
     put_condition(b, prefix, 1);
+}
+
+/* Functions of a window in which no two rows are the same. */
+static void make_window(struct builder *b) {
+    static const char *const frames[] = {
+        "",
+        "",
+        " ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING",
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW",
+        " GROUPS 2 PRECEDING",
+        " ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW"};
+    const char *y = random_column(b);
+    sqlite3_str_appendf(b->sql,
+                        "SELECT %s, row_number() OVER w, lag(%s) OVER w, last_value(%s) OVER w, "
+                        "count(%s) OVER w FROM t",
+                        random_column(b), y, y, random_column(b));
+    put_where(b);
+    if (b->loose) {
+        put_count(b);
+        return;
+    }
+    put(b, " WINDOW w AS (");
+    if (chance(b->r, 60)) sqlite3_str_appendf(b->sql, "PARTITION BY %s ", random_column(b));
+    put(b, "ORDER BY ");
+    put_order_terms(b);
+    sqlite3_str_appendf(b->sql, "%s)", frames[below(b->r, COUNT(frames))]);
+}
+
+/* Two queries of one column put together. */
+static void make_compound(struct builder *b) {
+    static const char *const operators[] = {"UNION ALL", "UNION", "EXCEPT", "INTERSECT"};
+    unsigned column = interesting_column(b);
+    /* Which of 1 and 1.0 stays depends on the order of the rows. */
+    if (b->t->types[column][0] == 'A') column = 0;
+    const char *operator= operators[b->t->types[column][0] == 'A' ? 0 : below(b->r, 4)];
+    sqlite3_str_appendf(b->sql, "SELECT %s FROM t", b->t->names[column]);
+    put_where(b);
+    sqlite3_str_appendf(b->sql, " %s SELECT %s FROM t", operator, b->t->names[column]);
+    put_where(b);
+}
+
+static void make_subquery(struct builder *b) {
+    static const char *const ops[] = {"=", "=", "IS", "<", ">="};
+    const char *column = b->t->names[interesting_column(b)], *op = ops[below(b->r, COUNT(ops))];
+    const char *other = chance(b->r, 70) ? "a" : "b", *not = chance(b->r, 30) ? "NOT " : "";
+    switch (below(b->r, 5)) {
+    case 0:
+        sqlite3_str_appendf(b->sql,
+                            "SELECT * FROM t WHERE %sEXISTS (SELECT 1 FROM u WHERE u.%s %s "
+                            "t.%s)",
+                            not, other, op, column);
+        break;
+    case 1:
+        sqlite3_str_appendf(b->sql, "SELECT * FROM t WHERE %s %sIN (SELECT %s FROM u)", column, not,
+                            other);
+        break;
+    case 2:
+        sqlite3_str_appendf(b->sql, "SELECT a, (SELECT count(*) FROM t WHERE t.%s %s u.%s) FROM u",
+                            column, op, other);
+        break;
+    case 3:
+        sqlite3_str_appendf(b->sql,
+                            "SELECT id FROM side WHERE %sEXISTS (SELECT 1 FROM t WHERE t.%s "
+                            "%s side.%s)",
+                            not, column, op, random_side_column(b));
+        break;
+    default:
+        sqlite3_str_appendf(b->sql, "WITH c AS (SELECT %s AS x FROM t", column);
+        put_where(b);
+        sqlite3_str_appendf(
+            b->sql, ") SELECT count(*), count(u.a) FROM c LEFT JOIN u ON u.%s %s c.x", other, op);
+    }
 }
 
 /* ---- changes ---------------------------------------------------------------------------------------- */
@@ -526,18 +630,12 @@ static void make_insert(struct builder *b) {
     if (returns && chance(b->r, 12)) put(b, " RETURNING *");
 }
 
-static bool is_key(const struct fuzz_table *t, unsigned column) {
-    for (unsigned i = 0; i < t->key_count; i++)
-        if (t->key[i] == column) return true;
-    return false;
-}
-
 /* Whether a change of the column may meet a row in its way. */
 static bool is_unique(const struct fuzz_table *t, unsigned column) {
     for (unsigned i = 0; i < t->index_count; i++)
         for (unsigned k = 0; t->indexes[i].unique && k < t->indexes[i].column_count; k++)
             if (t->indexes[i].columns[k] == column) return true;
-    return is_key(t, column);
+    return fuzz_is_key(t, column);
 }
 
 static void put_assignment(struct builder *b, unsigned column) {
@@ -565,6 +663,48 @@ static void put_whole_key(struct builder *b) {
     }
 }
 
+/* Rows made of the table's own, in an order that is the same on both sides. */
+static void make_self_insert(struct builder *b) {
+    const struct fuzz_table *t = b->t;
+    static const char *const changed[] = {"%s + %u", "%s * -%u", "%s"};
+    sqlite3_str_appendf(b->sql, "INSERT%s INTO t", random_conflict(b));
+    for (unsigned i = 0; i < t->column_count; i++)
+        sqlite3_str_appendf(b->sql, "%s%s", i ? ", " : "(", t->names[i]);
+    put(b, ") SELECT ");
+    for (unsigned i = 0; i < t->column_count; i++) {
+        bool moves = is_unique(t, i) || chance(b->r, 20);
+        char type = t->types[i][0];
+        if (i) put(b, ", ");
+        if (moves && (type == 'I' || type == 'R'))
+            sqlite3_str_appendf(b->sql, changed[below(b->r, 3)], t->names[i], 1 + below(b->r, 20));
+        else if (moves && type == 'T')
+            sqlite3_str_appendf(b->sql, "%s || 'x'", t->names[i]);
+        else
+            put(b, t->names[i]);
+    }
+    put(b, " FROM t");
+    put_where(b);
+    put(b, " ORDER BY ");
+    put_order_terms(b);
+    sqlite3_str_appendf(b->sql, " LIMIT %u", 1 + below(b->r, 6));
+}
+
+/* What no virtual table can do, and what must leave no trace. */
+static void make_refused(struct builder *b) {
+    static const char *const clauses[] = {"NOTHING", "UPDATE SET %s = NULL"};
+    const char *column = random_column(b);
+    b->s->flags = FUZZ_REFUSED;
+    switch (below(b->r, 4)) {
+    case 0:
+        sqlite3_str_appendf(b->sql, "INSERT INTO t(%s) VALUES (NULL) ON CONFLICT DO ", column);
+        sqlite3_str_appendf(b->sql, clauses[below(b->r, 2)], column);
+        break;
+    case 1: sqlite3_str_appendf(b->sql, "DELETE FROM t RETURNING %s", column); break;
+    case 2: sqlite3_str_appendf(b->sql, "UPDATE t SET %s = NULL RETURNING *", column); break;
+    default: sqlite3_str_appendf(b->sql, "CREATE INDEX more ON t (%s)", column);
+    }
+}
+
 static void make_update(struct builder *b) {
     /* Which row fails first depends on the order of the rows. */
     const char *conflict = random_conflict(b);
@@ -573,7 +713,7 @@ static void make_update(struct builder *b) {
     unsigned n = 1 + below(b->r, 2), last = FUZZ_COLUMNS;
     for (unsigned i = 0; i < n; i++) {
         unsigned column = below(b->r, b->t->column_count);
-        if (is_key(b->t, column) && chance(b->r, 50)) column = below(b->r, b->t->column_count);
+        if (fuzz_is_key(b->t, column) && chance(b->r, 50)) column = below(b->r, b->t->column_count);
         if (column == last) break;
         if (i) put(b, ", ");
         put_assignment(b, column);
@@ -713,7 +853,7 @@ static void make_transaction(struct builder *b) {
     }
 }
 
-/* kevo_compact() waits until nobody can need what it drops, so it is rare. */
+/* kevo_compact() waits until nobody can need what it drops, so it is rare, and retain_ms low. */
 static void make_upkeep(struct builder *b) {
     unsigned kind = below(b->r, 100);
     b->s->flags = kind < 40 ? FUZZ_REOPEN : FUZZ_KEVO_ONLY;
@@ -728,10 +868,12 @@ void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct 
     static const struct {
         unsigned percent;
         void (*make)(struct builder *);
-    } kinds[] = {{25, make_insert},   {10, make_update},      {2, make_update_from},
-                 {4, make_delete},    {2, make_delete_range}, {16, make_select},
-                 {7, make_aggregate}, {8, make_join},         {4, make_side},
-                 {6, make_other},     {14, make_transaction}, {2, make_upkeep}};
+    } kinds[] = {{22, make_insert},     {2, make_self_insert}, {9, make_update},
+                 {2, make_update_from}, {4, make_delete},      {2, make_delete_range},
+                 {15, make_select},     {7, make_aggregate},   {7, make_join},
+                 {3, make_window},      {2, make_compound},    {3, make_subquery},
+                 {4, make_side},        {5, make_other},       {10, make_transaction},
+                 {2, make_upkeep},      {1, make_refused}};
     memset(s, 0, sizeof *s);
     struct builder b = {s, t, r, sqlite3_str_new(NULL), false};
     unsigned dice = below(r, 100), i = 0;
@@ -739,152 +881,6 @@ void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct 
         dice -= kinds[i++].percent;
     kinds[i].make(&b);
     s->sql = sqlite3_str_finish(b.sql);
-}
-
-/* ---- tables ----------------------------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *names; /* of the columns, a letter each */
-    const char *types;
-    const char *key; /* letters, upper case: DESC */
-} usual[] = {
-    {"kv", "TA", "k"}, /* but for the names, what USING kevo alone makes */
-    {"ab", "IA", "a"}, /* the rowid */
-    {"ab", "iT", "a"}, /* INT: a key, but not the rowid */
-    {"abc", "TIA", "aB"},   {"ab", "TA", ""},    {"abc", "RAI", "a"},
-    {"abcd", "BTRA", "Ba"}, {"abc", "ITA", "A"},
-};
-
-static const char *type_name(char letter) {
-    switch (letter) {
-    case 'I': return "INTEGER";
-    case 'i': return "INT";
-    case 'R': return "REAL";
-    case 'T': return "TEXT";
-    case 'B': return "BLOB";
-    default: return "ANY";
-    }
-}
-
-static void make_usual(struct fuzz_table *t, unsigned number) {
-    for (const char *p = usual[number].names; *p; p++) {
-        unsigned i = t->column_count++;
-        snprintf(t->names[i], sizeof t->names[i], "%s",
-                 *p == 'k'   ? "key"
-                 : *p == 'v' ? "value"
-                             : (char[]){*p, 0});
-        t->types[i] = type_name(usual[number].types[i]);
-    }
-    for (const char *k = usual[number].key; *k; k++) {
-        bool desc = *k >= 'A' && *k <= 'Z';
-        for (unsigned i = 0; i < t->column_count; i++) {
-            if (t->names[i][0] != (desc ? *k + 32 : *k)) continue;
-            t->desc[t->key_count] = desc;
-            t->key[t->key_count++] = i;
-        }
-    }
-}
-
-static void make_random(struct fuzz_table *t, struct rng *r) {
-    t->column_count = 1 + below(r, FUZZ_COLUMNS);
-    for (unsigned i = 0; i < t->column_count; i++) {
-        t->names[i][0] = (char)('a' + i);
-        t->types[i] = type_name("IiRTTBA"[below(r, 7)]);
-        t->not_null[i] = chance(r, 20);
-    }
-    for (unsigned i = below(r, 4); i > 0; i--) {
-        unsigned column = below(r, t->column_count);
-        if (is_key(t, column) || t->types[column][0] == 'A') continue;
-        t->desc[t->key_count] = chance(r, 40);
-        t->key[t->key_count++] = column;
-    }
-}
-
-static void make_indexes(struct fuzz_table *t, struct rng *r) {
-    unsigned count = chance(r, 30) ? 0 : 1 + below(r, FUZZ_INDEXES);
-    for (; t->index_count < count; t->index_count++) {
-        struct fuzz_index *index = &t->indexes[t->index_count];
-        index->unique = chance(r, 40);
-        for (unsigned n = 1 + below(r, 3); n > 0; n--) {
-            unsigned column = below(r, t->column_count), i = 0;
-            while (i < index->column_count && index->columns[i] != column)
-                i++;
-            if (i < index->column_count) continue;
-            index->desc[i] = chance(r, 30);
-            index->columns[i] = column;
-            index->column_count++;
-        }
-    }
-}
-
-static void put_index_columns(const struct fuzz_table *t, const struct fuzz_index *index,
-                              sqlite3_str *out) {
-    for (unsigned i = 0; i < index->column_count; i++)
-        sqlite3_str_appendf(out, "%s%s%s", i ? ", " : " (", t->names[index->columns[i]],
-                            index->desc[i] ? " DESC" : "");
-    sqlite3_str_appendall(out, ")");
-}
-
-/* UNIQUE for both, INDEX as the one or the other of them has it. */
-static void put_indexes(const struct fuzz_table *t, bool unique, const char *before,
-                        sqlite3_str *out) {
-    for (unsigned i = 0; i < t->index_count; i++) {
-        if (t->indexes[i].unique != unique) continue;
-        if (unique)
-            sqlite3_str_appendall(out, before);
-        else
-            sqlite3_str_appendf(out, before, i);
-        put_index_columns(t, &t->indexes[i], out);
-    }
-}
-
-static void put_definition(const struct fuzz_table *t, sqlite3_str *out) {
-    bool alias = t->rowid && t->key_count;
-    for (unsigned i = 0; i < t->column_count; i++)
-        sqlite3_str_appendf(out, "%s%s %s%s%s", i ? ", " : "(", t->names[i], t->types[i],
-                            alias && t->key[0] == i ? " PRIMARY KEY" : "",
-                            t->not_null[i] ? " NOT NULL" : "");
-    if (alias || t->key_count == 0) return;
-    sqlite3_str_appendall(out, ", PRIMARY KEY (");
-    for (unsigned i = 0; i < t->key_count; i++)
-        sqlite3_str_appendf(out, "%s%s%s", i ? ", " : "", t->names[t->key[i]],
-                            t->desc[i] ? " DESC" : "");
-    sqlite3_str_appendall(out, ")");
-}
-
-void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r) {
-    memset(t, 0, sizeof *t);
-    if (number < COUNT(usual))
-        make_usual(t, number);
-    else
-        make_random(t, r);
-    t->plain = number == 0;
-    if (!t->plain) make_indexes(t, r);
-    t->rowid = t->key_count == 0 ||
-               (t->key_count == 1 && !t->desc[0] && strcmp(t->types[t->key[0]], "INTEGER") == 0);
-    /* NOT NULL on the alias would refuse the NULL that asks for a new one. */
-    if (t->rowid && t->key_count) t->not_null[t->key[0]] = false;
-
-    sqlite3_str *kevo = sqlite3_str_new(NULL), *ordinary = sqlite3_str_new(NULL);
-    sqlite3_str_appendall(kevo, "CREATE VIRTUAL TABLE t USING kevo");
-    if (!t->plain) {
-        put_definition(t, kevo);
-        put_indexes(t, true, ", UNIQUE", kevo);
-        put_indexes(t, false, ", INDEX i%u", kevo);
-        sqlite3_str_appendall(kevo, ", memtable_size=64 KB)");
-    }
-    sqlite3_str_appendall(ordinary, "CREATE TABLE t");
-    put_definition(t, ordinary);
-    put_indexes(t, true, ", UNIQUE", ordinary);
-    sqlite3_str_appendf(ordinary, ") STRICT%s", t->rowid ? "" : ", WITHOUT ROWID");
-    put_indexes(t, false, "; CREATE INDEX i%u ON t", ordinary);
-    t->kevo = sqlite3_str_finish(kevo);
-    t->ordinary = sqlite3_str_finish(ordinary);
-}
-
-void fuzz_table_release(struct fuzz_table *t) {
-    sqlite3_free(t->kevo);
-    sqlite3_free(t->ordinary);
 }
 
 /* ---- values into statements ------------------------------------------------------------------------------------------ */

@@ -9,7 +9,7 @@
 
 #include "tests/lib/harness.h"
 
-enum { FUZZ_COLUMNS = 6, FUZZ_BINDS = 24, FUZZ_INDEXES = 3 };
+enum { FUZZ_COLUMNS = 100, FUZZ_BINDS = 24, FUZZ_INDEXES = 3 };
 
 struct fuzz_table {
     unsigned column_count, key_count; /* key_count 0: a hidden rowid */
@@ -29,6 +29,20 @@ struct fuzz_table {
     char *kevo, *ordinary; /* the statements that make it; sqlite3_free */
 };
 
+static inline bool fuzz_is_key(const struct fuzz_table *t, unsigned column) {
+    for (unsigned i = 0; i < t->key_count; i++)
+        if (t->key[i] == column) return true;
+    return false;
+}
+
+static inline unsigned below(struct rng *r, unsigned n) {
+    return (unsigned)rng_below(r, n);
+}
+
+static inline bool chance(struct rng *r, unsigned percent) {
+    return below(r, 100) < percent;
+}
+
 /* The number-th table: the first are the usual ones, then random ones. */
 void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r);
 void fuzz_table_release(struct fuzz_table *t);
@@ -37,6 +51,7 @@ enum fuzz_flags {
     FUZZ_ORDERED = 1,   /* the order of the rows counts */
     FUZZ_KEVO_ONLY = 2, /* not for the ordinary table */
     FUZZ_REOPEN = 4,    /* close both databases and open them again */
+    FUZZ_REFUSED = 8,   /* for the kevo table, which SQLite must refuse */
 };
 
 struct fuzz_statement {

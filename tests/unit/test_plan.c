@@ -111,10 +111,18 @@ static enum plan_op parse_op(const char **p) {
     static const struct {
         const char *text;
         enum plan_op op;
-    } ops[] = {{"limit", PLAN_LIMIT}, {"offset", PLAN_OFFSET}, {"other", PLAN_OTHER},
-               {"glob", PLAN_GLOB},   {"is", PLAN_IS},         {"notnull", PLAN_NOT_NULL},
-               {">=", PLAN_GE},       {"<=", PLAN_LE},         {">", PLAN_GT},
-               {"<", PLAN_LT},        {"=", PLAN_EQ}};
+    } ops[] = {{"limit", PLAN_LIMIT},
+               {"offset", PLAN_OFFSET},
+               {"other", PLAN_OTHER},
+               {"glob", PLAN_GLOB},
+               {"like", PLAN_LIKE},
+               {"is", PLAN_IS},
+               {"notnull", PLAN_NOT_NULL},
+               {">=", PLAN_GE},
+               {"<=", PLAN_LE},
+               {">", PLAN_GT},
+               {"<", PLAN_LT},
+               {"=", PLAN_EQ}};
     for (unsigned i = 0;; i++) {
         size_t n = strlen(ops[i].text);
         if (strncmp(*p, ops[i].text, n) != 0) continue;
@@ -355,6 +363,68 @@ START_TEST(counts_decide) {
     plan_make(s, &q, &plan);
     ck_assert_uint_eq(plan.index, 1 + (unsigned)_i);
     schema_free(s);
+}
+END_TEST
+
+static double size_in(void *arg, const struct schema *s, unsigned n) {
+    const struct counts *counts = arg;
+    ck_assert_uint_eq(n, 1);
+    return s->number == counts->index ? 300000 : 2;
+}
+
+/* Of values that are not known, those of one index have few rows each. */
+START_TEST(group_sizes_decide) {
+    struct schema *s = rows_schema("a INT|b INT|x INT|INDEX i (a)|INDEX j (b)");
+    struct plan_constraint c[2];
+    struct counts counts = {1 + (unsigned)_i};
+    struct plan_query q = {.constraints = c,
+                           .constraint_count = parse_constraints("0=,1=", c),
+                           .used = 7,
+                           .rows = 1e6,
+                           .table_id = 1,
+                           .group_size = size_in,
+                           .arg = &counts};
+    struct plan plan;
+    plan_make(s, &q, &plan);
+    ck_assert_uint_eq(plan.index, 2 - (unsigned)_i);
+    ck_assert(plan.rows >= 2 && plan.rows < 3);
+    /* With one value of three it is better to read the table from end to end. */
+    q.constraint_count = 1;
+    c[0].column = _i;
+    plan_make(s, &q, &plan);
+    ck_assert_uint_eq(plan.index, 0);
+    schema_free(s);
+}
+END_TEST
+
+/* The bounds of a pattern leave out blobs, which may match it. */
+START_TEST(patterns_and_blobs) {
+    static const struct {
+        const char *table, *query;
+        bool narrows;
+    } patterns[] = {
+        {"a TEXT PRIMARY KEY", "0>==,0<=,0glob", true},
+        {"a BLOB PRIMARY KEY", "0>==,0<=,0glob", false},
+        {"a BLOB PRIMARY KEY", "0>==,0<=,0like", false},
+        {"a BLOB PRIMARY KEY", "0>==,0<=,0other", true},
+        {"a BLOB|b BLOB|PRIMARY KEY (a, b)", "0=,1glob,1>=,1<", false},
+        {"a BLOB|b BLOB|PRIMARY KEY (a, b)", "0>=,0<,1glob", true},
+        {"a INT|b ANY|INDEX i (b)", "1glob,1>=,1<", false},
+    };
+    for (unsigned i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        struct schema *s = rows_schema(patterns[i].table);
+        struct plan_constraint c[8];
+        struct plan_query q = {.constraints = c, .rows = 1e6};
+        struct plan plan;
+        q.constraint_count = parse_constraints(patterns[i].query, c);
+        q.patterns_match_blobs = true;
+        plan_make(s, &q, &plan);
+        ck_assert_uint_eq(plan_bound_count(&plan), patterns[i].narrows ? 2 : 0);
+        q.patterns_match_blobs = false;
+        plan_make(s, &q, &plan);
+        ck_assert_uint_eq(plan_bound_count(&plan), 2);
+        schema_free(s);
+    }
 }
 END_TEST
 
@@ -997,6 +1067,8 @@ int main(void) {
     tcase_add_loop_test(tc, choice_of_index, 0, sizeof choices / sizeof choices[0]);
     tcase_add_loop_test(tc, counts_decide, 0, 2);
     tcase_add_loop_test(tc, index_ranges_follow_comparisons, 0, 3);
+    tcase_add_loop_test(tc, group_sizes_decide, 0, 2);
+    tcase_add_test(tc, patterns_and_blobs);
     tcase_add_loop_test(tc, costs, 0, 4);
     tcase_add_loop_test(tc, ranges_follow_comparisons, 1, 4);
     tcase_add_loop_test(tc, comparisons, 0, sizeof compare / sizeof compare[0]);
