@@ -8,6 +8,7 @@
 #   asan    all tests under the address, leak and undefined behaviour sanitizers
 #   tsan    the tests with threads under the thread sanitizer
 #   newest  the tests through SQLite on the newest SQLite, where npm can fetch it
+#   clients the examples for Python and Node, where they are there
 #
 # Missing Debian packages are installed first. Builds stay in build-*/, so a second
 # run compiles only what changed. Ends with a summary line; exits non-zero if
@@ -188,24 +189,28 @@ step_tsan() {
     plain_addresses=
 }
 
-# With the programs that the step gcc built.
-step_newest() {
+# A script that ends with "...: 3 passed, 1 failed", or with status 77 when all was skipped.
+# It uses what the step gcc built.
+run_script() { # script
     build gcc gcc || return
-    output=$(tests/newest_sqlite.sh build-gcc 2>&1)
+    output=$("$1" build-gcc 2>&1)
     status=$?
-    summary=${output##*
-}
-    case $status in
-    0 | 77) say "   $summary" ;;
-    *) say "$output" ;;
-    esac
+    say "$output"
     [ $status != 77 ] || return
-    summary=${summary#newest SQLite: }
+    summary=${output##*: }
     good=${summary%% *} bad=${summary#*passed, }
     case $good${bad%% *} in
-    *[!0-9]*) count 0 1 ;;
+    '' | *[!0-9]*) count 0 1 ;;
     *) count "$good" "${bad%% *}" ;;
     esac
+}
+
+step_newest() {
+    run_script tests/newest_sqlite.sh
+}
+
+step_clients() {
+    run_script tests/clients.sh
 }
 
 # ---- all of it ----
@@ -216,7 +221,7 @@ export TSAN_OPTIONS='allow_addr2line=1:halt_on_error=1:second_deadlock_stack=1'
 plain_addresses=
 
 install_missing || exit
-[ $# -gt 0 ] || set -- lint format gcc clang asan tsan newest
+[ $# -gt 0 ] || set -- lint format gcc clang asan tsan newest clients
 for step in "$@"; do
     say "== $step"
     "step_$step"
