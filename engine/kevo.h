@@ -79,6 +79,7 @@ struct kevo_slice {
 typedef struct kevo_store kevo_store;
 typedef struct kevo_txn kevo_txn;
 typedef struct kevo_iter kevo_iter;
+typedef struct kevo_counter kevo_counter;
 typedef struct kevo_snapshot kevo_snapshot;
 typedef struct kevo_batch kevo_batch;
 typedef struct kevo_ingest kevo_ingest;
@@ -463,6 +464,21 @@ bool kevo_iter_valid(const kevo_iter *iter);
 struct kevo_slice kevo_iter_key(const kevo_iter *iter);
 struct kevo_slice kevo_iter_value(const kevo_iter *iter);
 void kevo_iter_free(kevo_iter *iter); /* iter may be NULL */
+
+/* Counts the keys in [lower, upper) that read->snapshot sees, stretch by stretch: exactly, and
+ * mostly without looking at the larger part of them. The bounds are copied; `read` must have a
+ * snapshot and neither transaction, prefix nor suffix (KEVO_INVALID). KEVO_NOTFOUND when
+ * deletions of ranges hide something there: use an iterator. */
+int kevo_counter_new(kevo_store *store, const struct kevo_read *read, kevo_counter **counter,
+                     struct kevo_err *err);
+/* Count the next stretch, which may have none; its work is about that of walking through what
+ * lies over one table. KEVO_NOTFOUND behind the last one. After an error it may be called
+ * again. */
+int kevo_counter_next(kevo_counter *counter, uint64_t *count, struct kevo_err *err);
+/* The first key that has not been counted, or may not have; the upper bound at the end. Lives
+ * until the next call. */
+struct kevo_slice kevo_counter_end(const kevo_counter *counter);
+void kevo_counter_free(kevo_counter *counter); /* counter may be NULL */
 
 /* ---- upkeep ------------------------------------------------------------- */
 

@@ -25,7 +25,7 @@ struct cursor {
     struct kevo_value value;  /* on a point */
     kevo_txn *txn;            /* a reference: what `value` may point into */
     unsigned epoch;           /* of the session when the iterator was made */
-    slice key, row;           /* of the row or entry we stand on */
+    slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */
     struct looked_up {        /* over an index */
         bool have_key, have_row;
@@ -33,9 +33,17 @@ struct cursor {
         struct kevo_value value; /* the row */
         kevo_txn *txn;           /* what it may point into */
     } lookup;
-    struct buf scratch; /* of a key column that had to be decoded */
-    struct buf saved;   /* the key to go on from */
-    struct buf sorted;  /* see sort_rows() */
+    struct buf scratch;        /* of a key column that had to be decoded */
+    struct buf saved;          /* the key to go on from */
+    struct buf sorted;         /* see sort_rows() */
+    struct counting {          /* see start_counting() */
+        bool refused;          /* not in this query */
+        unsigned unseen;       /* rows of the range visited, and no question about them */
+        kevo_counter *counter; /* NULL: every row is visited */
+        uint64_t visited;      /* rows that it has still to count though they were visited */
+        uint64_t ahead;        /* rows known to come in this stretch */
+        uint64_t behind;       /* rows that went by since the one the iterator stands on */
+    } counting;
 };
 
 static struct cursor *cursor_of(sqlite3_vtab_cursor *c) {
@@ -90,7 +98,13 @@ static void leave_row(struct cursor *c) {
     leave_looked_up(c);
 }
 
+static void stop_counting(struct cursor *c) {
+    kevo_counter_free(c->counting.counter);
+    c->counting = (struct counting){.refused = true};
+}
+
 static void leave_range(struct cursor *c) {
+    if (c->counting.counter) stop_counting(c);
     leave_row(c);
     kevo_iter_free(c->iter);
     c->iter = NULL;
@@ -157,6 +171,7 @@ static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, sli
     *found = rc == 0 && kevo_iter_valid(c->iter);
     if (*found) stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
     c->epoch = session_of(c)->epoch;
+    c->counting.unseen = 0;
     return rc;
 }
 
@@ -194,6 +209,7 @@ static int enter_again(struct cursor *c) {
     if (!buf_set(&c->saved, c->key)) return SQLITE_NOMEM;
     if (!c->plan.reverse && !buf_append(&c->saved, "", 1)) return SQLITE_NOMEM;
     leave_range(c);
+    c->counting.refused = true; /* its rows are no more those of one moment */
     int rc = session_read(session_of(c), &read, message_of(c));
     if (rc != SQLITE_OK) return rc;
     slice lower = c->plan.reverse ? r.lower : buf_slice(&c->saved);
@@ -223,8 +239,103 @@ static int advance(struct cursor *c) {
     return enter_ranges(c);
 }
 
+/* ---- counting ------------------------------------------------------------------------ */
+
+/* count(*), which SQLite makes of a virtual table by asking for one row after the other: when
+ * so many rows of a range have gone by without a question about any of them, the rows to
+ * come are counted instead of visited. The iterator stays where it is, to catch up if a column
+ * is asked for after all. */
+enum { UNSEEN_ROWS = 256 };
+
+static bool may_count(struct cursor *c) {
+    const struct session *s = session_of(c);
+    return !c->counting.refused && !c->on_point && c->iter && !c->plan.reverse &&
+           !c->plan.has_limit && s->state == SESSION_NONE && c->epoch == s->epoch;
+}
+
+/* The connection began, committed or rolled back: go on behind what was counted, in what is to
+ * be seen now. */
+static int leave_counter(struct cursor *c) {
+    struct kevo_read read;
+    struct kevo_err err;
+    bool found;
+    if (!buf_set(&c->saved, kevo_counter_end(c->counting.counter))) return SQLITE_NOMEM;
+    leave_range(c);
+    int rc = session_read(session_of(c), &read, message_of(c));
+    if (rc != SQLITE_OK) return rc;
+    if (enter_span(c, &read, buf_slice(&c->saved), current_range(c).upper, &found, &err))
+        return vtab_report(c->table, &err);
+    if (found) return SQLITE_OK;
+    c->range++;
+    return enter_ranges(c);
+}
+
+/* The stretch has been used up: on to the next that has rows, or to the next range. */
+static int count_on(struct cursor *c) {
+    struct counting *counting = &c->counting;
+    struct kevo_err err;
+    if (c->epoch != session_of(c)->epoch) return leave_counter(c);
+    for (uint64_t n;;) {
+        int rc = kevo_counter_next(counting->counter, &n, &err);
+        if (rc == KEVO_NOTFOUND) break;
+        if (rc) {
+            c->eof = true;
+            return vtab_report(c->table, &err);
+        }
+        if (n > counting->visited) {
+            counting->ahead = n - counting->visited - 1;
+            counting->visited = 0;
+            counting->behind++;
+            return SQLITE_OK;
+        }
+        counting->visited -= n;
+    }
+    c->range++;
+    return enter_ranges(c);
+}
+
+/* Tables are counted as a whole, so the count begins where the range does. */
+static int start_counting(struct cursor *c) {
+    struct kevo_read read;
+    struct kevo_err err;
+    struct key_range r = current_range(c);
+    int rc = session_read(session_of(c), &read, message_of(c));
+    if (rc != SQLITE_OK) return rc;
+    read.lower = r.lower;
+    read.upper = r.upper;
+    rc = kevo_counter_new(session_of(c)->store, &read, &c->counting.counter, &err);
+    if (rc < 0) return vtab_report(c->table, &err);
+    c->counting.visited = c->counting.unseen;
+    if (rc == 0) return count_on(c);
+    c->counting.refused = true;
+    return advance(c);
+}
+
+/* A question about a row: stand on it. */
+static int be_seen(struct cursor *c) {
+    struct kevo_err err;
+    c->counting.refused = true;
+    for (; c->counting.behind; c->counting.behind--) {
+        if (kevo_iter_next(c->iter, &err)) return vtab_report(c->table, &err);
+        if (!kevo_iter_valid(c->iter)) return SQLITE_CORRUPT_VTAB;
+    }
+    if (!c->counting.counter) return SQLITE_OK;
+    stop_counting(c);
+    stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+    return SQLITE_OK;
+}
+
 int cursor_next(sqlite3_vtab_cursor *cursor) {
-    return advance(cursor_of(cursor));
+    struct cursor *c = cursor_of(cursor);
+    if (c->counting.ahead) {
+        c->counting.ahead--;
+        c->counting.behind++;
+        return SQLITE_OK;
+    }
+    if (c->counting.counter) return count_on(c);
+    if (!c->counting.refused && ++c->counting.unseen >= UNSEEN_ROWS && may_count(c))
+        return start_counting(c);
+    return advance(c);
 }
 
 int cursor_eof(sqlite3_vtab_cursor *cursor) {
@@ -365,6 +476,7 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     struct cursor *c = cursor_of(cursor);
     (void)words;
     leave_range(c);
+    c->counting = (struct counting){.refused = false};
     c->plan = plan_of_index(index);
     c->keys = plan_schema(c->table->schema, &c->plan);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
@@ -471,6 +583,10 @@ static int result_whole_key(struct cursor *c, sqlite3_context *context) {
 int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
     struct cursor *c = cursor_of(cursor);
     const struct schema *s = c->table->schema;
+    if (!c->counting.refused) {
+        int rc = be_seen(c);
+        if (rc != SQLITE_OK) return rc;
+    }
     if (column == (int)s->column_count) return result_whole_key(c, context);
     int index = s->row_index[column];
     /* An UPDATE that leaves the column alone need not carry it along. */
@@ -485,7 +601,8 @@ int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {
     struct cursor *c = cursor_of(cursor);
     struct kevo_err err;
     int64_t value;
-    int rc = c->plan.index ? find_row_key(c) : SQLITE_OK;
+    int rc = c->counting.refused ? SQLITE_OK : be_seen(c);
+    if (rc == SQLITE_OK && c->plan.index) rc = find_row_key(c);
     if (rc != SQLITE_OK) return rc;
     if (keycode_rowid(c->plan.index ? buf_slice(&c->lookup.key) : c->key, &value, &err))
         return vtab_report(c->table, &err);

@@ -453,6 +453,10 @@ static int decode(const struct schema *s, slice key, unsigned from, unsigned to,
 
 int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
                    struct buf *scratch, struct kevo_err *err) {
+    if (n == 0 && keycode_is_verbatim(s, 0)) {
+        v->type = s->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
+        return skip_prefix(s, key, &v->bytes, err);
+    }
     return decode(s, key, n, n + 1, v, true, scratch, err);
 }
 

@@ -177,6 +177,67 @@ START_TEST(delete_while_scanning) {
 }
 END_TEST
 
+/* ---- rows that are counted --------------------------------------------------------------- */
+
+static int wanted_row, this_row;
+
+/* True in the row wanted. */
+static void at_row(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    (void)argc, (void)argv;
+    sqlite3_result_int(context, this_row++ == wanted_row);
+}
+
+/* Rows about which nothing is asked are not visited. A column asked for late is that of the
+ * right row all the same, and no row is lost or comes twice when the connection writes, in any
+ * moment. */
+static const struct {
+    const char *query, *columns; /* of the rows, of one row */
+    const char *during;
+    unsigned count;
+} counted[] = {
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv", "k%05d", "", 2000},
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv", "k%05d", "SELECT count(*) FROM kv", 2000},
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv", "k%05d",
+     "BEGIN; INSERT INTO kv VALUES('a', 1)", 2000},
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv", "k%05d", "UPDATE kv SET value = 1", 2000},
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv", "k%05d",
+     "BEGIN; UPDATE kv SET value = 2; ROLLBACK", 2000},
+    {"SELECT CASE WHEN at_row() THEN key END FROM kv WHERE key >= 'k00100' AND key < 'k01900'",
+     "k%05d", "DELETE FROM kv WHERE key < 'k00050'", 1800},
+};
+enum { COUNTED = sizeof counted / sizeof counted[0] };
+
+START_TEST(counted_rows) {
+    static const int late[] = {0, 100, 254, 255, 256, 257, 700, 1799, 5000};
+    static const int moments[] = {0, 200, 256, 300, 1500};
+    char expected[16];
+    fill(2000);
+    if (_i >= COUNTED) expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    if (_i >= COUNTED) sql_exec(db, "UPDATE kv SET value = 0 WHERE key GLOB '*7'");
+    ck_assert_int_eq(
+        sqlite3_create_function(db, "at_row", 0, SQLITE_UTF8, NULL, at_row, NULL, NULL), SQLITE_OK);
+    const char *query = counted[_i % COUNTED].query;
+    int first = strstr(query, "k00100") ? 100 : 0;
+    for (int at = _i; at < _i + 15; at++) { /* pairs of five and nine */
+        fill(2000);
+        sqlite3_stmt *stmt = sql_prepare(db, "%s", query);
+        int moment = moments[at % 5];
+        unsigned rows = 0;
+        wanted_row = late[at % 9];
+        for (this_row = 0; step(stmt) == SQLITE_ROW; rows++) {
+            bool here = (int)rows == wanted_row;
+            ck_assert_int_eq(sqlite3_column_type(stmt, 0), here ? SQLITE_TEXT : SQLITE_NULL);
+            snprintf(expected, sizeof expected, "k%05d", first + (int)rows);
+            if (here) ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), expected);
+            if ((int)rows == moment) sql_exec(db, "%s", counted[_i % COUNTED].during);
+        }
+        ck_assert_uint_eq(rows, counted[_i % COUNTED].count);
+        sqlite3_finalize(stmt);
+        if (!sqlite3_get_autocommit(db)) sql_exec(db, "ROLLBACK");
+    }
+}
+END_TEST
+
 /* ---- snapshots --------------------------------------------------------------------------- */
 
 #define SUMS "SELECT (SELECT total(v) FROM plain), (SELECT total(value) FROM kv)"
@@ -409,6 +470,7 @@ int main(void) {
     add_both(wal, delete, cursor_across_commit, 2);
     add_both(wal, delete, cursor_of_points, 1);
     add_both(wal, delete, delete_while_scanning, 2);
+    add_both(wal, delete, counted_rows, 2 * COUNTED);
     tcase_add_test(wal, reader_stays);
     tcase_add_loop_test(wal, each_statement_anew, 0, 1);
     tcase_add_loop_test(delete, each_statement_anew, 0, 3);
