@@ -152,6 +152,7 @@ struct wal_reader {
     uint64_t salt;
     struct wal_link before; /* the record before the segment, from its header */
     struct wal_link last;   /* the last record read, or `before` */
+    uint64_t searched;      /* bytes hashed by wal_reader_salvage() */
     uint64_t torn_bytes;    /* at the end of the log: what a crash left of records behind
                                it, as far as their headers tell */
 };
@@ -175,7 +176,8 @@ int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid
 
 /* The next whole record with a right checksum and an id above that of the last one,
  * wherever it lies behind that; *follows tells whether it is the one that follows it.
- * KEVO_NOTFOUND when there is none. */
+ * KEVO_NOTFOUND when there is none, or when so many headers were forged that looking at what they
+ * stand for would take for ever. */
 int wal_reader_salvage(struct wal_reader *r, struct wal_record *record, bool *follows);
 
 /* ---- shared by the two -------------------------------------------------------- */

@@ -2,6 +2,9 @@
 #include "engine/base/error.h"
 #include "engine/log/wal.h"
 
+/* Bytes hashed in search of records behind a damaged one, for each byte of the file. */
+enum { SEARCH_FACTOR = 4 };
+
 /* What the first bytes of the file say. The header is durable before the file gets its
  * name. */
 static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uuid[16],
@@ -76,15 +79,29 @@ static uint64_t torn_end(const struct wal_reader *r) {
     return end;
 }
 
+static int too_odd(const struct wal_reader *r, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_CORRUPT,
+                     "%s: the record at offset %llu is damaged, and behind it are headers of more "
+                     "records than a crash could leave",
+                     r->path, (unsigned long long)r->at);
+}
+
 /* There is no valid record at r->at. Is that the end of the log, or is something
  * damaged that had been synced? What lies behind may be of the file's former life: its
- * records are of older batches, and not sealed with this segment's salt. */
+ * records are of older batches, and not sealed with this segment's salt. Only forged headers lead to
+ * many payloads, one over the other: hashing them must not take for ever. */
 static int end_of_log(struct wal_reader *r, struct kevo_err *err) {
+    uint64_t hashed = 0;
     r->torn_bytes = torn_end(r) - r->at;
     for (uint64_t at = wal_sector_end(r->at); at < r->size; at += WAL_SECTOR) {
         struct wal_record_header h;
-        if (header_at(r, at, &h) && h.synced_before && h.commit.batch > r->last.batch &&
-            h.previous.batch >= r->last.batch && h.previous.batch > 0 && record_at(r, at, &h))
+        if (!header_at(r, at, &h) || !h.synced_before || h.commit.batch <= r->last.batch ||
+            h.previous.batch < r->last.batch || h.previous.batch == 0)
+            continue;
+        if (h.payload_bytes <= r->size - at &&
+            (hashed += h.payload_bytes) > SEARCH_FACTOR * r->size)
+            return too_odd(r, err);
+        if (record_at(r, at, &h))
             return kevo_fail(err, KEVO_CORRUPT,
                              "%s: the record at offset %llu is damaged, though batch %llu behind "
                              "it was written after it had been synced",
@@ -141,7 +158,11 @@ int wal_reader_salvage(struct wal_reader *r, struct wal_record *record, bool *fo
     uint64_t at = (r->at + WAL_ALIGN - 1) / WAL_ALIGN * WAL_ALIGN;
     for (; at <= r->size && r->size - at >= WAL_RECORD_HEADER_BYTES; at += WAL_ALIGN) {
         struct wal_record_header h;
-        if (!record_at(r, at, &h) || h.strange || h.commit.batch <= r->last.batch) continue;
+        if (!header_at(r, at, &h) || h.strange || h.commit.batch <= r->last.batch) continue;
+        if (h.payload_bytes <= r->size - at &&
+            (r->searched += h.payload_bytes) > SEARCH_FACTOR * r->size)
+            break;
+        if (!record_at(r, at, &h)) continue;
         *follows_last = follows(r, &h);
         take_record(r, at, &h, record);
         return 0;

@@ -51,10 +51,13 @@ static int ensure_allocated(struct wal_writer *w, uint64_t end, struct kevo_err 
     return rc;
 }
 
-/* After a write that failed: cut off what it may have left. */
+/* After a write that failed: cut off what it may have left, durably: a whole record that came
+ * back after a power loss would be a batch that was said to have failed, or name tables that
+ * are gone. */
 static int undo_append(struct wal_writer *w, int rc) {
     struct kevo_err ignored;
-    if (w->env->truncate(w->env, w->file, w->offset, &ignored) == 0)
+    if (w->env->truncate(w->env, w->file, w->offset, &ignored) == 0 &&
+        w->env->sync(w->env, w->file, &ignored) == 0)
         w->allocated = w->offset;
     else
         w->failed = true;

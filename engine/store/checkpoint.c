@@ -21,8 +21,9 @@ struct checkpoint {
     bool holds_log;
     struct wal_reader *segments[MAX_MEMTABLES + 1];
     unsigned segment_count;
-    uint64_t last_batch; /* the last record that belongs to the copy */
-    bool cannot_link;    /* found out once */
+    uint64_t last_batch;      /* the last record that belongs to the copy */
+    struct borrowed borrowed; /* a copy of the store's */
+    bool cannot_link;         /* found out once */
 };
 
 /* ---- the moment ----------------------------------------------------------------- */
@@ -68,6 +69,8 @@ static int take_moment(struct checkpoint *c, struct kevo_err *err) {
     if (s->log_holds++ == 0) s->held_from = c->state.wal_floor;
     pthread_mutex_unlock(&s->mutex);
     c->holds_log = true;
+    c->borrowed.offset = s->borrowed.offset;
+    copied = copied && buf_set(&c->borrowed.bytes, buf_slice(&s->borrowed.bytes));
     if (!copied) return kevo_nomem(err);
     return open_segments(c, s->wal ? s->wal->number : s->tail.number, err);
 }
@@ -115,6 +118,7 @@ static void end(struct checkpoint *c) {
     if (c->holds_log) release_log(c->store);
     superversion_release(c->sv);
     manifest_state_release(&c->state);
+    buf_release(&c->borrowed.bytes);
 }
 
 /* ---- files ------------------------------------------------------------------------ */
@@ -191,9 +195,20 @@ static int walk_segment(const struct checkpoint *c, unsigned i, struct kevo_err 
         rc = wal_reader_next(r, &record, err);
     if (rc < 0) return rc;
     uint64_t wanted = is_last ? c->last_batch : c->segments[i + 1]->before.batch;
+    if (is_last && c->borrowed.bytes.len) return 0; /* which begins where the reader stopped */
     if (rc == 0 || r->last.batch == wanted) return 0;
     return kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu is damaged", r->path,
                      (unsigned long long)r->at);
+}
+
+/* What a reader has put back in memory goes to its place in the copy. It ends with the last
+ * record there is; between the end on disk and its beginning may be bytes without meaning. */
+static int copy_borrowed(struct checkpoint *c, unsigned i, struct env_file *file,
+                         struct kevo_err *err) {
+    struct env *env = c->store->env;
+    if (i + 1 < c->segment_count || c->borrowed.bytes.len == 0) return 0;
+    return env->write(env, file, c->borrowed.offset, c->borrowed.bytes.data, c->borrowed.bytes.len,
+                      err);
 }
 
 static int copy_segment(struct checkpoint *c, unsigned i, struct kevo_err *err) {
@@ -205,6 +220,7 @@ static int copy_segment(struct checkpoint *c, unsigned i, struct kevo_err *err) 
     int rc = walk_segment(c, i, err);
     if (rc == 0) rc = create_file(c, name, &file, err);
     if (rc == 0) rc = env->write(env, file, 0, r->data, (size_t)r->at, err);
+    if (rc == 0) rc = copy_borrowed(c, i, file, err);
     if (rc == 0) rc = env->sync(env, file, err);
     env->close(env, file);
     return rc;

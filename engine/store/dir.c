@@ -40,6 +40,16 @@ static int in_use(struct env *env, const char *dir, struct env_file *file, bool 
                      dir, pid);
 }
 
+/* Which file has the name now; *there is false when none has. */
+static int look_at_lock(struct env *env, const char *dir, struct env_stat *st, bool *there,
+                        struct kevo_err *err) {
+    char path[ENV_PATH_MAX];
+    int rc = env_join(path, dir, dir_lock_name, err);
+    if (rc == 0) rc = env->stat(env, path, st, err);
+    *there = rc == 0;
+    return rc == KEVO_NOTFOUND ? 0 : rc;
+}
+
 static int open_lock(struct env *env, const char *dir, unsigned flags, unsigned mode,
                      struct env_file **file, struct kevo_err *err) {
     char path[ENV_PATH_MAX];
@@ -66,29 +76,58 @@ int dir_lock_for_writing(struct env *env, const char *dir, struct env_file *file
     return rc;
 }
 
-int dir_lock(struct env *env, const char *dir, bool create, unsigned mode, struct env_file **file,
-             struct kevo_err *err) {
-    unsigned flags = ENV_READ | ENV_WRITE | (create ? ENV_CREATE : 0);
-    int rc = open_lock(env, dir, flags, mode, file, err);
-    if (rc == 0) rc = dir_lock_for_writing(env, dir, *file, err);
-    if (rc) {
+/* How a lock file is opened and locked. */
+struct lock_way {
+    bool shared, create;
+    unsigned mode; /* permission bits of a new one */
+};
+
+static int open_and_lock(struct env *env, const char *dir, const struct lock_way *way,
+                         struct env_file **file, struct env_stat *opened, struct kevo_err *err) {
+    bool there;
+    *file = NULL;
+    int rc = look_at_lock(env, dir, opened, &there, err);
+    if (rc) return rc;
+    /* A reader opens it for writing if possible, only so that its lock may become a writer's. */
+    unsigned flags = ENV_READ | ENV_WRITE | (way->create ? ENV_CREATE : 0);
+    rc = open_lock(env, dir, flags, way->mode, file, err);
+    if (rc == KEVO_CANTOPEN && way->shared) rc = open_lock(env, dir, ENV_READ, 0, file, err);
+    if (rc == 0 && !there) rc = look_at_lock(env, dir, opened, &there, err);
+    if (rc) return rc;
+    return way->shared ? take_lock(env, dir, *file, true, err)
+                       : dir_lock_for_writing(env, dir, *file, err);
+}
+
+/* Who removes a store removes its lock file before letting go of it. Whoever has waited at that
+ * file has then the lock of one that nobody else will look at: he has to take the one that has
+ * the name now. */
+static int lock_by_name(struct env *env, const char *dir, const struct lock_way *way,
+                        struct env_file **file, struct kevo_err *err) {
+    enum { TRIES = 100 };
+    for (unsigned i = 0; i < TRIES; i++) {
+        struct env_stat opened = {0}, named = {0};
+        bool there = false;
+        int rc = open_and_lock(env, dir, way, file, &opened, err);
+        if (rc == 0) rc = look_at_lock(env, dir, &named, &there, err);
+        if (rc == 0 && there && opened.device == named.device && opened.inode == named.inode)
+            return 0;
         env->close(env, *file);
         *file = NULL;
+        if (rc) return rc;
     }
-    return rc;
+    return kevo_fail(err, KEVO_BUSY, "%s: the store is being removed and made all the time", dir);
+}
+
+int dir_lock(struct env *env, const char *dir, bool create, unsigned mode, struct env_file **file,
+             struct kevo_err *err) {
+    const struct lock_way way = {.create = create, .mode = mode};
+    return lock_by_name(env, dir, &way, file, err);
 }
 
 int dir_lock_shared(struct env *env, const char *dir, struct env_file **file,
                     struct kevo_err *err) {
-    /* Open for writing if possible, only so that the lock may become a writer's. */
-    int rc = open_lock(env, dir, ENV_READ | ENV_WRITE, 0, file, err);
-    if (rc == KEVO_CANTOPEN) rc = open_lock(env, dir, ENV_READ, 0, file, err);
-    if (rc == 0) rc = take_lock(env, dir, *file, true, err);
-    if (rc) {
-        env->close(env, *file);
-        *file = NULL;
-    }
-    return rc;
+    const struct lock_way way = {.shared = true};
+    return lock_by_name(env, dir, &way, file, err);
 }
 
 /* ---- what lies there ------------------------------------------------------------- */

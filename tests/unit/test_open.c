@@ -412,6 +412,17 @@ START_TEST(a_lost_end_is_put_back_in_memory) {
     free(before);
     free(after);
 
+    /* A copy has it too, on disk. */
+    kevo_store *copy;
+    struct kevo_options of_copy = options;
+    ck_ok(kevo_checkpoint(s, "/copy", &test_err));
+    ck_ok(kevo_open("/copy", &of_copy, &copy, &test_err));
+    ck_assert(!kevo_lacks(copy, c));
+    ck_ok(kevo_resolve(copy, c, &test_err));
+    ck_assert_str_eq(kv_dump(copy, NULL), "a=v b=v c=v");
+    ck_ok(kevo_verify(copy, &test_err));
+    kevo_close(copy);
+
     if (_i == 0) {
         kevo_store *w = kv_open(&options); /* the log is whole again */
         ck_ok(kevo_resolve(w, c, &test_err));
@@ -425,6 +436,41 @@ START_TEST(a_lost_end_is_put_back_in_memory) {
     }
     kevo_close(s);
     env_memory_free(lost);
+}
+END_TEST
+
+/* ---- a lock file that is removed --------------------------------------------------------------- */
+
+static int (*plain_lock)(struct env *, struct env_file *, bool, struct kevo_err *);
+static unsigned removals; /* to come */
+
+/* Somebody removes the lock file, and its name gets another one, before the lock is taken. */
+static int lock_too_late(struct env *e, struct env_file *file, bool shared, struct kevo_err *err) {
+    if (removals) {
+        removals--;
+        ck_ok(env->unlink(env, KV_DIR "/LOCK", &test_err));
+        write_file(KV_DIR "/LOCK", "");
+    }
+    return plain_lock(e, file, shared, err);
+}
+
+START_TEST(a_removed_lock_is_none) {
+    kevo_store *s;
+    make_store();
+    plain_lock = other->lock;
+    other->lock = lock_too_late;
+    removals = 3;
+    options.env = reading.env = other;
+    ck_ok(kevo_open(KV_DIR, _i ? &reading : &options, &s, &test_err));
+    ck_assert_uint_eq(removals, 0);
+    options.env = env;
+    expect_refused(KV_DIR, &options, KEVO_BUSY, _i ? "for reading" : "this process");
+    kevo_close(s);
+    removals = 1000;
+    expect_refused(KV_DIR, &reading, KEVO_BUSY, "being removed");
+    removals = 0;
+    s = kv_open(&options);
+    kevo_close(s);
 }
 END_TEST
 
@@ -776,6 +822,7 @@ int main(void) {
     tcase_add_test(only, a_reader_becomes_a_writer);
     tcase_add_test(only, the_authority_decides_what_a_reader_sees);
     tcase_add_loop_test(only, a_lost_end_is_put_back_in_memory, 0, 2);
+    tcase_add_loop_test(only, a_removed_lock_is_none, 0, 2);
     tcase_add_test(only, an_owner_is_kept);
     tcase_add_test(only, an_owner_outlives_manifests);
     tcase_add_loop_test(only, every_failure_of_setting_an_owner, 0, 2);

@@ -505,7 +505,8 @@ START_TEST(damage_before_a_former_life) {
 END_TEST
 
 /* Values that look like records do not make the search for damage long: their headers have no
- * seal, and so nobody looks at what they call their payload. */
+ * seal, and so nobody looks at what they call their payload. If they were forged with the salt, the
+ * search ends soon as well, as damage. */
 START_TEST(values_that_look_like_records) {
     enum { SECTORS = 20000 };
     struct wal_writer *w = create(1, none);
@@ -523,21 +524,47 @@ START_TEST(values_that_look_like_records) {
                                       .previous = {2, w->last.checksum},
                                       .type = WAL_BATCH,
                                       .synced_before = true};
-        wal_encode_record_header(run.bytes.data + WAL_RECORD_HEADER_BYTES + i, &h, ~w->salt);
+        wal_encode_record_header(run.bytes.data + WAL_RECORD_HEADER_BYTES + i, &h,
+                                 _i ? w->salt : ~w->salt);
     }
     run.bytes.len += SECTORS * WAL_SECTOR;
     must(wal_end_record(&run, w, WAL_BATCH, (struct kevo_commit){3, 9}, &test_err));
     run.bytes.data[0] ^= 1; /* torn */
+    for (uint64_t i = wal_sector_end(at) - at; _i && i + 64 < SECTORS * WAL_SECTOR; i += WAL_SECTOR)
+        run.bytes.data[WAL_RECORD_HEADER_BYTES + i] ^= 1;
     must(wal_append_run(w, &run, &test_err));
     buf_release(&run.bytes);
     wal_close(w);
     struct wal_reader *r = open_reader(1);
     int rc;
     ck_assert_uint_eq(read_all(r, 1, &rc), 2);
-    ck_assert_int_eq(rc, KEVO_NOTFOUND);
+    ck_assert_int_eq(rc, _i ? KEVO_CORRUPT : KEVO_NOTFOUND);
     ck_assert_uint_eq(r->at, end);
     ck_assert_uint_gt(r->torn_bytes, SECTORS * WAL_SECTOR);
+    if (_i) {
+        struct wal_record record;
+        bool follows;
+        ck_assert_msg(strstr(test_err.msg, "than a crash could leave"), "%s", test_err.msg);
+        ck_assert_int_eq(wal_reader_salvage(r, &record, &follows), KEVO_NOTFOUND);
+    }
     wal_reader_close(r);
+}
+END_TEST
+
+/* A write fails, perhaps when all of the record is on the disk: it must not come back after a
+ * power loss. Where that is not certain the log refuses to go on. */
+START_TEST(what_is_cut_off_is_synced) {
+    struct wal_writer *w = create(1, none);
+    must(append(w, 1));
+    fault_env_plan(fault, (struct fault_plan){.kinds = FAULT_WRITE | (_i ? FAULT_SYNC : 0),
+                                              .nth = 1,
+                                              .for_good = _i,
+                                              .partial_write = true});
+    ck_assert_int_eq(append(w, 2), KEVO_IOERR);
+    ck_assert_int_eq(w->failed, _i);
+    plan_fault(0, 0, 0, false);
+    ck_assert_int_eq(append(w, 2), _i ? KEVO_READONLY : 0);
+    wal_close(w);
 }
 END_TEST
 
@@ -865,7 +892,8 @@ int main(void) {
     tcase_add_loop_test(again, records_of_a_former_life_do_not_count, 0, 16);
     tcase_add_test(again, a_torn_end_before_a_former_life);
     tcase_add_test(again, damage_before_a_former_life);
-    tcase_add_test(again, values_that_look_like_records);
+    tcase_add_loop_test(again, values_that_look_like_records, 0, 2);
+    tcase_add_loop_test(again, what_is_cut_off_is_synced, 0, 2);
     tcase_add_test(again, a_segment_that_cannot_be_made_from_a_spare);
     suite_add_tcase(suite, again);
 
