@@ -37,6 +37,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/env.h"
+#include "engine/base/file_bytes.h"
 
 enum {
     WAL_SEGMENT_HEADER_BYTES = 80,
@@ -147,6 +148,7 @@ struct wal_record {
 struct wal_reader {
     struct env *env;
     char *path;
+    struct file_bytes file; /* whose bytes these are: */
     const uint8_t *data;
     uint64_t size, at;
     uint64_t salt;
@@ -173,6 +175,10 @@ void wal_reader_close(struct wal_reader *r); /* r may be NULL */
 /* The store that a segment belongs to. KEVO_CORRUPT when its header is damaged. */
 int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid[16],
                  struct kevo_err *err);
+
+/* wal_reader_open() for a file that may lie on a failing disk: see file_bytes.h. */
+int wal_reader_open_damaged(struct env *env, const char *dir, uint64_t number,
+                            const uint8_t uuid[16], struct wal_reader **r, struct kevo_err *err);
 
 /* The next whole record with a right checksum and an id above that of the last one,
  * wherever it lies behind that; *follows tells whether it is the one that follows it.

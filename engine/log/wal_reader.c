@@ -23,8 +23,13 @@ static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uui
     return 0;
 }
 
-int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
-                    struct wal_reader **out, struct kevo_err *err) {
+static int map_segment(struct wal_reader *r, struct env_file *file, struct kevo_err *err) {
+    int rc = r->env->size(r->env, file, &r->file.size, err);
+    return rc ? rc : r->env->map(r->env, file, r->file.size, &r->file.data, err);
+}
+
+static int open_segment(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
+                        bool damaged, struct wal_reader **out, struct kevo_err *err) {
     char name[WAL_NAME_BYTES], path[ENV_PATH_MAX];
     struct env_file *file = NULL;
     struct env_stat st;
@@ -38,8 +43,10 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
     r->env = env;
     r->path = mem_strdup(path);
     rc = r->path ? env->open(env, path, ENV_READ, 0, &file, err) : kevo_nomem(err);
-    if (rc == 0) rc = env->size(env, file, &r->size, err);
-    if (rc == 0) rc = env->map(env, file, r->size, &r->data, err);
+    if (rc == 0)
+        rc = damaged ? file_bytes_init(&r->file, env, file, err) : map_segment(r, file, err);
+    r->data = r->file.data;
+    r->size = r->file.size;
     if (rc == 0) rc = check_header(r, number, uuid, err);
     env->close(env, file);
     if (rc) {
@@ -48,6 +55,16 @@ int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uin
     }
     *out = r;
     return 0;
+}
+
+int wal_reader_open(struct env *env, const char *dir, uint64_t number, const uint8_t uuid[16],
+                    struct wal_reader **r, struct kevo_err *err) {
+    return open_segment(env, dir, number, uuid, false, r, err);
+}
+
+int wal_reader_open_damaged(struct env *env, const char *dir, uint64_t number,
+                            const uint8_t uuid[16], struct wal_reader **r, struct kevo_err *err) {
+    return open_segment(env, dir, number, uuid, true, r, err);
 }
 
 /* Whether a record's header lies at `at`. */
@@ -191,7 +208,7 @@ int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid
 
 void wal_reader_close(struct wal_reader *r) {
     if (!r) return;
-    if (r->data) r->env->unmap(r->env, r->data, r->size);
+    file_bytes_release(&r->file, r->env);
     mem_free(r->path);
     mem_free(r);
 }

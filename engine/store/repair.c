@@ -52,7 +52,7 @@ struct repair {
     struct kept_record *records;
     size_t record_count, record_cap;
     uint64_t last_id;    /* the largest batch id in the log, 0: none */
-    uint64_t last_lived; /* of the batches and tables records that count */
+    uint64_t last_taken; /* ... of the records that were taken */
     bool ids_lost;
 
     struct version_edit ingested; /* tables that the log names and the manifest does not */
@@ -202,8 +202,14 @@ static void drop_records(struct repair *r, uint64_t keep) {
     while (first > 0 && r->records[first - 1].commit.batch > keep)
         first--;
     size_t kept = first;
-    for (size_t i = first; i < r->record_count; i++)
-        if (r->records[i].type == WAL_VOID) r->records[kept++] = r->records[i];
+    for (size_t i = first; i < r->record_count; i++) {
+        if (r->records[i].type == WAL_VOID) {
+            r->records[kept++] = r->records[i];
+        } else {
+            r->report->records_salvaged--;
+            r->report->bytes_salvaged -= r->records[i].payload.len;
+        }
+    }
     r->record_count = kept;
 }
 
@@ -226,18 +232,28 @@ static int check_payload(struct repair *r, const struct wal_record *record, cons
     return rc == KEVO_NOMEM ? kevo_nomem(err) : rc;
 }
 
+/* Whether a record can have this id: they ascend over all segments, one that was put there from
+ * elsewhere included, and end where a store could not go on. */
+static bool is_possible(const struct repair *r, uint64_t batch) {
+    return batch > r->last_taken && batch < SEQ_PRIVATE - 2 * (uint64_t)ID_GAP;
+}
+
 static int take_record(struct repair *r, const struct wal_record *record, const char *path,
                        struct kevo_err *err) {
     struct kevo_commit keep;
-    int rc = check_payload(r, record, path, err);
+    int rc =
+        is_possible(r, record->commit.batch) ? check_payload(r, record, path, err) : KEVO_CORRUPT;
     if (rc == KEVO_NOMEM) return rc;
-    if (record->commit.batch > r->last_id) r->last_id = record->commit.batch;
     if (rc) {
         note(r, "%.400s: the record at offset %llu makes no sense", path,
              (unsigned long long)record->offset);
         r->report->log_gaps++;
+        r->report->bytes_lost += record->payload.len;
+        r->ids_lost = true;
         return 0;
     }
+    r->last_taken = record->commit.batch;
+    if (record->commit.batch > r->last_id) r->last_id = record->commit.batch;
     if (record->type == WAL_VOID) {
         wal_decode_void(record->payload, &keep);
         drop_records(r, keep.batch);
@@ -260,7 +276,8 @@ static int take_segment(struct repair *r, struct wal_reader *reader, struct wal_
     struct wal_record record;
     if (!is_first && reader->before.checksum != last->checksum)
         note_gap(r, reader, 0, 0, "records before this segment are missing, found");
-    if (reader->before.batch > r->last_id) r->last_id = reader->before.batch;
+    if (reader->before.batch > r->last_id && is_possible(r, reader->before.batch))
+        r->last_id = reader->before.batch;
     for (;;) {
         uint64_t at = reader->at;
         bool follows;
@@ -279,9 +296,14 @@ static int open_segment(struct repair *r, uint64_t number, struct wal_reader **r
     struct kevo_err cause;
     if (!mem_grow((void **)&r->readers, &r->reader_cap, r->reader_count + 1, sizeof(void *)))
         return kevo_nomem(err);
-    int rc = wal_reader_open(r->env, r->dir, number, r->state.uuid, reader, &cause);
-    if (rc == 0) r->readers[r->reader_count++] = *reader;
-    if (rc == 0) return 0;
+    int rc = wal_reader_open_damaged(r->env, r->dir, number, r->state.uuid, reader, &cause);
+    if (rc == 0) {
+        r->readers[r->reader_count++] = *reader;
+        if ((*reader)->file.unreadable)
+            note(r, "%.400s: %llu bytes cannot be read", (*reader)->path,
+                 (unsigned long long)(*reader)->file.unreadable);
+        return 0;
+    }
     if (is_fatal(rc)) return kevo_fail(err, rc, "%s", cause.msg);
     note(r, "%.400s: this log segment is lost", rc > 0 ? "a file that has vanished" : cause.msg);
     r->report->segments_lost++;
@@ -594,13 +616,17 @@ static int append_last(struct repair *r, struct wal_writer *w, struct kevo_commi
                        struct wal_run *run, struct kevo_err *err) {
     uint64_t highest = r->last_id > w->last.batch ? r->last_id : w->last.batch;
     if (highest < r->state.ingested) highest = r->state.ingested;
+    bool unseen = newest->batch < r->state.ingested;
+    if (!unseen && !r->ids_lost && highest == w->last.batch) return 0;
+    if (highest >= SEQ_PRIVATE - ID_GAP)
+        return kevo_fail(err, KEVO_CORRUPT, "%s: batch id %llu leaves none for more", r->dir,
+                         (unsigned long long)highest);
     struct kevo_commit last = {highest + ID_GAP, 0};
-    if (newest->batch < r->state.ingested) {
+    if (unseen) {
         last.nonce = last.batch; /* a batch has one, and nobody else knows of this batch */
         *newest = last;
         return append(w, WAL_BATCH, last, slice_of(NULL, 0), run, err);
     }
-    if (!r->ids_lost && highest == w->last.batch) return 0;
     return append_void(w, last, *newest, run, err);
 }
 

@@ -294,11 +294,13 @@ static int map_file(struct table_salvage *s, struct kevo_err *err) {
     struct env_file *file = NULL;
     struct kevo_err cause;
     int rc = env->open(env, s->path, ENV_READ, 0, &file, &cause);
-    if (rc == 0) rc = env->size(env, file, &s->size_bytes, &cause);
-    if (rc == 0) rc = env->map(env, file, s->size_bytes, &s->map, &cause);
+    if (rc == 0) rc = file_bytes_init(&s->file, env, file, &cause);
     env->close(env, file);
+    s->map = s->file.data;
+    s->size_bytes = s->file.size;
+    if (s->file.unreadable)
+        note(s, "%llu bytes cannot be read", (unsigned long long)s->file.unreadable);
     if (rc == 0) return 0;
-    s->size_bytes = 0;
     s->blocks_lost++;
     if (rc == KEVO_NOMEM) return kevo_nomem(err);
     s->note(s->note_arg, cause.msg);
@@ -339,7 +341,7 @@ int table_salvage_open(struct env *env, const char *path, uint64_t number,
 void table_salvage_close(struct table_salvage *s) {
     if (!s) return;
     range_set_free(s->ranges);
-    if (s->map) s->env->unmap(s->env, s->map, s->size_bytes);
+    file_bytes_release(&s->file, s->env);
     mem_free(s->blocks);
     mem_free(s->path);
     mem_free(s);

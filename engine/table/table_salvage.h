@@ -11,6 +11,7 @@
 #ifndef KEVO_TABLE_TABLE_SALVAGE_H
 #define KEVO_TABLE_TABLE_SALVAGE_H
 
+#include "engine/base/file_bytes.h"
 #include "engine/table/table.h"
 
 /* What the manifest says of the table; all numbers are true ones. */
@@ -24,6 +25,7 @@ struct table_salvage {
     struct env *env;
     char *path;
     uint64_t number, base_seq;
+    struct file_bytes file; /* whose bytes these are: */
     const uint8_t *map;
     uint64_t size_bytes;
     struct salvage_block {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/base/coding.h"
+#include "engine/log/wal.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
 #include "tests/lib/kv.h"
@@ -435,6 +436,138 @@ START_TEST(a_segment_of_the_log) {
 }
 END_TEST
 
+/* ---- a log with records that cannot be its own --------------------------------------------------- */
+
+/* Append segment 4, behind batch `before`, with a batch of that id that puts x=y. */
+static void add_segment(uint64_t before, uint64_t id) {
+    uint8_t uuid[16];
+    struct wal_writer *w;
+    struct wal_run run = {.begin = 0};
+    must(wal_identity(memory, KV_DIR, 3, uuid, &test_err));
+    must(
+        wal_create(memory, KV_DIR, 4, 0, uuid, (struct wal_link){before, 77}, 0600, &w, &test_err));
+    wal_run_reset(&run, w);
+    must(wal_begin_record(&run, &test_err));
+    if (!buf_append(&run.bytes, "\x05\x01xy", 4)) abort();
+    must(wal_end_record(&run, w, WAL_BATCH, (struct kevo_commit){id, 9}, &test_err));
+    must(wal_append_run(w, &run, &test_err));
+    buf_release(&run.bytes);
+    wal_close(w);
+}
+
+/* A segment of an older copy of the store, say, and forged ones, whose ids leave no more. */
+START_TEST(records_that_cannot_be) {
+    static const uint64_t ids[][2] = {{1, 2},
+                                      {1, 30},
+                                      {1, UINT64_MAX},
+                                      {UINT64_MAX - 1, UINT64_MAX},
+                                      {40, ((uint64_t)1 << 62) - 9}};
+    make_store();
+    add_segment(ids[_i][0], ids[_i][1]);
+    ck_ok(repair());
+    ck_assert_uint_ge(report.log_gaps, 1);
+    ck_assert_ptr_nonnull(strstr(notes, "000004.wal"));
+    ck_assert_uint_eq(report.records_salvaged, ROWS);
+    ck_assert(report.bytes_lost >= 4);
+    expect_rows(ROWS, ROWS, ROWS);
+}
+END_TEST
+
+/* ---- sectors that cannot be read ------------------------------------------------------------------ */
+
+static int (*plain_open)(struct env *, const char *, unsigned, unsigned, struct env_file **,
+                         struct kevo_err *);
+static int (*plain_read)(struct env *, struct env_file *, uint64_t, void *, size_t, size_t *,
+                         struct kevo_err *);
+static int (*plain_map)(struct env *, struct env_file *, uint64_t, const uint8_t **,
+                        struct kevo_err *);
+static struct {
+    const char *name;
+    struct env_file *file;
+    uint64_t offset;
+} bad; /* a sector */
+
+static int open_bad(struct env *e, const char *path, unsigned flags, unsigned mode,
+                    struct env_file **file, struct kevo_err *err) {
+    int rc = plain_open(e, path, flags, mode, file, err);
+    if (rc) return rc;
+    if (strcmp(path, path_of(bad.name)) == 0)
+        bad.file = *file;
+    else if (bad.file == *file)
+        bad.file = NULL; /* that one was closed */
+    return 0;
+}
+
+static int read_bad(struct env *e, struct env_file *file, uint64_t offset, void *data, size_t len,
+                    size_t *got, struct kevo_err *err) {
+    *got = 0;
+    if (file == bad.file && bad.offset < offset + len && offset < bad.offset + 512)
+        return KEVO_IOERR;
+    return plain_read(e, file, offset, data, len, got, err);
+}
+
+/* Reading it through a map would be the end. */
+static int map_bad(struct env *e, struct env_file *file, uint64_t size, const uint8_t **data,
+                   struct kevo_err *err) {
+    ck_assert_ptr_ne(file, bad.file);
+    return plain_map(e, file, size, data, err);
+}
+
+static void expect_bad_sector(const char *name, uint64_t offset) {
+    plain_open = env->open;
+    plain_read = env->read;
+    plain_map = env->map;
+    bad.name = name;
+    bad.offset = offset;
+    bad.file = NULL;
+    env->open = open_bad;
+    env->read = read_bad;
+    env->map = map_bad;
+    ck_ok(repair());
+    env->open = plain_open;
+    env->read = plain_read;
+    env->map = plain_map;
+    ck_assert_ptr_nonnull(strstr(notes, "bytes cannot be read"));
+    ck_assert_ptr_nonnull(strstr(notes, name));
+}
+
+START_TEST(a_sector_of_a_table) {
+    kevo_store *s = kv_open(&options);
+    enum { MANY = 1000 };
+    for (unsigned i = 0; i < MANY; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "%05u", i);
+        kv_put(s, key, key);
+    }
+    ck_ok(kevo_flush(s, &test_err));
+    kevo_close(s);
+    table_a[0] = 0;
+    ck_ok(memory->list(memory, KV_DIR, see_table, NULL, &test_err));
+    ck_assert_uint_gt(index_of(table_a), 3 * 4096);
+    expect_bad_sector(table_a, 5000);
+    ck_assert_uint_eq(report.tables_lost, 0);
+    ck_assert_uint_gt(report.blocks_lost, 1);
+    s = repaired();
+    unsigned rows = rows_in_all(s);
+    ck_assert_uint_ge(rows, MANY / 4);
+    ck_assert_uint_lt(rows, MANY);
+    ck_assert_uint_eq(rows, report.entries_salvaged);
+    kevo_close(s);
+}
+END_TEST
+
+START_TEST(a_sector_of_the_log) {
+    make_store();
+    kevo_store *s = kv_open(&options);
+    for (unsigned i = 0; i < 40; i++)
+        put_rows(s, 'c');
+    kevo_close(s);
+    expect_bad_sector("000003.wal", 8192);
+    ck_assert_uint_ge(report.log_gaps, 1);
+    expect_rows(ROWS, ROWS, ROWS);
+}
+END_TEST
+
 /* ---- an authority elsewhere ------------------------------------------------------------------- */
 
 static struct kevo_commit transact(kevo_store *s, struct kevo_commit last, const char *key) {
@@ -496,6 +629,7 @@ START_TEST(cut_batches_do_not_come_back) {
     c = transact(s, none, "b");
     kevo_close(s);
     ck_ok(repair());
+    ck_assert_uint_eq(report.records_salvaged, 2); /* "b" and that "a" never was */
     s = repaired();
     ck_ok(kevo_resolve(s, c, &test_err));
     ck_assert_str_eq(kv_dump(s, NULL), "b=1");
@@ -728,6 +862,9 @@ int main(void) {
     tcase_add_test(tc, half_a_table);
     tcase_add_test(tc, a_record_of_the_log);
     tcase_add_loop_test(tc, a_segment_of_the_log, 0, 2);
+    tcase_add_loop_test(tc, records_that_cannot_be, 0, 5);
+    tcase_add_test(tc, a_sector_of_a_table);
+    tcase_add_test(tc, a_sector_of_the_log);
     tcase_add_test(tc, for_an_authority_elsewhere);
     tcase_add_test(tc, cut_batches_do_not_come_back);
     tcase_add_test(tc, batches_cut_twice_do_not_come_back);
