@@ -55,6 +55,53 @@ static void adopt_store(sqlite3_context *context, int argc, sqlite3_value **argv
     if (rc != SQLITE_OK) fail(context, rc, message);
 }
 
+/* What kevo_repair() found. */
+static void take_note(void *arg, const char *text) {
+    sqlite3_str_appendf(arg, "%s\n", text);
+}
+
+static void sum_up(sqlite3_str *text, const char *dir, const struct kevo_repair_report *r) {
+    sqlite3_str_appendf(text,
+                        "%s: %llu entries of %llu tables and %llu records of the log; lost: %llu "
+                        "tables, %llu blocks, %llu log segments, %llu gaps; last batch %llu",
+                        dir, r->entries_salvaged, r->tables_used, r->records_salvaged,
+                        r->tables_lost, r->blocks_lost, r->segments_lost, r->log_gaps,
+                        r->last_commit.batch);
+}
+
+/* Both directories as the process would find them. The authority matters only when the manifest
+ * does not tell. */
+static void repair(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    const struct connection *c = sqlite3_user_data(context);
+    const char *dir = (const char *)sqlite3_value_text(argv[0]);
+    const char *newdir = (const char *)sqlite3_value_text(argv[1]);
+    const char *filename = sqlite3_db_filename(c->db, "main");
+    struct kevo_options o;
+    struct kevo_err err;
+    (void)argc;
+    if (!dir || !newdir) {
+        fail(context, SQLITE_ERROR, sqlite3_mprintf("kevo: name a store and a new directory"));
+        return;
+    }
+    sqlite3_str *text = sqlite3_str_new(c->db);
+    struct kevo_repair_report r = {.note = take_note, .note_arg = text};
+    kevo_options_default(&o);
+    if (filename && *filename) o.authority = KEVO_AUTHORITY_EXTERNAL;
+    int rc = kevo_repair(dir, newdir, &o, &r, &err);
+    if (rc == 0) sum_up(text, newdir, &r);
+    int text_rc = sqlite3_str_errcode(text);
+    char *told = sqlite3_str_finish(text), *message = NULL;
+    if (rc) {
+        rc = report(&message, &err);
+        fail(context, rc, message);
+    } else if (text_rc != SQLITE_OK || !told) {
+        fail(context, text_rc ? text_rc : SQLITE_NOMEM, NULL);
+    } else {
+        sqlite3_result_text(context, told, -1, SQLITE_TRANSIENT);
+    }
+    sqlite3_free(told);
+}
+
 static void version(sqlite3_context *context, int argc, sqlite3_value **argv) {
     (void)argc;
     (void)argv;
@@ -197,6 +244,7 @@ int functions_register(struct connection *connection) {
         {"kevo_check", 1, SQLITE_DIRECTONLY, check},
         {"kevo_reindex", 1, SQLITE_DIRECTONLY, reindex},
         {"kevo_adopt", 1, SQLITE_DIRECTONLY, adopt_store},
+        {"kevo_repair", 2, SQLITE_DIRECTONLY, repair},
         {"kevo_delete_range", -1, SQLITE_DIRECTONLY, range},
     };
     int rc = SQLITE_OK;

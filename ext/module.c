@@ -227,10 +227,28 @@ static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store
                  : session_create_store(t->connection, t->schema_name, t->schema, store, message);
 }
 
+/* What SQLite has left out of the arguments shows in the statement only, which is in the schema
+ * already. */
+static int check_commas(sqlite3 *db, const struct vtab *t, char **message) {
+    sqlite3_stmt *stmt = NULL;
+    struct kevo_err err;
+    char *query = sqlite3_mprintf("SELECT sql FROM \"%w\".sqlite_master WHERE name = %Q",
+                                  t->schema_name, t->name);
+    int rc = query ? sqlite3_prepare_v2(db, query, -1, &stmt, NULL) : SQLITE_NOMEM;
+    sqlite3_free(query);
+    if (rc != SQLITE_OK) return rc;
+    const char *sql =
+        sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    if (sql && schema_check_commas(t->name, sql, &err)) rc = report(message, &err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
     struct marker_store store;
     bool found = false;
-    int rc = marker_init(db, t->schema_name, message);
+    int rc = check_commas(db, t, message);
+    if (rc == SQLITE_OK) rc = marker_init(db, t->schema_name, message);
     if (rc == SQLITE_OK) rc = find_or_create_store(db, t, &store, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);

@@ -190,6 +190,20 @@ static int open_store(struct session *s, struct kevo_options *o, struct kevo_err
     return open_patiently(s, o, &ignored) == 0 ? 0 : rc;
 }
 
+/* There are rows of no store: say how to get rid of their tables. */
+static int report_open(const struct session *s, bool create, char **message,
+                       const struct kevo_err *err) {
+    struct stat st;
+    int rc = report(message, err);
+    if (rc != SQLITE_CANTOPEN || create || !s->path || stat(s->path, &st) == 0 || errno != ENOENT)
+        return rc;
+    char *longer = sqlite3_mprintf("%s, or DROP TABLE the tables whose rows it had", *message);
+    if (!longer) return SQLITE_NOMEM;
+    sqlite3_free(*message);
+    *message = longer;
+    return rc;
+}
+
 /* What the definition of a table says of options counts when its store is made; from then on
  * the store knows them. */
 static int open_shared(struct session *s, bool create, char **message) {
@@ -198,7 +212,7 @@ static int open_shared(struct session *s, bool create, char **message) {
     o.create_if_missing = create;
     o.use_kept = !create || !s->options_given;
     int rc = s->path ? open_store(s, &o, &err) : registry_open_memory(&o, &s->shared, &err);
-    if (rc) return report(message, &err);
+    if (rc) return report_open(s, create, message, &err);
     s->store = s->shared->store;
     kevo_get_options(s->store, &s->in_force);
     return SQLITE_OK;

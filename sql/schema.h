@@ -107,6 +107,10 @@ int schema_parse(const char *table, int argc, const char *const *argv, struct sc
                  struct kevo_err *err);
 void schema_free(struct schema *s); /* s may be NULL */
 
+/* SQLite passes over empty arguments, as in (a TEXT,). Refuse them, KEVO_INVALID, in the text of the
+ * whole CREATE VIRTUAL TABLE. */
+int schema_check_commas(const char *table, const char *sql, struct kevo_err *err);
+
 /* Append the statement for sqlite3_declare_vtab, with its NUL. KEVO_NOMEM. */
 int schema_declare(const struct schema *s, struct buf *sql, struct kevo_err *err);
 

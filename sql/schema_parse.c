@@ -705,3 +705,22 @@ int schema_parse(const char *table, int argc, const char *const *argv, struct sc
         schema_free(ps.s);
     return rc;
 }
+
+int schema_check_commas(const char *table, const char *sql, struct kevo_err *err) {
+    unsigned depth = 0;
+    char before = 0; /* the mark before, 0: it was none, or there was something in between */
+    struct token t = token_next(&sql);
+    for (; t.kind != TOKEN_END && t.kind != TOKEN_OPEN; t = token_next(&sql)) {
+        char mark = t.kind == TOKEN_MARK ? *t.start : 0;
+        bool ends = depth == 1 && (mark == ',' || mark == ')');
+        /* () is no argument at all. */
+        if (ends && (before == ',' || (before == '(' && mark == ',')))
+            return kevo_fail(err, KEVO_INVALID,
+                             "table %s has an empty argument: a comma too many near \"%.1s\"",
+                             table, t.start);
+        if (mark == '(') depth++;
+        if (mark == ')' && --depth == 0) break;
+        before = mark;
+    }
+    return 0;
+}

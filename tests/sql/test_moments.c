@@ -305,7 +305,7 @@ END_TEST
 START_TEST(directory_lost) {
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
     shell("rm -r a.db-kevo");
-    refused_in("a.db", SQLITE_CANTOPEN, "put back", all);
+    refused_in("a.db", SQLITE_CANTOPEN, "DROP TABLE", all);
     refused_in("a.db", SQLITE_CANTOPEN, "put back", "CREATE VIRTUAL TABLE k2 USING kevo");
     run("a.db", "DROP TABLE kv");
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('b', 2)");
@@ -527,6 +527,62 @@ START_TEST(adopt_refused) {
 }
 END_TEST
 
+/* ---- kevo_repair() ---------------------------------------------------------------------------- */
+
+/* Save what can be read, put it in the place of the damaged store, and make the two agree. */
+START_TEST(repair_and_adopt) {
+    char sql[2600];
+    run("a.db",
+        "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value ANY, INDEX i(value))");
+    run("a.db", "INSERT INTO kv VALUES('a', 1),('b', 2); SELECT kevo_flush('kv')");
+    run("a.db", "INSERT INTO kv VALUES('c', 3)");
+    run("a.db",
+        _i ? "INSERT INTO kv VALUES('d', hex(zeroblob(5000)))" : "INSERT INTO kv VALUES('d', 4)");
+    run("a.db", "INSERT INTO kv VALUES('e', 5)");
+    if (_i == 0) {
+        shell("rm a.db-kevo/MANIFEST");
+    } else {
+        /* The middle of the record with 'd'. */
+        shell(
+            "f=$(ls a.db-kevo/*.wal) && printf X | dd of=$f bs=1 seek=4000 conv=notrunc 2>&1 | cat "
+            ">&2");
+    }
+    refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_repair('STORE', 'NEW_STORE')", all);
+    snprintf(sql, sizeof sql,
+             "SELECT kevo_repair('%sa.db-kevo', '%snew') LIKE '%%%s%%entries of%%'", dir, dir,
+             _i ? "wal" : "MANIFEST");
+    expect_in("a.db", "1", sql);
+    refused_in("a.db", SQLITE_CANTOPEN, "not empty", sql);
+    shell("mv a.db-kevo damaged && mv new a.db-kevo");
+    run("a.db", "SELECT kevo_adopt('kv'); SELECT kevo_reindex('kv')");
+    expect_sound("a.db", _i ? "a|1;b|2;c|3;e|5" : "a|1;b|2;c|3;d|4;e|5");
+}
+END_TEST
+
+START_TEST(repair_refused) {
+    sqlite3 *db = open_in("a.db");
+    expect_error(db, SQLITE_ERROR, "name a store", "SELECT kevo_repair(NULL, 'x')");
+    expect_error(db, SQLITE_CANTOPEN, "nothing", "SELECT kevo_repair('%qnothing', '%qx')", dir,
+                 dir);
+    expect_error(db, SQLITE_ERROR, "unsafe use",
+                 "CREATE VIEW v AS SELECT kevo_repair('a', 'b'); SELECT * FROM v");
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES(1, 1)");
+    expect_error(db, SQLITE_BUSY, "in this process", "SELECT kevo_repair('%qa.db-kevo', '%qx')",
+                 dir, dir);
+    sql_close(db);
+}
+END_TEST
+
+START_TEST(empty_arguments) {
+    refused_in("a.db", SQLITE_ERROR, "empty argument",
+               "CREATE VIRTUAL TABLE t USING kevo(a TEXT,)");
+    refused_in("a.db", SQLITE_ERROR, "empty argument",
+               "CREATE VIRTUAL TABLE temp.t USING kevo(a TEXT,,b INT)");
+    run("a.db", "CREATE VIRTUAL TABLE t USING kevo(); CREATE VIRTUAL TABLE temp.\"t,)\" USING "
+                "kevo(a TEXT)");
+}
+END_TEST
+
 /* Damage in the log shows when it is opened, or when it is checked. */
 START_TEST(damaged_log) {
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo");
@@ -605,6 +661,9 @@ int main(void) {
     tcase_add_loop_test(tcase, adopt_by_a_copy, 0, 2);
     tcase_add_loop_test(tcase, adopt_without_a_marker, 0, 3);
     tcase_add_test(tcase, adopt_refused);
+    tcase_add_loop_test(tcase, repair_and_adopt, 0, 2);
+    tcase_add_test(tcase, repair_refused);
+    tcase_add_test(tcase, empty_arguments);
     tcase_add_test(tcase, damaged_log);
     tcase_add_test(tcase, names_in_a_store_of_its_own);
     suite_add_tcase(suite, tcase);

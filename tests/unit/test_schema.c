@@ -253,6 +253,30 @@ START_TEST(arguments) {
 }
 END_TEST
 
+START_TEST(commas) {
+    static const struct {
+        const char *sql;
+        bool good;
+    } statements[] = {
+        {"CREATE VIRTUAL TABLE t USING kevo", true},
+        {"CREATE VIRTUAL TABLE t USING kevo()", true},
+        {"CREATE VIRTUAL TABLE \"(,\" USING kevo( /* , */ )", true},
+        {"CREATE VIRTUAL TABLE t USING kevo(a TEXT, b INT, PRIMARY KEY(a, b), ',', x = 'a,,')",
+         true},
+        {"CREATE VIRTUAL TABLE t USING kevo(a TEXT,)", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(a TEXT, -- b\n )", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(a TEXT,,b INT)", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(,a TEXT)", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(,)", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(PRIMARY KEY(a),)", false},
+        {"CREATE VIRTUAL TABLE t USING kevo(a TEXT))", true}, /* SQLite's to refuse */
+    };
+    int rc = schema_check_commas("t", statements[_i].sql, &test_err);
+    ck_assert_msg(rc == (statements[_i].good ? 0 : KEVO_INVALID), "%s: %d", statements[_i].sql, rc);
+    if (rc) ck_assert_ptr_nonnull(strstr(test_err.msg, "empty argument"));
+}
+END_TEST
+
 START_TEST(shape) {
     struct schema *s = rows_schema("note ANY|device TEXT|temp REAL NOT NULL|ts INTEGER|"
                                    "PRIMARY KEY (ts DESC, device)|'a''b'");
@@ -483,6 +507,7 @@ int main(void) {
     tcase_add_loop_test(tc, indexes, 0, sizeof index_cases / sizeof index_cases[0]);
     tcase_add_test(tc, many_indexes);
     tcase_add_loop_test(tc, arguments, 0, sizeof cases / sizeof cases[0]);
+    tcase_add_loop_test(tc, commas, 0, 11);
     tcase_add_test(tc, shape);
     tcase_add_test(tc, options);
     tcase_add_loop_test(tc, storing, 0, sizeof stores / sizeof stores[0]);
