@@ -87,10 +87,12 @@ static int find_ranges(struct deleting *d, const struct schema *s, struct plan_r
 }
 
 static int delete_ranges(struct deleting *d, const struct plan_ranges *ranges) {
+    struct session *s = d->t->session;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < ranges->count; i++) {
         struct key_range r = plan_range_at(ranges, i);
-        rc = kevo_txn_delete_range(d->t->session->txn, r.lower, r.upper, &d->err);
+        s->freed_bytes += kevo_approximate_size(s->store, r.lower, r.upper);
+        rc = kevo_txn_delete_range(s->txn, r.lower, r.upper, &d->err);
     }
     return rc;
 }

@@ -3,6 +3,7 @@
 #include <sqlite3ext.h>
 #include <string.h>
 
+#include "ext/heir.h"
 #include "ext/stats_table.h"
 #include "ext/vtab.h"
 
@@ -59,6 +60,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     /* The module owns the connection's data from here on, also when this fails. */
     int rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
     if (rc == SQLITE_OK) rc = functions_register(c);
+    if (rc == SQLITE_OK) rc = heir_register(c);
     if (rc == SQLITE_OK) rc = stats_table_register(c);
     return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
 }

@@ -375,6 +375,41 @@ int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, 
     return marker_rename_table(db, schema, store_row, table_id, NULL, message);
 }
 
+/* *count: how many there were. */
+static int visit_dropped(sqlite3 *db, sqlite3_stmt *stmt, const char *schema,
+                         int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
+                         unsigned *count, char **message) {
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        sqlite3_int64 id = sqlite3_column_int64(stmt, 0);
+        if (id < 1 || id > UINT32_MAX)
+            return corrupt(schema, "kevo_table: a table's id is damaged", message);
+        rc = visit(arg, (uint32_t)id, message);
+        if (rc != SQLITE_OK) return rc;
+        ++*count;
+    }
+    return rc == SQLITE_DONE ? SQLITE_OK : fail(db, rc, message);
+}
+
+int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                        int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
+                        char **message) {
+    sqlite3_stmt *stmt;
+    unsigned count = 0;
+    int rc = prepare(db, &stmt, message,
+                     "SELECT id FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    rc = visit_dropped(db, stmt, schema, visit, arg, &count, message);
+    sqlite3_finalize(stmt);
+    if (rc != SQLITE_OK || count == 0) return rc;
+    rc = prepare(db, &stmt, message,
+                 "DELETE FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    return finish(db, stmt, message);
+}
+
 int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
                 struct kevo_commit *last, char **message) {
     struct kevo_tail tail;

@@ -14,8 +14,8 @@
  * hooks: changes() after COMMIT stays what it was.
  *
  * Tables are known by their id; RENAME changes a name here and nothing in the store.
- * A dropped table's row keeps its id, with a NULL name, so that it is not given out
- * again while its rows are still in the store.
+ * A dropped table's row keeps its id, with a NULL name, until its rows are deleted
+ * (dropped.h).
  *
  * These tables are input like any other: a hostile database can hold anything in
  * them. Every value is checked.
@@ -75,6 +75,12 @@ int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row
                         const char *name, char **message);
 int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                       char **message);
+
+/* Call visit for each table of the store that was dropped, and forget them; an error of it
+ * ends that. */
+int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                        int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
+                        char **message);
 
 /* Read the marker as this connection's snapshot has it. *stmt is prepared at first use
  * and kept by the caller. */

@@ -5,6 +5,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "ext/heir.h"
 #include "ext/names.h"
 
 /* ---- errors ----------------------------------------------------------------------- */
@@ -139,8 +140,7 @@ static int wipe_table(struct vtab *t, char **message) {
     return rc ? report(message, &err) : SQLITE_OK;
 }
 
-/* Before the commit: are the tables that were made in it, and their store, still there? */
-static int forget_undone_tables(struct session *s, char **message) {
+int forget_undone_tables(struct session *s, char **message) {
     sqlite3 *db = s->connection->db;
     bool found = true;
     int rc = SQLITE_OK;
@@ -300,24 +300,29 @@ static int vtab_disconnect(sqlite3_vtab *table) {
 }
 
 /* SQLite will not call this table's xSync any more. What the transaction wrote to
- * tables of this store would be lost if no other of them takes part, and come back to
- * nobody if the DROP is rolled back. */
+ * tables of this store would be lost if no other of them takes part, nor the heir, and come back
+ * to nobody if the DROP is rolled back. */
 static bool drop_would_lose_writes(const struct vtab *t) {
     const struct session *s = t->session;
     return t->member && s->members == 1 && s->state != SESSION_NONE && !kevo_txn_is_empty(s->txn);
 }
 
+/* The rows go when the transaction commits: see dropped.h. */
 static int vtab_destroy(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
-    sqlite3 *db = t->connection->db;
+    struct session *s = t->session;
     char **message = message_of(t);
-    if (drop_would_lose_writes(t)) {
+    bool inherited;
+    int rc = heir_take(s, &inherited);
+    if (rc != SQLITE_OK) return rc;
+    if (!inherited && drop_would_lose_writes(t)) {
         *message = sqlite3_mprintf("kevo: cannot drop %s after writing in the same transaction; "
                                    "commit or roll back first",
                                    t->name);
         return SQLITE_LOCKED;
     }
-    int rc = marker_drop_table(db, t->schema_name, t->session->store_row, t->table_id, message);
+    rc = marker_drop_table(t->connection->db, t->schema_name, s->store_row, t->table_id, message);
+    s->swept = false;
     if (rc == SQLITE_OK && names_are_kept(t)) rc = names_forget(t, message);
     if (rc == SQLITE_OK) vtab_free(t);
     return rc;

@@ -131,12 +131,16 @@ int names_claim(struct vtab *t, bool *found, char **message) {
 }
 
 int names_forget(struct vtab *t, char **message) {
+    struct session *s = t->session;
     struct kevo_err err;
-    if (!sqlite3_get_autocommit(t->connection->db)) return SQLITE_OK;
-    int rc = session_open(t->session, message);
+    bool at_once = !s->inherited;
+    if (at_once && !sqlite3_get_autocommit(t->connection->db)) return SQLITE_OK;
+    int rc = session_open(s, message);
     if (rc != SQLITE_OK) return rc;
     rc = name_key(t, t->name, &err);
-    if (rc == 0) rc = kevo_delete(t->session->store, buf_slice(&t->key), &err);
+    if (rc == 0)
+        rc = at_once ? kevo_delete(s->store, buf_slice(&t->key), &err)
+                     : kevo_txn_delete(s->txn, buf_slice(&t->key), &err);
     return rc ? report(message, &err) : SQLITE_OK;
 }
 

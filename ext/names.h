@@ -3,9 +3,10 @@
  * Such a store outlives the database that says which id a table has, so it keeps the names
  * itself, under table id 0 (engine/FORMAT.md, "Keys and values in a table of rows").
  *
- * CREATE writes them in its transaction. SQLite asks nobody to commit after a DROP or
- * RENAME alone, so these write at once; inside an explicit transaction, which a ROLLBACK
- * could undo, DROP leaves the name where it is and RENAME is refused. */
+ * CREATE writes them in its transaction, and DROP too when the heir takes part in it
+ * (heir.h). SQLite asks nobody to commit after a RENAME alone, so that writes at once, and so
+ * does DROP without the heir; inside an explicit transaction, which a ROLLBACK could undo,
+ * DROP leaves the name where it is then and RENAME is refused. */
 #ifndef KEVO_EXT_NAMES_H
 #define KEVO_EXT_NAMES_H
 

@@ -20,6 +20,7 @@ struct store_owner {
 
 struct shared_store {
     kevo_store *store;
+    _Atomic bool rotate_due; /* flushing what is in memory would free much space */
     /* private */
     struct shared_store *next;
     unsigned refs;

@@ -12,6 +12,7 @@
 #include "engine/base/error.h"
 #include "ext/claim.h"
 #include "ext/convert.h"
+#include "ext/dropped.h"
 
 /* ---- where the store is ---------------------------------------------------------- */
 
@@ -531,9 +532,10 @@ static int bring_up_to_date(struct session *s, char **message) {
     if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = session_sync_database(s);
     if (rc != SQLITE_OK) return rc;
     if (kevo_resolve(s->store, last, &err)) return report(message, &err);
-    if (!kevo_wants_rotate(s->store)) return SQLITE_OK;
+    if (!kevo_wants_rotate(s->store) && !s->shared->rotate_due) return SQLITE_OK;
     rc = session_sync_database(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
+    if (rc == SQLITE_OK) s->shared->rotate_due = false;
     return rc;
 }
 
@@ -578,15 +580,27 @@ static int prepare_mode(const struct session *s) {
     return decides_itself(s) ? s->in_force.sync : KEVO_SYNC_OFF;
 }
 
+/* Once a transaction, after all that it has dropped. */
+static int sweep(struct session *s, char **message) {
+    bool found;
+    uint64_t bytes;
+    if (s->swept) return SQLITE_OK;
+    int rc = dropped_sweep(s, &found, &bytes, message);
+    if (found) s->state = SESSION_OPEN;
+    s->swept = rc == SQLITE_OK;
+    s->freed_bytes += bytes;
+    return rc;
+}
+
 int session_sync(struct session *s, char **message) {
     struct kevo_commit commit;
     struct kevo_err err;
-    if (s->state == SESSION_NONE || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn)))
-        return SQLITE_OK;
+    if (s->state == SESSION_NONE) return SQLITE_OK;
+    int rc = sweep(s, message);
+    if (rc != SQLITE_OK || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn))) return rc;
     if (kevo_txn_prepare(s->txn, prepare_mode(s), &commit, &err)) return report(message, &err);
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
-    int rc = SQLITE_OK;
     if (!decides_itself(s)) rc = set_marker(s, commit, message);
     if (rc == SQLITE_OK) s->state = SESSION_SYNCED;
     return rc;
@@ -597,6 +611,7 @@ static void end_transaction(struct session *s) {
     s->txn = NULL;
     s->state = SESSION_NONE;
     s->savepoint_count = 0;
+    s->freed_bytes = 0;
     s->epoch++;
 }
 
@@ -606,11 +621,14 @@ void session_commit(struct session *s) {
     if (s->state == SESSION_NONE) return;
     assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
     if (s->state == SESSION_SYNCED) kevo_txn_commit(s->txn);
+    /* A flush writes a memtable at most. */
+    if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = true;
     end_transaction(s);
 }
 
 void session_rollback(struct session *s) {
     s->savepoint_count = 0;
+    s->swept = false;
     if (s->state == SESSION_NONE) return;
     kevo_txn_rollback(s->txn);
     /* Here nothing is in doubt: the batch is cut now, or if that fails, by the next
@@ -657,6 +675,7 @@ void session_release(struct session *s, int number) {
  * savepoint, so the oldest one known, or the beginning, is its place. */
 void session_rollback_to(struct session *s, int number) {
     size_t i = s->savepoint_count;
+    s->swept = false;
     while (i > 0 && s->savepoints[i - 1].number >= number)
         i--;
     if (s->state == SESSION_NONE) {

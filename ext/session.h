@@ -62,7 +62,10 @@ struct session {
     unsigned open_cursors;
 
     enum session_state state;
-    unsigned members; /* tables that take part in the transaction */
+    unsigned members;     /* tables that take part in the transaction */
+    bool inherited;       /* one of them is the heir: see heir.h */
+    bool swept;           /* nothing is left of dropped tables, as far as the transaction sees */
+    uint64_t freed_bytes; /* of tables whose rows the transaction deletes as a whole, about */
     kevo_txn *txn;
     struct session_savepoint *savepoints;
     size_t savepoint_count, savepoint_cap;
@@ -76,6 +79,7 @@ struct connection {
     struct session *sessions;
     struct vtab *tables;       /* connected, in a list */
     bool patterns_match_blobs; /* see plan.h */
+    bool heir_joined;          /* takes part in SQLite's transaction */
 };
 
 /* Find or make the session for a store of the schema; one reference. The store is not

@@ -78,6 +78,10 @@ struct vtab *vtab_find(struct connection *connection, const char *name, char **m
  * caller undoes what was done. */
 int delete_range(struct vtab *t, int argc, sqlite3_value **argv, char **message);
 
+/* Before the commit of the session: are the tables that were made in it, and their store,
+ * still there? What those that a ROLLBACK TO took back wrote is taken out. */
+int forget_undone_tables(struct session *s, char **message);
+
 /* index_check.c */
 /* Compare the indexes with the rows, as a read of the session sees them. *message is NULL
  * when they agree, else it says in words what is wrong; sqlite3_free. */

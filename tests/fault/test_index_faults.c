@@ -75,11 +75,35 @@ START_TEST(no_memory) {
 }
 END_TEST
 
+/* A DROP that fails has dropped nothing. */
+START_TEST(drop) {
+    sqlite3 *db = open_filled();
+    char before[1000];
+    int rc = SQLITE_NOMEM;
+    unsigned failed = 0;
+    snprintf(before, sizeof before, "%s", sql_rows(db, ALL));
+    for (uint64_t n = 1; rc != SQLITE_OK; n++) {
+        fault_alloc_fail_at(n, _i);
+        rc = sql_try(db, "DROP TABLE t");
+        fault_alloc_fail_at(0, false);
+        if (rc == SQLITE_OK) break;
+        failed++;
+        ck_assert_int_eq(rc & 0xff, SQLITE_NOMEM);
+        expect_rows(db, before, ALL);
+        expect_rows(db, "ok", "SELECT kevo_check('t')");
+    }
+    ck_assert_uint_gt(failed, 0);
+    expect_rows(db, "", "SELECT * FROM kevo_table");
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("index_faults");
     TCase *tc = tcase_create("index_faults");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, no_memory, 0, 2 * sizeof statements / sizeof statements[0]);
+    tcase_add_loop_test(tc, drop, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
