@@ -160,25 +160,13 @@ static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     done(context, rc, message);
 }
 
-/* Everything that can be wrong shows when the store is opened, when the database's last
- * commit is looked for in it, or when its files are read. */
-static int check_store(struct session *s, char **message) {
-    struct kevo_read read;
-    struct kevo_err err;
-    int rc = session_open(s, message);
-    if (rc == SQLITE_OK) rc = session_read(s, &read, message);
-    if (rc == SQLITE_OK && kevo_verify(s->store, &err)) rc = report(message, &err);
-    return rc;
-}
-
 /* 'ok', or what is damaged, as PRAGMA integrity_check says it. */
 static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
     char *message = NULL;
     struct vtab *t = named_table(context, argv);
     (void)argc;
     if (!t) return;
-    int rc = check_store(t->session, &message);
-    if (rc == SQLITE_OK) rc = index_check(t, &message);
+    int rc = table_check(t, true, &message);
     if ((rc & 0xff) == SQLITE_CORRUPT && message)
         sqlite3_result_text(context, message, -1, sqlite3_free);
     else

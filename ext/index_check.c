@@ -197,3 +197,40 @@ int index_rebuild(struct vtab *t, char **message) {
     checking_release(&c);
     return rc;
 }
+
+/* ---- the table as a whole ------------------------------------------------------------------- */
+
+/* Everything that can be wrong shows when the store is opened, when the database's last
+ * commit is looked for in it, or when its files are read. */
+static int check_store(struct session *s, char **message) {
+    struct kevo_read read;
+    struct kevo_err err;
+    int rc = session_open(s, message);
+    if (rc == SQLITE_OK) rc = session_read(s, &read, message);
+    if (rc == SQLITE_OK && kevo_verify(s->store, &err)) rc = report(message, &err);
+    return rc;
+}
+
+int table_check(struct vtab *t, bool indexes, char **message) {
+    int rc = check_store(t->session, message);
+    return rc == SQLITE_OK && indexes ? index_check(t, message) : rc;
+}
+
+/* What keeps the table from being checked is a finding as well, and the pragma goes on to the
+ * next one. */
+int vtab_integrity(sqlite3_vtab *table, const char *schema, const char *name, int quick,
+                   char **found) {
+    struct vtab *t = vtab_of(table);
+    char *message = NULL;
+    (void)schema;
+    *found = NULL;
+    int rc = table_check(t, !quick, &message);
+    if (rc == SQLITE_OK) return rc;
+    if (rc == SQLITE_NOMEM || rc == SQLITE_INTERRUPT) {
+        sqlite3_free(message);
+        return rc;
+    }
+    *found = sqlite3_mprintf("table %s: %s", name, message ? message : sqlite3_errstr(rc));
+    sqlite3_free(message);
+    return *found ? SQLITE_OK : SQLITE_NOMEM;
+}

@@ -58,7 +58,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     c->db = db;
     c->patterns_match_blobs = patterns_match_blobs(db);
     /* The module owns the connection's data from here on, also when this fails. */
-    int rc = sqlite3_create_module_v2(db, "kevo", kevo_module, c, connection_free);
+    int rc = sqlite3_create_module_v2(db, "kevo", kevo_module(), c, connection_free);
     if (rc == SQLITE_OK) rc = functions_register(c);
     if (rc == SQLITE_OK) rc = heir_register(c);
     if (rc == SQLITE_OK) rc = stats_table_register(c);

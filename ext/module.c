@@ -440,29 +440,32 @@ double vtab_row_estimate(struct vtab *t) {
     return rows < 1 ? 1 : rows;
 }
 
-static const sqlite3_module module = {
-    .iVersion = 2,
-    .xCreate = vtab_create,
-    .xConnect = vtab_connect,
-    .xBestIndex = vtab_best_index,
-    .xDisconnect = vtab_disconnect,
-    .xDestroy = vtab_destroy,
-    .xOpen = cursor_open,
-    .xClose = cursor_close,
-    .xFilter = cursor_filter,
-    .xNext = cursor_next,
-    .xEof = cursor_eof,
-    .xColumn = cursor_column,
-    .xRowid = cursor_rowid,
-    .xUpdate = vtab_update,
-    .xBegin = vtab_begin,
-    .xSync = vtab_sync,
-    .xCommit = vtab_commit,
-    .xRollback = vtab_rollback,
-    .xRename = vtab_rename,
-    .xSavepoint = vtab_savepoint,
-    .xRelease = vtab_release,
-    .xRollbackTo = vtab_rollback_to,
-};
+/* ---- the module -------------------------------------------------------------------------------- */
 
-const sqlite3_module *const kevo_module = &module;
+#define METHODS(version)                                                                           \
+    .iVersion = version, .xCreate = vtab_create, .xConnect = vtab_connect,                         \
+    .xBestIndex = vtab_best_index, .xDisconnect = vtab_disconnect, .xDestroy = vtab_destroy,       \
+    .xOpen = cursor_open, .xClose = cursor_close, .xFilter = cursor_filter, .xNext = cursor_next,  \
+    .xEof = cursor_eof, .xColumn = cursor_column, .xRowid = cursor_rowid, .xUpdate = vtab_update,  \
+    .xBegin = vtab_begin, .xSync = vtab_sync, .xCommit = vtab_commit, .xRollback = vtab_rollback,  \
+    .xRename = vtab_rename, .xSavepoint = vtab_savepoint, .xRelease = vtab_release,                \
+    .xRollbackTo = vtab_rollback_to
+
+static const sqlite3_module module = {METHODS(2)};
+
+/* SQLite 3.44 has one method more, behind those that an older header knows of. */
+#if SQLITE_VERSION_NUMBER >= 3044000
+static const sqlite3_module checked = {METHODS(4), .xIntegrity = vtab_integrity};
+#define CHECKED (&checked)
+#else
+static const struct {
+    sqlite3_module base;
+    int (*xIntegrity)(sqlite3_vtab *, const char *, const char *, int, char **);
+} checked = {{METHODS(4)}, vtab_integrity};
+#define CHECKED (&checked.base)
+#endif
+
+const sqlite3_module *kevo_module(void) {
+    enum { HAS_INTEGRITY = 3044000 };
+    return sqlite3_libversion_number() >= HAS_INTEGRITY ? CHECKED : &module;
+}

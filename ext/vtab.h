@@ -67,7 +67,8 @@ int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid);
 int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int64 *rowid);
 
 /* module.c */
-extern const sqlite3_module *const kevo_module;
+/* With what the SQLite that runs knows how to call. */
+const sqlite3_module *kevo_module(void);
 /* The connected table of that name, connecting it if need be. NULL with *message. */
 struct vtab *vtab_find(struct connection *connection, const char *name, char **message);
 
@@ -86,6 +87,13 @@ int forget_undone_tables(struct session *s, char **message);
 /* Compare the indexes with the rows, as a read of the session sees them. *message is NULL
  * when they agree, else it says in words what is wrong; sqlite3_free. */
 int index_check(struct vtab *t, char **message);
+/* Check the store's files, and with `indexes` the table's indexes too: SQLITE_OK with
+ * *message NULL when all is well, SQLITE_CORRUPT or one of its kind with *message in words,
+ * or another error. */
+int table_check(struct vtab *t, bool indexes, char **message);
+/* The same for PRAGMA integrity_check and quick_check. */
+int vtab_integrity(sqlite3_vtab *table, const char *schema, const char *name, int quick,
+                   char **found);
 /* Make the indexes agree with the rows, in the transaction of the session. */
 int index_rebuild(struct vtab *t, char **message);
 

@@ -285,6 +285,12 @@ START_TEST(damaged) {
     sql_exec(db, DAMAGED, dir);
     const char *said = sql_rows(db, "SELECT kevo_check('t')");
     ck_assert_msg(strstr(said, damages[_i].found) != NULL, "%s", said);
+    /* Which is what the pragma says, since there is a way for it to ask. */
+    bool asks = sqlite3_libversion_number() >= 3044000;
+    said = sql_rows(db, "PRAGMA integrity_check");
+    ck_assert_msg(asks == (strstr(said, damages[_i].found) != NULL), "%s", said);
+    ck_assert(asks == (strncmp(said, "table t: kevo: ", 15) == 0));
+    expect_rows(db, "ok", "PRAGMA quick_check");
     if (damages[_i].what == LOSE_ROW)
         expect_error(db, SQLITE_CORRUPT, "index by_b of table t has an entry of a row that is not",
                      "SELECT d FROM t WHERE b = ?1 OR b > 0");

@@ -591,6 +591,13 @@ START_TEST(damaged_log) {
         sql_exec(db, "INSERT INTO kv VALUES(%d, hex(zeroblob(4500)))", i);
     expect_rows(db, "ok", "SELECT kevo_check('kv')");
     shell("printf X | dd of=a.db-kevo/000001.wal bs=1 seek=20000 conv=notrunc 2>&1 | cat >&2");
+    if (sqlite3_libversion_number() >= 3044000) {
+        const char *pragmas[] = {"integrity_check", "quick_check", "integrity_check('kv')"};
+        for (int i = 0; i < 3; i++) {
+            const char *said = sql_rows(db, "PRAGMA %s", pragmas[i]);
+            ck_assert_msg(strstr(said, "000001.wal") && strstr(said, "damaged"), "%s", said);
+        }
+    }
     expect_rows(db, "1", "SELECT kevo_check('kv') LIKE '%%000001.wal%%damaged%%'");
     sql_close(db);
     refused_in("a.db", SQLITE_CORRUPT, "a.db-kevo", all);
