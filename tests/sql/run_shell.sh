@@ -8,6 +8,9 @@ set -u
 module=$(realpath "$1") accept=${2-}
 cd "$(dirname "$0")/shell" || exit
 scripts=$PWD
+# For scripts that start programs.
+KEVO_MODULE=$module EXAMPLES=$(realpath ../../../examples) SCRIPTS=$scripts
+export KEVO_MODULE EXAMPLES SCRIPTS
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 
