@@ -12,7 +12,7 @@ CREATE VIEW both AS SELECT key, b FROM kv JOIN plain ON value = a;
 CREATE TRIGGER copy AFTER INSERT ON plain BEGIN INSERT OR REPLACE INTO kv VALUES(new.b, new.a); END;
 CREATE VIRTUAL TABLE found USING fts5(body);
 INSERT INTO found VALUES('a tree'), ('a log');
-INSERT INTO kv VALUES('quote''s', 'it''s'), ('blob', x'00ff'), ('no bytes', x''), ('real', 0.1), ('tiny', -1e-300), ('whole', 3.0), ('int', -9223372036854775808), ('null', NULL), ('empty', ''), ('digits', '5'), (char(10), char(9, 10, 39)), ('é€', 'é');
+INSERT INTO kv VALUES('quote''s', 'it''s'), ('blob', x'00ff'), ('no bytes', x''), ('real', 0.1), ('tiny', -1e-300), ('whole', 3.0), ('int', -9223372036854775808), ('null', NULL), ('empty', ''), ('digits', '5'), (char(10), char(10, 9, 39)), ('é€', 'é');
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO reading SELECT 'd' || (i % 7), i, i / 8.0 FROM n;
 INSERT INTO plain VALUES(1, 'one'), (2, 'two');
 INSERT INTO "odd_name%" VALUES(1);
