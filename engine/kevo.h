@@ -663,7 +663,22 @@ struct kevo_stats {
 
 void kevo_get_stats(kevo_store *store, struct kevo_stats *stats);
 
-/* The same as a report for people: tables by level, operations, latencies, stalls, cache,
+/* A file of sorted entries, as there is one at the moment. */
+struct kevo_file {
+    const char *name; /* in the store's directory */
+    unsigned level;
+    uint64_t bytes, entries, tombstones; /* tombstones are entries too */
+    uint64_t range_tombstones;           /* deletions of ranges */
+    uint64_t first_batch, last_batch;    /* of which it has something, between which it has */
+    struct kevo_slice smallest, largest; /* keys, of what is deleted too */
+};
+
+/* Call visit for each, level by level, until it returns other than 0, which is returned then.
+ * What *file points to lives during the call. KEVO_FORKED. */
+int kevo_each_file(kevo_store *store, int (*visit)(void *arg, const struct kevo_file *file),
+                   void *arg);
+
+/* The figures of kevo_get_stats() as a report for people: tables by level, operations, latencies, stalls, cache,
  * filters, snapshots, recovery. At most `capacity` bytes of it with a NUL go to `text`, which
  * may be NULL when that is 0. Returns the length of the whole, without the NUL, or
  * KEVO_FORKED. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ext/heir.h"
+#include "ext/reports.h"
 #include "ext/stats_table.h"
 #include "ext/vtab.h"
 
@@ -61,6 +62,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     int rc = sqlite3_create_module_v2(db, "kevo", kevo_module(), c, connection_free);
     if (rc == SQLITE_OK) rc = functions_register(c);
     if (rc == SQLITE_OK) rc = heir_register(c);
+    if (rc == SQLITE_OK) rc = reports_register(c);
     if (rc == SQLITE_OK) rc = stats_table_register(c);
     return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
 }

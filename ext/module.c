@@ -398,29 +398,56 @@ static int vtab_rollback_to(sqlite3_vtab *table, int number) {
 
 static struct vtab *find_connected(struct connection *c, const char *schema, const char *name) {
     for (struct vtab *t = c->tables; t; t = t->next) {
-        if (sqlite3_stricmp(t->name, name) == 0 &&
-            (!schema || sqlite3_stricmp(t->schema_name, schema) == 0))
+        if (sqlite3_stricmp(t->name, name) == 0 && sqlite3_stricmp(t->schema_name, schema) == 0)
             return t;
     }
     return NULL;
 }
 
+/* SQLite's result code for preparing a query of the table, which connects it; *table NULL: it
+ * is not there, or not a kevo table. */
+static int find_in(struct connection *c, const char *schema, const char *name,
+                   struct vtab **table) {
+    sqlite3_stmt *stmt = NULL;
+    *table = find_connected(c, schema, name);
+    if (*table) return SQLITE_OK;
+    char *sql = sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\"", schema, name);
+    int rc = sql ? sqlite3_prepare_v2(c->db, sql, -1, &stmt, NULL) : SQLITE_NOMEM;
+    sqlite3_finalize(stmt);
+    sqlite3_free(sql);
+    if (rc == SQLITE_OK) *table = find_connected(c, schema, name);
+    return rc;
+}
+
+static bool is_missing(sqlite3 *db) {
+    return strncmp(sqlite3_errmsg(db), "no such table: ", 15) == 0;
+}
+
+/* A name alone is looked for as SQLite does it: in temp, main, then what is attached. */
+static int find_anywhere(struct connection *c, const char *name, struct vtab **table) {
+    static const char *const first[] = {"temp", "main"};
+    for (int i = 0;; i++) {
+        const char *schema = i < 2 ? first[i] : sqlite3_db_name(c->db, i);
+        if (!schema) return SQLITE_ERROR;
+        int rc = find_in(c, schema, name, table);
+        if (rc == SQLITE_OK || !is_missing(c->db)) return rc;
+    }
+}
+
 /* `name` is table or schema.table. */
 struct vtab *vtab_find(struct connection *connection, const char *name, char **message) {
-    const char *dot = strchr(name, '.'), *table = dot ? dot + 1 : name;
+    const char *dot = strchr(name, '.');
     char *schema = dot ? sqlite3_mprintf("%.*s", (int)(dot - name), name) : NULL;
-    struct vtab *t = find_connected(connection, schema, table);
+    struct vtab *t = NULL;
+    int rc = dot && !schema ? SQLITE_NOMEM
+             : dot          ? find_in(connection, schema, dot + 1, &t)
+                            : find_anywhere(connection, name, &t);
     if (!t) {
-        /* Preparing a statement makes SQLite connect the table. */
-        sqlite3_stmt *stmt = NULL;
-        char *sql = schema ? sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\"", schema, table)
-                           : sqlite3_mprintf("SELECT 1 FROM \"%w\"", table);
-        if (sql && sqlite3_prepare_v2(connection->db, sql, -1, &stmt, NULL) != SQLITE_OK)
-            *message = sqlite3_mprintf("%s", sqlite3_errmsg(connection->db));
-        sqlite3_finalize(stmt);
-        sqlite3_free(sql);
-        if (!*message) t = find_connected(connection, schema, table);
-        if (!t && !*message) *message = sqlite3_mprintf("kevo: %s is not a kevo table", name);
+        const char *why = sqlite3_errmsg(connection->db);
+        bool missing = !dot && rc != SQLITE_OK && is_missing(connection->db);
+        *message = missing           ? sqlite3_mprintf("no such table: %s", name)
+                   : rc != SQLITE_OK ? sqlite3_mprintf("%s", why)
+                                     : sqlite3_mprintf("kevo: %s is not a kevo table", name);
     }
     sqlite3_free(schema);
     return t;

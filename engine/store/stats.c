@@ -91,6 +91,37 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     pthread_mutex_unlock(&store->mutex);
 }
 
+static int visit_file(const struct table_file *f, unsigned level,
+                      int (*visit)(void *arg, const struct kevo_file *file), void *arg) {
+    char name[TABLE_NAME_BYTES];
+    table_file_name(name, f->number);
+    struct kevo_file file = {.name = name,
+                             .level = level,
+                             .bytes = f->size_bytes,
+                             .entries = f->entry_count,
+                             .tombstones = f->tombstone_count,
+                             .range_tombstones = f->range_count,
+                             .first_batch = f->min_seq,
+                             .last_batch = f->max_seq,
+                             .smallest = buf_slice(&f->min_key),
+                             .largest = buf_slice(&f->max_key)};
+    return visit(arg, &file);
+}
+
+int kevo_each_file(kevo_store *store, int (*visit)(void *arg, const struct kevo_file *file),
+                   void *arg) {
+    int rc = store_check_process(store, NULL);
+    if (rc) return rc;
+    struct superversion *sv = superversion_acquire(store);
+    for (unsigned level = 0; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
+        const struct level *l = &sv->version->levels[level];
+        for (size_t i = 0; rc == 0 && i < l->count; i++)
+            rc = visit_file(l->files[i], level, visit, arg);
+    }
+    superversion_release(sv);
+    return rc;
+}
+
 /* Read one segment again: whole records up to the one that it must end with, if known. */
 static int verify_segment(kevo_store *s, uint64_t number, const struct wal_link *last,
                           struct kevo_err *err) {

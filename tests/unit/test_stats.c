@@ -37,6 +37,61 @@ static void put_range(unsigned from, unsigned to, const char *value) {
     }
 }
 
+/* ---- files ----------------------------------------------------------------------- */
+
+struct seen {
+    unsigned files, levels, stop_after;
+    uint64_t entries, bytes, tombstones, ranges;
+    char smallest[32], largest[32];
+};
+
+static int see(void *arg, const struct kevo_file *file) {
+    struct seen *seen = arg;
+    ck_assert_uint_ge(file->level, seen->levels);
+    ck_assert_uint_le(file->first_batch, file->last_batch);
+    ck_assert_int_le(slice_cmp(file->smallest, file->largest), 0);
+    ck_assert_ptr_nonnull(strstr(file->name, ".sst"));
+    seen->levels = file->level;
+    seen->entries += file->entries;
+    seen->bytes += file->bytes;
+    seen->tombstones += file->tombstones;
+    seen->ranges += file->range_tombstones;
+    if (seen->files++ == 0)
+        snprintf(seen->smallest, sizeof seen->smallest, "%.*s", (int)file->smallest.len,
+                 (const char *)file->smallest.data);
+    snprintf(seen->largest, sizeof seen->largest, "%.*s", (int)file->largest.len,
+             (const char *)file->largest.data);
+    return seen->files == seen->stop_after ? 7 : 0;
+}
+
+START_TEST(files) {
+    struct seen seen = {.files = 0};
+    ck_assert_int_eq(kevo_each_file(store, see, &seen), 0);
+    ck_assert_uint_eq(seen.files, 0);
+    put_range(0, 100, "v");
+    kv_delete(store, "000003");
+    ck_ok(kevo_flush(store, &test_err));
+    ck_assert_int_eq(kevo_each_file(store, see, &seen), 0);
+    struct kevo_stats s = kv_stats(store);
+    ck_assert_uint_eq(seen.files, 1);
+    ck_assert_uint_eq(seen.entries, s.table_entries);
+    ck_assert_uint_eq(seen.bytes, s.level_bytes[0]);
+    ck_assert_uint_eq(seen.tombstones, s.table_tombstones);
+    ck_assert_str_eq(seen.smallest, "000000");
+    ck_assert_str_eq(seen.largest, "000099");
+    ck_ok(kevo_delete_range(store, kv_slice("000010"), kv_slice("000020"), &test_err));
+    put_range(200, 202, "v");
+    ck_ok(kevo_flush(store, &test_err));
+    seen = (struct seen){.stop_after = 0};
+    ck_assert_int_eq(kevo_each_file(store, see, &seen), 0);
+    ck_assert_uint_eq(seen.files, 2);
+    ck_assert_uint_eq(seen.ranges, 1);
+    seen = (struct seen){.stop_after = 1};
+    ck_assert_int_eq(kevo_each_file(store, see, &seen), 7);
+    ck_assert_uint_eq(seen.files, 1);
+}
+END_TEST
+
 /* ---- latencies ------------------------------------------------------------------ */
 
 START_TEST(writes_and_syncs_are_measured) {
@@ -246,6 +301,7 @@ int main(void) {
 
     TCase *latencies = tcase_create("latencies");
     tcase_add_checked_fixture(latencies, setup, teardown);
+    tcase_add_test(latencies, files);
     tcase_add_test(latencies, writes_and_syncs_are_measured);
     tcase_add_test(latencies, a_prepare_is_a_write);
     tcase_add_test(latencies, one_get_of_sixteen_is_measured);
