@@ -453,8 +453,10 @@ static void make_aggregate(struct builder *b) {
      * that all are equal, which is wrong for texts and numbers. */
     bool largest = shape == 1 || shape == 2;
     if (!largest || b->t->types[column][0] != 'A') put_where(b);
-    if (shape >= 1 && shape <= 4 && b->loose) put_count(b);
-    if (shape == 5) sqlite3_str_appendf(b->sql, " GROUP BY %s", x);
+    if (shape >= 1 && b->loose)
+        put_count(b); /* as one value it makes no groups either: a group may come in pieces */
+    else if (shape == 5)
+        sqlite3_str_appendf(b->sql, " GROUP BY %s", x);
 }
 
 static void make_join(struct builder *b) {
@@ -684,6 +686,10 @@ static void make_self_insert(struct builder *b) {
     }
     put(b, " FROM t");
     put_where(b);
+    if (b->loose) {
+        put_count(b);
+        return;
+    }
     put(b, " ORDER BY ");
     put_order_terms(b);
     sqlite3_str_appendf(b->sql, " LIMIT %u", 1 + below(b->r, 6));
