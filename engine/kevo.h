@@ -133,6 +133,7 @@ struct kevo_options {
     unsigned l0_stop;             /* ... that stop them */
     uint64_t level1_bytes;        /* target size of level 1 */
     unsigned level_factor;        /* each next level's target is this much larger */
+    uint64_t txn_memory_bytes;    /* what a transaction writes beyond this goes to files */
     uint64_t retain_ms;           /* versions replaced this recently stay readable for
                                    snapshots that are not pinned yet */
     bool background;              /* run flush and compaction on a thread; if not,
@@ -365,7 +366,8 @@ void kevo_ingest_free(kevo_ingest *ingest);
 int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err);
 
 /* Write into the private buffer; nothing shared changes. Either all of one
- * call happens or, on error, nothing. */
+ * call happens or, on error, nothing. Beyond txn_memory_bytes the buffer is written to a file
+ * first, which nobody else knows of: KEVO_FULL, KEVO_IOERR. */
 int kevo_txn_put(kevo_txn *txn, struct kevo_slice key, struct kevo_slice value,
                  struct kevo_err *err);
 int kevo_txn_delete(kevo_txn *txn, struct kevo_slice key, struct kevo_err *err);
@@ -383,11 +385,19 @@ struct kevo_mark {
 struct kevo_mark kevo_txn_mark(const kevo_txn *txn);
 void kevo_txn_rollback_to(kevo_txn *txn, struct kevo_mark mark);
 
-/* Bytes held by the buffer. */
+/* Bytes of memory held by the buffer. */
 uint64_t kevo_txn_bytes(const kevo_txn *txn);
 
-/* Whether the buffer holds anything that a commit would write. */
+/* Whether the transaction holds anything that a commit would write. */
 bool kevo_txn_is_empty(const kevo_txn *txn);
+
+/* Whether it has outgrown its memory (txn_memory_bytes), so that part of it is in files: sorted
+ * tables, which the commit takes over as they are. Then, when the authority is external,
+ *  - it makes its own committed state durable before kevo_txn_prepare(), as for kevo_rotate():
+ *    what the log holds of the same keys is moved to tables;
+ *  - after kevo_txn_commit(), as soon as its own commit is durable, it calls kevo_rotate(), for
+ *    which kevo_wants_rotate() asks until then: nothing is compacted before. */
+bool kevo_txn_is_large(const kevo_txn *txn);
 
 /* Do everything that can fail: give the buffer a fresh batch id, append it to
  * the log (synced when `sync` is KEVO_SYNC_FULL), and put its entries where
@@ -435,7 +445,7 @@ struct kevo_read {
 /* A value that stays where it is until released. */
 struct kevo_value {
     struct kevo_slice slice;
-    void *pin[3]; /* private */
+    void *pin[4]; /* private */
 };
 
 /* The value of `key`, pinned; `read` may be NULL, its bounds, prefix and suffix are not used.

@@ -598,6 +598,8 @@ int session_sync(struct session *s, char **message) {
     if (s->state == SESSION_NONE) return SQLITE_OK;
     int rc = sweep(s, message);
     if (rc != SQLITE_OK || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn))) return rc;
+    if (kevo_txn_is_large(s->txn)) rc = session_sync_database(s);
+    if (rc != SQLITE_OK) return rc;
     if (kevo_txn_prepare(s->txn, prepare_mode(s), &commit, &err)) return report(message, &err);
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
@@ -615,15 +617,25 @@ static void end_transaction(struct session *s) {
     s->epoch++;
 }
 
+/* A large transaction is tables already. The store makes them its own as soon as SQLite's commit
+ * is durable; if that cannot be done now, the next writer does it. */
+static void take_over_tables(struct session *s) {
+    struct kevo_err ignored;
+    if (!decides_itself(s) && session_sync_database(s) == SQLITE_OK)
+        kevo_rotate(s->store, &ignored);
+}
+
 void session_commit(struct session *s) {
     s->savepoint_count = 0;
     s->created = false;
     if (s->state == SESSION_NONE) return;
     assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
+    bool large = s->state == SESSION_SYNCED && kevo_txn_is_large(s->txn);
     if (s->state == SESSION_SYNCED) kevo_txn_commit(s->txn);
     /* A flush writes a memtable at most. */
     if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = true;
     end_transaction(s);
+    if (large) take_over_tables(s);
 }
 
 void session_rollback(struct session *s) {

@@ -329,7 +329,8 @@ static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo
     struct compaction c;
     pthread_mutex_lock(&s->manifest_mutex); /* nothing comes in between choice and claim */
     begin_choice(s, true, &choice);
-    int rc = compact_pick(choice.version, &choice.options, &c, err);
+    int rc =
+        s->recovered_count ? KEVO_NOTFOUND : compact_pick(choice.version, &choice.options, &c, err);
     if (rc == 0) claim_output(s, &c);
     pthread_mutex_unlock(&s->manifest_mutex);
     version_unref(choice.version);
@@ -393,7 +394,8 @@ static int manual_step(struct manual *m, struct kevo_err *err) {
     if (rc) return rc;
     pthread_mutex_lock(&s->manifest_mutex);
     begin_choice(s, lag, &choice);
-    rc = compact_pick_pass(choice.version, &choice.options, &m->pass, &c, err);
+    rc = s->recovered_count ? KEVO_NOTFOUND
+                            : compact_pick_pass(choice.version, &choice.options, &m->pass, &c, err);
     if (rc == 0) claim_output(s, &c);
     pthread_mutex_unlock(&s->manifest_mutex);
     version_unref(choice.version);

@@ -26,6 +26,7 @@ static int list_hidden(const struct superversion *sv, const struct kevo_read *re
     int rc = 0;
     if (read->txn)
         rc = range_stack_list_visible(&read->txn->buffer->ranges, lower, upper, SEQ_MAX, list, err);
+    if (rc == 0 && read->txn) rc = runs_list_ranges(&read->txn->runs, lower, upper, list, err);
     if (rc == 0)
         rc = range_stack_list_visible(&sv->active->ranges, lower, upper, snapshot, list, err);
     for (unsigned i = 0; rc == 0 && i < sv->immutable_count; i++)

@@ -9,11 +9,19 @@
  * Two rules of the store have to hold for tables that arrive from the side. A memtable is
  * newer than all tables, key by key: memtables that hold keys in the ingested range are
  * flushed first. What lies deeper is older: a table is put into the deepest level such that
- * neither that level nor one above has a file that overlaps it. */
+ * neither that level nor one above has a file that overlaps it.
+ *
+ * A transaction that has outgrown its memory commits in the same way (ingest_prepare()), but what
+ * it has may still be decided elsewhere. Its tables are shown to readers when it is prepared, and
+ * hidden from all that do not know of the commit by their sequence numbers alone. The manifest
+ * gets them when they are committed and the authority's commit is durable; until then they lie
+ * over its version like those that recovery found in the log (`recovered`). Nothing is
+ * compacted meanwhile, so that they can be taken out again when the batch never was. */
 #include <assert.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "engine/store/runs.h"
 #include "engine/store/txn.h"
 #include "engine/store/work.h"
 
@@ -66,21 +74,41 @@ static unsigned fitting_level(const kevo_store *s, const struct version *v,
     return deepest;
 }
 
-/* Tables of one batch do not overlap each other. */
+/* A file lies above those of the same batch that are older and overlap it, if there is a level
+ * for it; in level 0 they may lie together. */
+static unsigned level_above(const struct version_edit *e, size_t n, unsigned level) {
+    slice min = buf_slice(&e->added[n].file->min_key), max = buf_slice(&e->added[n].file->max_key);
+    for (size_t i = 0; i < n && level > 0; i++) {
+        if (level >= e->added[i].level && overlaps(e->added[i].file, min, max))
+            level = e->added[i].level ? e->added[i].level - 1 : 0;
+    }
+    return level;
+}
+
+/* The older tables come first. */
 static void choose_levels(const kevo_store *s, const struct version *v, struct version_edit *e) {
-    for (size_t i = 0; i < e->added_count; i++)
-        e->added[i].level = fitting_level(s, v, e->added[i].file);
+    slice highest = {NULL, 0};
+    for (size_t i = 0; i < e->added_count; i++) {
+        const struct table_file *f = e->added[i].file;
+        unsigned level = fitting_level(s, v, f);
+        bool behind = !highest.data || slice_cmp(buf_slice(&f->min_key), highest) > 0;
+        if (!behind) level = level_above(e, i, level);
+        if (behind || slice_cmp(buf_slice(&f->max_key), highest) > 0)
+            highest = buf_slice(&f->max_key);
+        e->added[i].level = level;
+    }
 }
 
 /* ---- recovery ------------------------------------------------------------------------- */
 
-static bool makes_sense(const struct version_edit *e, uint64_t batch) {
+/* Its sequence numbers are new ones up to the batch's own. */
+static bool makes_sense(const struct version_edit *e, uint64_t before, uint64_t batch) {
     if (e->added_count == 0 || e->deleted_count || e->has_next_file || e->has_wal_floor ||
         e->has_flushed || e->has_committed || e->has_ingested || e->has_options || e->has_owner)
         return false;
     for (size_t i = 0; i < e->added_count; i++) {
         const struct table_file *f = e->added[i].file;
-        if (f->min_seq != batch || f->max_seq != batch || e->added[i].level) return false;
+        if (f->min_seq <= before || f->max_seq > batch || e->added[i].level) return false;
     }
     return true;
 }
@@ -95,10 +123,11 @@ static void note_numbers(kevo_store *s, const struct version_edit *e) {
 int ingest_replay(kevo_store *s, const struct wal_record *record, const char *path,
                   struct kevo_err *err) {
     struct recovered_tables r = {.commit = record->commit};
+    if (record->commit.batch == s->state.ingested) s->ingested_at_open = record->commit;
     if (record->commit.batch <= s->state.ingested) return 0;
     int rc = edit_decode(record->payload, &s->home, path, record->offset, &r.edit, err);
     if (rc) return rc;
-    if (!makes_sense(&r.edit, record->commit.batch))
+    if (!makes_sense(&r.edit, s->last_id, record->commit.batch))
         rc = kevo_fail(err, KEVO_CORRUPT, "%s: the record at offset %llu makes no sense", path,
                        (unsigned long long)record->offset);
     else if (!mem_grow((void **)&s->recovered, &s->recovered_cap, s->recovered_count + 1,
@@ -113,9 +142,13 @@ int ingest_replay(kevo_store *s, const struct wal_record *record, const char *pa
     return 0;
 }
 
-void ingest_void(kevo_store *s, uint64_t keep) {
-    while (s->recovered_count && s->recovered[s->recovered_count - 1].commit.batch > keep)
-        edit_release(&s->recovered[--s->recovered_count].edit);
+void ingest_void(kevo_store *s, uint64_t keep, bool remove) {
+    while (s->recovered_count && s->recovered[s->recovered_count - 1].commit.batch > keep) {
+        struct recovered_tables *r = &s->recovered[--s->recovered_count];
+        for (size_t i = 0; remove && !r->keep_files && i < r->edit.added_count; i++)
+            atomic_store(&r->edit.added[i].file->obsolete, true);
+        edit_release(&r->edit);
+    }
 }
 
 /* Say where an error was found. */
@@ -146,6 +179,8 @@ static void show(kevo_store *s, struct superversion *sv, struct version *v) {
     struct superversion *old = s->current;
     superversion_init(sv, old->active, old->immutable, old->immutable_count, v);
     superversion_install(s, sv);
+    s->overlaid = s->recovered_count > 0;
+    work_schedule(s);
     pthread_mutex_unlock(&s->mutex);
     superversion_release(old);
 }
@@ -153,14 +188,15 @@ static void show(kevo_store *s, struct superversion *sv, struct version *v) {
 int ingest_show(kevo_store *s, struct kevo_err *err) {
     struct version *v;
     struct superversion *sv = superversion_alloc();
+    pthread_mutex_lock(&s->manifest_mutex);
     int rc = sv ? ingest_version(s, &v, err) : kevo_nomem(err);
-    if (rc) {
+    if (rc == 0) show(s, sv, v);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    if (rc)
         mem_free(sv);
-        return rc;
-    }
-    show(s, sv, v);
-    version_unref(v);
-    return 0;
+    else
+        version_unref(v);
+    return rc;
 }
 
 /* One recovered batch into the manifest. */
@@ -172,19 +208,59 @@ static int adopt(kevo_store *s, struct recovered_tables *r, struct kevo_err *err
     return manifest_append(s->manifest, &r->edit, &s->state, err);
 }
 
+/* The manifest may have the edit or not, the log has the record: only another opening can
+ * tell. */
+static void refuse_writes(kevo_store *s, const struct kevo_err *cause) {
+    pthread_mutex_lock(&s->mutex);
+    if (!s->fatal.rc) s->fatal = *cause;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void note_adopted(kevo_store *s, struct recovered_tables *r) {
+    pthread_mutex_lock(&s->mutex);
+    drop_look_at(s, &r->edit);
+    pthread_mutex_unlock(&s->mutex);
+    edit_release(&r->edit);
+}
+
 int ingest_adopt(kevo_store *s, struct kevo_err *err) {
+    struct kevo_err cause;
     int rc = 0;
     size_t done = 0;
     if (s->recovered_count == 0) return 0;
     pthread_mutex_lock(&s->manifest_mutex);
     for (; rc == 0 && done < s->recovered_count; done += rc == 0)
-        rc = adopt(s, &s->recovered[done], err);
+        rc = adopt(s, &s->recovered[done], &cause);
     for (size_t i = 0; i < done; i++)
-        edit_release(&s->recovered[i].edit);
+        note_adopted(s, &s->recovered[i]);
     s->recovered_count -= done;
     memmove(s->recovered, s->recovered + done, s->recovered_count * sizeof *s->recovered);
     pthread_mutex_unlock(&s->manifest_mutex);
+    if (rc == KEVO_READONLY) refuse_writes(s, &cause);
+    if (rc && err) *err = cause;
     return rc ? rc : ingest_show(s, err);
+}
+
+void ingest_settle(kevo_store *s) {
+    struct kevo_err ignored; /* the next writer tries again */
+    pthread_mutex_lock(&s->write_mutex);
+    if (store_pending(s) == 0) ingest_adopt(s, &ignored);
+    pthread_mutex_unlock(&s->write_mutex);
+}
+
+void ingest_keep_files(kevo_store *s) {
+    if (s->recovered_count) s->recovered[s->recovered_count - 1].keep_files = true;
+}
+
+/* When a batch of tables was pending it was the only one that the manifest lacked. */
+void ingest_cut(kevo_store *s, uint64_t keep, bool remove) {
+    if (s->recovered_count == 0 || s->recovered[s->recovered_count - 1].commit.batch <= keep)
+        return;
+    pthread_mutex_lock(&s->manifest_mutex);
+    ingest_void(s, keep, remove);
+    show(s, s->spare, s->state.version);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    s->spare = NULL;
 }
 
 /* ---- writing --------------------------------------------------------------------------- */
@@ -376,14 +452,6 @@ static int install(kevo_ingest *g, struct superversion *sv, uint64_t batch, stru
     return rc;
 }
 
-/* The manifest may have the edit or not, the log has the record: only another opening can
- * tell. */
-static void refuse_writes(kevo_store *s, const struct kevo_err *cause) {
-    pthread_mutex_lock(&s->mutex);
-    if (!s->fatal.rc) s->fatal = *cause;
-    pthread_mutex_unlock(&s->mutex);
-}
-
 /* The batch is in the log, perhaps, and not in the tree. The files may go once the log says
  * that it never was. Needs write_mutex. */
 static void take_back(kevo_ingest *g, const struct kevo_err *cause) {
@@ -426,6 +494,7 @@ static int finish(kevo_ingest *g, struct kevo_commit *c, struct kevo_err *err) {
         return 0;
     }
     int rc = store_start_writing(s, err);
+    if (rc == 0) rc = ingest_adopt(s, err);
     if (rc == 0) rc = clear_memtables(s, first_key(&g->edit), last_key(&g->edit), err);
     if (rc == 0) rc = store_begin_run(s, err);
     if (rc) return rc;
@@ -485,4 +554,116 @@ void kevo_ingest_free(kevo_ingest *ingest) {
     edit_release(&ingest->edit);
     buf_release(&ingest->last_key);
     mem_free(ingest);
+}
+
+/* ---- transactions that are tables -------------------------------------------------------- */
+
+/* What is needed once the record is in the log, had before. */
+struct arrival {
+    struct recovered_tables tables;
+    struct version *version;
+    struct superversion *sv, *spare;
+};
+
+static void release_arrival(struct arrival *a) {
+    edit_release(&a->tables.edit);
+    version_unref(a->version);
+    mem_free(a->sv);
+    mem_free(a->spare);
+}
+
+static int get_memory(kevo_store *s, struct arrival *a, struct kevo_err *err) {
+    a->sv = superversion_alloc();
+    a->spare = superversion_alloc();
+    if (!a->sv || !a->spare ||
+        !mem_grow((void **)&s->recovered, &s->recovered_cap, s->recovered_count + 1,
+                  sizeof *s->recovered))
+        return kevo_nomem(err);
+    return 0;
+}
+
+/* All that lies between the keys of these tables, wherever. */
+static void key_range(const struct version_edit *e, slice *min, slice *max) {
+    *min = buf_slice(&e->added[0].file->min_key);
+    *max = buf_slice(&e->added[0].file->max_key);
+    for (size_t i = 1; i < e->added_count; i++) {
+        slice first = buf_slice(&e->added[i].file->min_key);
+        slice last = buf_slice(&e->added[i].file->max_key);
+        if (slice_cmp(first, *min) < 0) *min = first;
+        if (slice_cmp(last, *max) > 0) *max = last;
+    }
+}
+
+/* Room for the tables of these runs, and no memtable that has older versions. */
+static int make_way(kevo_store *s, const struct runs *r, struct kevo_err *err) {
+    struct version_edit names;
+    slice min, max;
+    edit_init(&names);
+    int rc = store_start_writing(s, err);
+    if (rc == 0) rc = ingest_adopt(s, err);
+    if (rc == 0) rc = store_await_room(s, err);
+    if (rc == 0) rc = runs_name(r, 0, &names, err);
+    if (rc == 0) {
+        key_range(&names, &min, &max);
+        rc = clear_memtables(s, min, max, err);
+    }
+    edit_release(&names);
+    return rc;
+}
+
+/* The record. The writes take an id each, the batch the one behind. */
+static int name_runs(kevo_store *s, const struct runs *r, uint64_t ops, struct arrival *a,
+                     struct kevo_err *err) {
+    int rc = store_begin_run(s, err);
+    if (rc == 0) rc = runs_name(r, s->last_id, &a->tables.edit, err);
+    if (rc == 0) rc = wal_begin_record(&s->run, err);
+    if (rc == 0) rc = edit_encode(&a->tables.edit, &s->run.bytes, err);
+    if (rc) return rc;
+    s->last_id += ops;
+    return store_end_record(s, WAL_TABLES, &a->tables.commit, err);
+}
+
+/* Readers who will know of the commit find the tables. What runs beside, a flush or a compaction
+ * that began before, adds its edit to this version. */
+static int overlay(kevo_store *s, struct arrival *a, struct kevo_err *err) {
+    pthread_mutex_lock(&s->manifest_mutex);
+    choose_levels(s, s->state.version, &a->tables.edit);
+    int rc = version_apply(s->state.version, &a->tables.edit, &a->version, err);
+    if (rc == 0) {
+        s->recovered[s->recovered_count++] = a->tables;
+        edit_init(&a->tables.edit);
+        show(s, a->sv, a->version);
+        a->sv = NULL;
+    }
+    pthread_mutex_unlock(&s->manifest_mutex);
+    if (rc) return rc;
+    mem_free(s->spare);
+    s->spare = a->spare;
+    a->spare = NULL;
+    return 0;
+}
+
+int ingest_prepare(kevo_store *s, struct runs *r, uint64_t ops, struct kevo_commit *commit,
+                   struct kevo_err *err) {
+    struct arrival a = {.version = NULL};
+    struct kevo_err ignored;
+    edit_init(&a.tables.edit);
+    int rc = make_way(s, r, err);
+    if (rc == 0) rc = get_memory(s, &a, err);
+    if (rc == 0) rc = name_runs(s, r, ops, &a, err);
+    if (rc) {
+        release_arrival(&a);
+        return rc;
+    }
+    struct kevo_commit fresh = a.tables.commit;
+    rc = append_record(s, fresh, err);
+    if (rc == 0) rc = overlay(s, &a, err);
+    release_arrival(&a);
+    r->handed_over = rc == 0;
+    if (rc && store_pending(s))
+        r->handed_over = store_cut_pending(s, &ignored) != 0;
+    else if (rc)
+        r->handed_over = s->wal->failed;
+    if (rc == 0) *commit = fresh;
+    return rc;
 }

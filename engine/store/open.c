@@ -91,7 +91,8 @@ static int find_or_create(kevo_store *s, struct kevo_err *err) {
 /* Release all that the store holds, but not its own memory. */
 static void store_release(kevo_store *s) {
     superversion_release(s->current);
-    ingest_void(s, 0);
+    ingest_void(s, 0, false);
+    mem_free(s->spare);
     mem_free(s->recovered);
     manifest_state_release(&s->state);
     manifest_close(s->manifest);

@@ -73,6 +73,9 @@ static const struct option options[] = {
      "level 1 is compacted into the next one when it has grown beyond this size"},
     {"level_factor", OPTION_COUNT, FIELD(level_factor), 10, 2, 100, NULL,
      "each next level may be so many times larger"},
+    {"txn_memory_size", OPTION_SIZE, FIELD(txn_memory_bytes), 64 * MB, 4 * KB, 4 * GB, NULL,
+     "a transaction that has written more than this goes on in files, which become table files at "
+     "its commit"},
     {"retain_ms", OPTION_COUNT, FIELD(retain_ms), 1000, 0, 86400000, NULL,
      "what was replaced stays readable for so many milliseconds, for readers that have just begun"},
 };

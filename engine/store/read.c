@@ -237,8 +237,9 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
     return rc;
 }
 
-/* What struct kevo_value's pins are. A value from a write buffer has no superversion. */
-enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2 };
+/* What struct kevo_value's pins are. A value from a write buffer has no superversion; one from a
+ * transaction's runs has it as well, since it keeps tables open. */
+enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2, RUNS = 3 };
 
 /* What a transaction itself says of a key. *decided false: nothing. */
 static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *decided,
@@ -256,6 +257,22 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
     return 0;
 }
 
+/* Nothing was found that decides. */
+enum { KEVO_MORE = 2 };
+
+/* What the runs of a transaction say of a key. *runs is what keeps the value, borrowed. */
+static int get_run(const struct runs *r, slice key, struct table_value *v, struct version **runs,
+                   struct kevo_err *err) {
+    uint64_t cover;
+    if (!r->version) return KEVO_MORE;
+    int rc = runs_get(r, key, v, &cover, err);
+    if (rc == KEVO_NOTFOUND) return cover ? KEVO_NOTFOUND : KEVO_MORE;
+    if (rc) return rc;
+    if (v->seq < cover) v->type = ENTRY_DELETE;
+    *runs = r->version;
+    return 0;
+}
+
 static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
                      struct kevo_value *value, struct kevo_err *err) {
     struct table_value v = {.block = NULL};
@@ -266,7 +283,9 @@ static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
     }
     uint64_t max_seq;
     struct superversion *sv = begin_read(store, read, &max_seq);
-    int rc = get_committed(store, sv, key, max_seq, &v, err);
+    struct version *runs = NULL;
+    int rc = read && read->txn ? get_run(&read->txn->runs, key, &v, &runs, err) : KEVO_MORE;
+    if (rc == KEVO_MORE) rc = get_committed(store, sv, key, max_seq, &v, err);
     if (rc == 0 && v.type == ENTRY_DELETE) rc = KEVO_NOTFOUND;
     if (rc) {
         if (v.block) cache_unpin(store->cache, v.block);
@@ -274,7 +293,9 @@ static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
         return rc;
     }
     count(&store->counters.gets_found, 1);
+    if (runs) version_ref(runs);
     value->slice = v.value;
+    value->pin[RUNS] = runs;
     value->pin[SUPERVERSION] = sv;
     value->pin[BLOCK] = v.block;
     value->pin[STORE] = store;
@@ -305,6 +326,7 @@ void kevo_value_release(struct kevo_value *value) {
         else if (value->pin[BLOCK])
             cache_unpin(s->cache, value->pin[BLOCK]);
         superversion_release(value->pin[SUPERVERSION]);
+        version_unref(value->pin[RUNS]);
     }
     *value = (struct kevo_value){.slice = {NULL, 0}};
 }
@@ -319,6 +341,7 @@ struct kevo_iter {
     kevo_txn *txn;            /* a reference, or NULL */
     uint64_t seen_changes;    /* of txn */
     const void *seen_ranges;  /* the top of its range tombstones that `hidden` knows */
+    uint64_t seen_runs;       /* `changes` of its runs that the view knows */
     struct buf at;            /* the key stood on, while repositioning */
     struct buf suffix;        /* that keys shown have */
 };
@@ -353,12 +376,21 @@ static int add_memtable(struct sources *sources, struct memtable *m, struct kevo
     return keep(sources, rc);
 }
 
+static int add_runs(struct sources *sources, const struct runs *r, slice lower, slice upper,
+                    struct kevo_err *err) {
+    size_t added;
+    int rc = runs_iters(r, lower, upper, sources->hidden, next_slot(sources), &added, err);
+    sources->count += added;
+    return rc;
+}
+
 /* A memtable without an entry in the bounds is no source: what is added to the active one
  * later lies above the snapshot. The transaction's own buffer is shown as it grows. */
 static int add_memtables(struct sources *sources, const struct superversion *sv, kevo_txn *txn,
                          slice lower, slice upper, struct kevo_err *err) {
     int rc = 0;
     if (txn) rc = keep(sources, memtable_iter_new(txn->buffer, next_slot(sources), err));
+    if (txn && rc == 0) rc = add_runs(sources, &txn->runs, lower, upper, err);
     for (unsigned i = 0; rc == 0 && i <= sv->immutable_count; i++) {
         struct memtable *m = i ? sv->immutable[i - 1] : sv->active;
         if (memtable_overlaps(m, lower, upper)) rc = add_memtable(sources, m, err);
@@ -376,15 +408,15 @@ static bool level_overlaps(const struct level *l, slice lower, slice upper) {
     return i < l->count && table_file_overlaps(l->files[i], lower, upper);
 }
 
-static int add_tables(struct sources *sources, struct version *v, slice lower, slice upper,
-                      struct kevo_err *err) {
+static int add_tables(struct sources *sources, struct version *v, uint64_t snapshot, slice lower,
+                      slice upper, struct kevo_err *err) {
     int rc = 0;
     const struct level *l0 = &v->levels[0];
     if (l0->count + 64 > MAX_SOURCES)
         return kevo_fail(err, KEVO_NOMEM, "level 0 has %zu tables, too many to read at once",
                          l0->count);
     for (size_t i = 0; rc == 0 && i < l0->count; i++) {
-        if (table_file_overlaps(l0->files[i], lower, upper))
+        if (l0->files[i]->min_seq <= snapshot && table_file_overlaps(l0->files[i], lower, upper))
             rc =
                 add_table_iter(sources, file_iter_new(l0->files[i], true, next_slot(sources), err));
     }
@@ -414,7 +446,7 @@ static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t sn
     struct iter *merged = NULL;
     slice lower = read->lower, upper = read->upper;
     int rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
-    if (rc == 0) rc = add_tables(&sources, it->sv->version, lower, upper, err);
+    if (rc == 0) rc = add_tables(&sources, it->sv->version, snapshot, lower, upper, err);
     if (rc == 0) rc = merge_iter_new(sources.list, sources.count, &merged, err);
     if (rc) {
         for (size_t i = 0; i < sources.count; i++)
@@ -447,7 +479,9 @@ static int open_view(kevo_iter *it, const struct kevo_read *read, uint64_t snaps
     view_iter_release(&view);
     range_set_free(it->hidden);
     it->hidden = hidden;
-    if (read->txn) it->seen_ranges = range_stack_top(&read->txn->buffer->ranges);
+    if (!read->txn) return 0;
+    it->seen_ranges = range_stack_top(&read->txn->buffer->ranges);
+    it->seen_runs = read->txn->runs.changes;
     return 0;
 }
 
@@ -511,10 +545,18 @@ static slice bound(bool has, const struct buf *bytes) {
     return slice_of(bytes->len ? bytes->data : (const uint8_t *)"", bytes->len);
 }
 
-/* The transaction has deleted ranges, or undone that: the sources leave out other keys now.
+/* Whether the transaction has deleted ranges, or undone that, so that the sources leave out other
+ * keys now; or there are other sources. */
+static bool view_is_old(const kevo_iter *it) {
+    const struct kevo_txn *t = it->txn;
+    return t && (it->seen_ranges != range_stack_top(&t->buffer->ranges) ||
+                 it->seen_runs != t->runs.changes);
+}
+
+/* See what the transaction sees now.
  * `key`, if not NULL, may lie in the view that goes. */
 static int renew_view(kevo_iter *it, slice *key, struct kevo_err *err) {
-    if (!it->txn || it->seen_ranges == range_stack_top(&it->txn->buffer->ranges)) return 0;
+    if (!view_is_old(it)) return 0;
     struct kevo_read read = {.txn = it->txn,
                              .lower = bound(it->view.has_lower, &it->view.lower),
                              .upper = bound(it->view.has_upper, &it->view.upper)};

@@ -89,7 +89,7 @@ static int replay_void(kevo_store *s, const struct wal_reader *reader,
         store_void(memtables, count, keep);
     }
     s->newest = keep;
-    ingest_void(s, keep.batch);
+    ingest_void(s, keep.batch, false);
     history_cut(&s->history, keep.batch);
     return 0;
 }
@@ -202,6 +202,7 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
     if (sv) {
         superversion_init(sv, s->active, immutable, r->count - 1, v);
         superversion_install(s, sv);
+        s->overlaid = s->recovered_count > 0;
     }
     for (unsigned l = 0; l < KEVO_MAX_LEVELS; l++)
         s->drop.due |= v->levels[l].range_count > 0;
@@ -258,6 +259,9 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
     s->committed = s->resolved ? s->newest : s->state.flushed;
     if (!s->resolved && s->state.committed.batch > s->committed.batch)
         s->committed = s->state.committed;
+    /* Tables are in the manifest since they are committed. */
+    if (!s->resolved && s->ingested_at_open.batch > s->committed.batch)
+        s->committed = s->ingested_at_open;
     s->samples[s->sample_next++] = (struct commit_sample){start, s->committed.batch};
     s->committed_at_us = start;
     s->active_since_us = memtable_is_empty(s->active) ? 0 : s->env->recent_us(s->env);

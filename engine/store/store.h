@@ -11,13 +11,14 @@
  *     dir.c        a store's directory: what lies there, lock, destroy
  *     checkpoint.c a copy as of one moment
  *     repair.c     what can be read of a damaged store, in a new one
- *     ingest.c     sorted input that becomes tables at once
+ *     ingest.c     batches that are tables: sorted input, large transactions
  *     recover.c    what the manifest and the log say, when a store is opened
  *     write.c      resolve, prepare, commit, rotate; the log and the memtables
  *     group.c      put, delete, apply_batch: writers that commit together
  *     pace.c       when writers are slowed down
  *     restore.c    the log's tail kept by the authority, and back
  *     txn.c        transactions and batches: private write buffers
+ *     runs.c       what of a transaction memory does not hold
  *     hide.c       what deletions of ranges hide from a reader
  *     superversion.c  what a reader needs, and when tables are closed
  *     read.c       snapshots, get, iterators
@@ -137,9 +138,11 @@ struct kevo_store {
         struct wal_link last;
     } tail;
     struct borrowed borrowed;
-    bool swept;                         /* orphans were removed */
-    struct recovered_tables *recovered; /* batches in the log that are tables, which the
-                                           manifest lacks; in the order of their ids */
+    bool swept; /* orphans were removed */
+    /* Batches in the log that are tables, which the manifest lacks: found by recovery, pending,
+     * or committed a moment ago. In the order of their ids; changes with manifest_mutex as well
+     * once the store is open. Nothing is compacted while there are any. */
+    struct recovered_tables *recovered;
     size_t recovered_count, recovered_cap;
 
     pthread_mutex_t door;
@@ -157,12 +160,14 @@ struct kevo_store {
     pthread_cond_t work_cond; /* background threads: there may be work */
     pthread_cond_t done_cond; /* writers and waiters: something was done */
     struct superversion *current;
-    struct epoch *epoch;                /* of `current` */
-    struct kevo_commit committed;       /* newest known committed */
-    struct kevo_commit flushed;         /* every batch up to this one is in tables */
-    struct kevo_commit flushed_at_open; /* ... when the store was opened */
-    struct history history;             /* of what was committed, or found in the log */
-    struct kevo_commit newest;          /* newest batch in log or tables, committed or not */
+    struct epoch *epoch;                 /* of `current` */
+    struct kevo_commit committed;        /* newest known committed */
+    struct kevo_commit flushed;          /* every batch up to this one is in tables */
+    struct kevo_commit flushed_at_open;  /* ... when the store was opened */
+    struct kevo_commit ingested_at_open; /* the newest batch of tables that the log names and the
+                                            manifest had by then */
+    struct history history;              /* of what was committed, or found in the log */
+    struct kevo_commit newest;           /* newest batch in log or tables, committed or not */
     struct pending pending;
     bool void_owed; /* the log has batches behind `committed` that never were */
     bool resolved;
@@ -191,6 +196,8 @@ struct kevo_store {
     uint64_t held_from;            /* ... the first of them, while there are holds */
     bool manual;                   /* kevo_compact() runs, the compactor does not */
     uint64_t edits;                /* superversions since open */
+    bool overlaid;                 /* `current` has tables of `recovered` */
+    struct superversion *spare;    /* to take them out again; with write_mutex */
     struct {
         uint64_t edits, oldest; /* when the compactor found nothing to do: `edits` then, and the
                                    oldest snapshot */
@@ -308,17 +315,35 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
  * write_mutex, which is kept. */
 int store_rotate(kevo_store *s, struct kevo_err *err);
+/* Wait while memory or level 0 is full. Takes mutex. */
+int store_await_room(kevo_store *s, struct kevo_err *err);
 
 /* ---- ingest.c ---- */
 struct recovered_tables {
     struct kevo_commit commit;
     struct version_edit edit;
+    bool keep_files; /* when the batch never was */
 };
 /* A record of tables was found in the log: remember what the manifest lacks. */
 int ingest_replay(kevo_store *s, const struct wal_record *record, const char *path,
                   struct kevo_err *err);
-/* Forget the recovered tables of batches above `keep`. */
-void ingest_void(kevo_store *s, uint64_t keep);
+/* Forget the recovered tables of batches above `keep`; with `remove` the log says for certain that
+ * they never were, and the files go as well. */
+void ingest_void(kevo_store *s, uint64_t keep, bool remove);
+/* The same for the batch that was pending, and let readers see what is left. Needs write_mutex;
+ * cannot fail. */
+void ingest_cut(kevo_store *s, uint64_t keep, bool remove);
+/* The files of the pending batch are not to be removed when it is cut. Needs write_mutex. */
+void ingest_keep_files(kevo_store *s);
+struct runs;
+/* Make a batch of settled runs with `ops` writes pending: clear memtables of what is older, append
+ * the record that names the tables, synced, and show them to readers, who do not see them before
+ * the commit. Then r->handed_over is set, also if it is not known what the log has. Needs
+ * write_mutex and no pending batch; what is committed is durable with the authority. */
+int ingest_prepare(kevo_store *s, struct runs *r, uint64_t ops, struct kevo_commit *commit,
+                   struct kevo_err *err);
+/* Try ingest_adopt() for what is committed. Takes write_mutex. */
+void ingest_settle(kevo_store *s);
 /* The manifest's version with the recovered tables, one reference. */
 int ingest_version(kevo_store *s, struct version **v, struct kevo_err *err);
 /* Let readers see that version. Needs write_mutex. */

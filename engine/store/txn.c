@@ -4,7 +4,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
-#include "engine/mem/batch.h"
+#include "engine/store/work.h"
 
 enum { BUFFER_CHUNK_BYTES = 4096 };
 
@@ -57,7 +57,7 @@ int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err) {
         return kevo_nomem(err);
     }
     atomic_init(&t->refs, 1);
-    t->store = store;
+    t->store = t->runs.store = store;
     *txn = t;
     return 0;
 }
@@ -68,17 +68,70 @@ void kevo_txn_ref(kevo_txn *txn) {
 
 void kevo_txn_unref(kevo_txn *txn) {
     if (!txn || atomic_fetch_sub_explicit(&txn->refs, 1, memory_order_acq_rel) > 1) return;
+    /* In a forked child the files are the parent's. */
+    if (store_check_process(txn->store, NULL) == 0) runs_release(&txn->runs);
     memtable_unref(txn->buffer);
     kevo_snapshot_free(txn->base);
     mem_free(txn);
+}
+
+/* The batch of an earlier prepare never was; its tables are the transaction's again, if it has
+ * them still. Needs write_mutex. */
+static int cut_prepared(kevo_txn *txn, struct kevo_err *err) {
+    kevo_store *s = txn->store;
+    txn->prepared.batch = 0;
+    if (txn->runs.handed_over) ingest_keep_files(s);
+    int rc = store_cut_pending(s, err);
+    if (rc == 0) txn->runs.handed_over = false;
+    return rc;
+}
+
+/* Files are not to be changed while the log names them. */
+static int take_runs_back(kevo_txn *txn, struct kevo_err *err) {
+    if (!txn->runs.handed_over) return 0;
+    if (!txn->prepared.batch)
+        return kevo_fail(err, KEVO_READONLY, "%s: the transaction could not be prepared before",
+                         txn->store->dir);
+    pthread_mutex_lock(&txn->store->write_mutex);
+    int rc = cut_prepared(txn, err);
+    pthread_mutex_unlock(&txn->store->write_mutex);
+    return rc;
+}
+
+/* The buffer becomes a run. */
+static int spill(kevo_txn *txn, struct kevo_err *err) {
+    struct memtable *fresh = memtable_new(0, BUFFER_CHUNK_BYTES);
+    int rc = fresh ? take_runs_back(txn, err) : kevo_nomem(err);
+    if (rc == 0 && !memtable_is_empty(txn->buffer)) {
+        rc = work_sweep(txn->store, err); /* not after there are files that nobody knows of */
+        if (rc == 0) rc = runs_add(&txn->runs, txn->buffer, err);
+    }
+    if (rc) {
+        memtable_unref(fresh);
+        return rc;
+    }
+    memtable_unref(txn->buffer); /* iterators and values keep it */
+    txn->buffer = fresh;
+    txn->runs.changes++;
+    txn->buffer_from = txn->ops;
+    return 0;
+}
+
+static int make_room(kevo_txn *txn, struct kevo_err *err) {
+    bool full = memtable_bytes(txn->buffer) >= txn->store->options.txn_memory_bytes;
+    return full ? spill(txn, err) : 0;
 }
 
 static int txn_write(kevo_txn *txn, uint8_t type, slice key, slice value, struct kevo_err *err) {
     int rc = store_check_process(txn->store, err);
     if (rc == 0) rc = store_check_read_only(txn->store, err);
     if (rc == 0) rc = txn_check_sizes(key, value, err);
+    if (rc == 0) rc = make_room(txn, err);
     if (rc == 0) rc = memtable_add(txn->buffer, key, SEQ_PRIVATE + txn->ops + 1, type, value, err);
     if (rc) return rc;
+    txn->totals.puts += type == ENTRY_PUT;
+    txn->totals.deletes += type == ENTRY_DELETE;
+    txn->totals.user_bytes += key.len + value.len;
     txn->ops++;
     txn->changes++;
     return 0;
@@ -96,8 +149,11 @@ int kevo_txn_delete_range(kevo_txn *txn, slice lower, slice upper, struct kevo_e
     int rc = store_check_process(txn->store, err);
     if (rc == 0) rc = txn_check_range(&lower, &upper, err);
     if (rc == KEVO_NOTFOUND) return 0;
+    if (rc == 0) rc = make_room(txn, err);
     if (rc == 0) rc = txn_add_range(txn->buffer, lower, upper, SEQ_PRIVATE + txn->ops + 1, err);
     if (rc) return rc;
+    txn->totals.range_deletes++;
+    txn->totals.user_bytes += lower.len + range_end_shorten(upper).len;
     txn->ops++;
     txn->changes++;
     return 0;
@@ -110,7 +166,11 @@ struct kevo_mark kevo_txn_mark(const kevo_txn *txn) {
 
 void kevo_txn_rollback_to(kevo_txn *txn, struct kevo_mark mark) {
     if (txn->ops == mark.op) return;
-    memtable_void(txn->buffer, (struct arena_mark){mark.chunk, mark.used}, SEQ_PRIVATE + mark.op);
+    struct arena_mark from = {mark.chunk, mark.used};
+    if (mark.op <= txn->buffer_from) from = (struct arena_mark){NULL, 0}; /* of an older buffer */
+    memtable_void(txn->buffer, from, SEQ_PRIVATE + mark.op);
+    if (mark.op < txn->buffer_from) runs_undo(&txn->runs, mark.op);
+    if (mark.op == 0) runs_release(&txn->runs);
     txn->changes++;
 }
 
@@ -119,7 +179,11 @@ uint64_t kevo_txn_bytes(const kevo_txn *txn) {
 }
 
 bool kevo_txn_is_empty(const kevo_txn *txn) {
-    return memtable_is_empty(txn->buffer);
+    return memtable_is_empty(txn->buffer) && runs_is_empty(&txn->runs);
+}
+
+bool kevo_txn_is_large(const kevo_txn *txn) {
+    return !runs_is_empty(&txn->runs);
 }
 
 /* Put the buffer's changes into a record of their own. Needs write_mutex. */
@@ -151,21 +215,39 @@ static int check_no_stranger(const kevo_txn *txn, struct kevo_err *err) {
                      txn->store->dir, (unsigned long long)pending);
 }
 
+static bool is_prepared(const kevo_txn *txn) {
+    return txn->prepared.batch && txn->prepared_changes == txn->changes;
+}
+
+/* All of the transaction goes into its runs, durably. */
+static int end_runs(kevo_txn *txn, struct kevo_err *err) {
+    int rc = 0;
+    if (runs_is_empty(&txn->runs)) return 0;
+    rc = take_runs_back(txn, err);
+    if (rc == 0 && !memtable_is_empty(txn->buffer)) rc = spill(txn, err);
+    return rc ? rc : runs_settle(&txn->runs, err);
+}
+
+/* From the moment that the log may name them the files are the store's. Needs write_mutex. */
+static int prepare_runs(kevo_txn *txn, struct kevo_commit *commit, struct kevo_err *err) {
+    int rc = ingest_prepare(txn->store, &txn->runs, txn->ops, commit, err);
+    if (rc == 0) store_count_batches(txn->store, 1, &txn->totals);
+    return rc;
+}
+
 /* Needs write_mutex. */
 static int txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct kevo_err *err) {
     kevo_store *s = txn->store;
     int rc = check_no_stranger(txn, err);
     if (rc) return rc;
-    if (txn->prepared.batch && txn->prepared_changes == txn->changes) {
+    if (is_prepared(txn)) {
         *commit = txn->prepared;
         return 0;
     }
-    if (txn->prepared.batch) {
-        txn->prepared.batch = 0;
-        rc = store_cut_pending(s, err);
-        if (rc) return rc;
-    }
-    rc = prepare_buffer(s, txn->buffer, sync, commit, err);
+    if (txn->prepared.batch) rc = cut_prepared(txn, err);
+    if (rc) return rc;
+    rc = runs_is_empty(&txn->runs) ? prepare_buffer(s, txn->buffer, sync, commit, err)
+                                   : prepare_runs(txn, commit, err);
     if (rc) return rc;
     txn->prepared = *commit;
     txn->prepared_changes = txn->changes;
@@ -182,6 +264,8 @@ int kevo_txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct
     pthread_mutex_unlock(&s->mutex);
     if (rc) return rc;
     uint64_t start = store_now(s);
+    if (!is_prepared(txn)) rc = end_runs(txn, err);
+    if (rc) return rc;
     pthread_mutex_lock(&s->write_mutex);
     rc = txn_prepare(txn, sync, commit, err);
     pthread_mutex_unlock(&s->write_mutex);
@@ -190,9 +274,11 @@ int kevo_txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct
 }
 
 void kevo_txn_commit(kevo_txn *txn) {
+    kevo_store *s = txn->store;
     assert(txn->prepared.batch != 0);
-    store_publish(txn->store, txn->prepared);
+    store_publish(s, txn->prepared);
     txn->prepared.batch = 0;
+    if (txn->runs.handed_over && s->options.authority == KEVO_AUTHORITY_SELF) ingest_settle(s);
 }
 
 void kevo_txn_rollback(kevo_txn *txn) {

@@ -64,23 +64,35 @@ void work_end_gc(kevo_store *s, int job, const struct build *b, bool installed) 
     if (installed && b->max_dropped_by > s->gc_floor) s->gc_floor = b->max_dropped_by;
 }
 
+/* What readers see has tables that the manifest does not name yet: they stay. Needs
+ * manifest_mutex. */
+static int apply_to_shown(kevo_store *s, const struct version_edit *edit, struct version **shown,
+                          struct kevo_err *err) {
+    struct superversion *sv = superversion_acquire(s);
+    int rc = version_apply(sv->version, edit, shown, err);
+    superversion_release(sv);
+    return rc;
+}
+
 /* Make the edit durable and let readers see the new version, without the oldest
  * memtable if `flushed`. Files are only handed over, so nothing fails after the
  * manifest has it. */
 int work_install(kevo_store *s, struct version_edit *edit, bool flushed, int job,
                  const struct build *b, struct kevo_err *err) {
     struct superversion *sv = superversion_alloc(), *old = NULL;
+    struct version *shown = NULL;
     if (!sv) return kevo_nomem(err);
     pthread_mutex_lock(&s->manifest_mutex);
     /* Read in here: of two jobs that end at once, the later edit must not name less. */
     edit->has_next_file = true;
     edit->next_file = atomic_load(&s->next_file);
-    int rc = manifest_append(s->manifest, edit, &s->state, err);
+    int rc = s->recovered_count ? apply_to_shown(s, edit, &shown, err) : 0;
+    if (rc == 0) rc = manifest_append(s->manifest, edit, &s->state, err);
     if (rc == 0) {
         pthread_mutex_lock(&s->mutex);
         old = s->current;
         superversion_init(sv, old->active, old->immutable, old->immutable_count - flushed,
-                          s->state.version);
+                          shown ? shown : s->state.version);
         superversion_install(s, sv);
         s->flushed = s->state.flushed;
         if (flushed) s->virgin = false;
@@ -90,6 +102,7 @@ int work_install(kevo_store *s, struct version_edit *edit, bool flushed, int job
     }
     pthread_mutex_unlock(&s->manifest_mutex);
     if (rc) mem_free(sv);
+    version_unref(shown);
     superversion_release(old);
     return rc;
 }
@@ -134,12 +147,14 @@ static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
 /* Whether a job should be started now. Needs mutex. */
 static bool wanted(const kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept || s->jobs[job].running) return false;
-    return job == FLUSHER ? work_flush_pending(s) : !s->manual && compact_pending(s);
+    if (job == FLUSHER) return work_flush_pending(s);
+    return !s->manual && !s->overlaid && compact_pending(s);
 }
 
 /* Whether a job will be wanted when nothing happens but that time passes. Needs mutex. */
 static bool wanted_soon(const kevo_store *s, enum work_job job) {
-    return job == COMPACTOR && !s->fatal.rc && s->swept && !s->manual && compact_pending_soon(s);
+    return job == COMPACTOR && !s->fatal.rc && s->swept && !s->manual && !s->overlaid &&
+           compact_pending_soon(s);
 }
 
 /* Needs mutex, which it gives up meanwhile. */

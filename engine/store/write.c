@@ -226,7 +226,9 @@ int store_cut(kevo_store *s, struct arena_mark mark, struct kevo_err *err) {
     s->newest = s->committed;
     pthread_mutex_unlock(&s->mutex);
     s->void_owed = true;
-    return store_settle_void(s, err);
+    int rc = store_settle_void(s, err);
+    ingest_cut(s, committed, rc == 0);
+    return rc;
 }
 
 int store_cut_pending(kevo_store *s, struct kevo_err *err) {
@@ -289,6 +291,13 @@ static int wait_for_room(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
+int store_await_room(kevo_store *s, struct kevo_err *err) {
+    pthread_mutex_lock(&s->mutex);
+    int rc = wait_for_room(s, err);
+    pthread_mutex_unlock(&s->mutex);
+    return rc;
+}
+
 static uint64_t take_spare(kevo_store *s) {
     pthread_mutex_lock(&s->mutex);
     uint64_t number = s->spare_count ? s->spares[--s->spare_count] : 0;
@@ -345,10 +354,9 @@ static int replace_active(kevo_store *s, struct kevo_err *err) {
 int store_rotate(kevo_store *s, struct kevo_err *err) {
     uint64_t start = store_now(s);
     int rc = store_start_writing(s, err);
-    if (rc) return rc;
-    pthread_mutex_lock(&s->mutex);
-    rc = wait_for_room(s, err);
-    pthread_mutex_unlock(&s->mutex);
+    /* The segment that names them may go then. */
+    if (rc == 0) rc = ingest_adopt(s, err);
+    if (rc == 0) rc = store_await_room(s, err);
     if (rc == 0) rc = replace_active(s, err);
     pace_note_longest(s, store_now(s) - start);
     return rc;
@@ -371,7 +379,7 @@ bool store_wants_rotate(const kevo_store *s) {
 bool kevo_wants_rotate(kevo_store *store) {
     if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->write_mutex);
-    bool wanted = store_wants_rotate(store);
+    bool wanted = store_wants_rotate(store) || (store->resolved && store->recovered_count);
     pthread_mutex_unlock(&store->write_mutex);
     return wanted;
 }
@@ -392,7 +400,9 @@ int kevo_rotate(kevo_store *store, struct kevo_err *err) {
     if (!store->resolved || store_pending(store))
         rc = kevo_fail(err, KEVO_INVALID, "%s: a batch is in doubt; kevo_resolve() comes first",
                        store->dir);
-    else if (!memtable_is_empty(store->active) || store_wants_rotate(store))
+    else
+        rc = ingest_adopt(store, err);
+    if (rc == 0 && (!memtable_is_empty(store->active) || store_wants_rotate(store)))
         rc = store_rotate(store, err);
     pthread_mutex_unlock(&store->write_mutex);
     return rc;
@@ -452,6 +462,8 @@ int store_find_commit(kevo_store *s, struct kevo_commit commit, bool *found, str
 /* After recovery the log is longer than `last`: whether it has that batch at all. */
 static int check_has(kevo_store *s, struct kevo_commit last, struct kevo_err *err) {
     bool found;
+    if (last.batch < s->state.ingested)
+        return diverged(s, last, "but newer ones have left the store's log already", err);
     if (same_commit(last, s->flushed_at_open)) return 0;
     int rc = find_in_log(s, last, &found, err);
     if (rc || found) return rc;
@@ -476,9 +488,14 @@ static int resolve_tail(kevo_store *s, struct kevo_commit last, struct kevo_err 
     if (rc == 0 && longer) rc = store_append_void(s, last, err);
     if (rc) return rc;
     if (longer) void_recovered(s, last);
-    ingest_void(s, last.batch);
-    rc = ingest_adopt(s, err);
-    if (rc) return rc;
+    if (s->recovered_count) {
+        pthread_mutex_lock(&s->manifest_mutex);
+        ingest_void(s, last.batch, true);
+        pthread_mutex_unlock(&s->manifest_mutex);
+        rc = ingest_adopt(s, err);
+        if (rc == 0) rc = ingest_show(s, err);
+        if (rc) return rc;
+    }
     pthread_mutex_lock(&s->mutex);
     history_cut(&s->history, last.batch);
     s->committed = s->newest = last;

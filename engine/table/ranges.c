@@ -223,6 +223,14 @@ void range_set_free(struct range_set *set) {
     mem_free(set);
 }
 
+void range_set_raise(struct range_set *set, uint64_t base_seq) {
+    if (!set) return;
+    for (size_t i = 0; i < set->seq_count; i++)
+        set->seqs[i] += base_seq;
+    set->min_seq += base_seq;
+    set->max_seq += base_seq;
+}
+
 /* ---- asking ---------------------------------------------------------------------------- */
 
 size_t range_set_find(const struct range_set *set, slice key) {

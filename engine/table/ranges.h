@@ -69,6 +69,9 @@ int range_set_new(struct range_list *list, bool newest_only, struct range_set **
                   struct kevo_err *err);
 void range_set_free(struct range_set *set); /* set may be NULL */
 
+/* Add `base_seq` to every sequence number of a set (which may be NULL) that nobody asks yet. */
+void range_set_raise(struct range_set *set, uint64_t base_seq);
+
 /* ---- asking ---------------------------------------------------------------- */
 
 struct range_fragment {

@@ -159,6 +159,7 @@ void table_list_close(struct table_list *l) {
 
 void table_set_base(struct table *t, uint64_t base_seq) {
     t->base_seq = base_seq;
+    range_set_raise(t->ranges, base_seq);
 }
 
 /* ---- asking ------------------------------------------------------------------ */

@@ -255,6 +255,7 @@ static int take_ranges(struct table_salvage *s, const struct table_section *sect
     slice bytes;
     int rc = section_is_sound(s, section, &bytes) ? range_set_decode(bytes, &s->ranges, err)
                                                   : KEVO_CORRUPT;
+    range_set_raise(s->ranges, s->base_seq);
     if (rc == KEVO_CORRUPT)
         note(s, "its range tombstones are lost: rows that they deleted may be back");
     return rc == KEVO_CORRUPT ? 0 : rc;

@@ -82,10 +82,12 @@ static void add_ranges(struct audit *a) {
     const struct range_set *set = a->table->ranges;
     struct table_properties *p = &a->seen;
     if (!set) return;
+    uint64_t min_seq = set->min_seq - a->table->base_seq,
+             max_seq = set->max_seq - a->table->base_seq;
     p->range_count = set->seq_count;
-    if (p->entry_count == 0 || set->min_seq < p->min_seq) p->min_seq = set->min_seq;
-    if (set->max_seq > p->max_seq) p->max_seq = set->max_seq;
-    if (p->garbage_seq == 0 || set->min_seq < p->garbage_seq) p->garbage_seq = set->min_seq;
+    if (p->entry_count == 0 || min_seq < p->min_seq) p->min_seq = min_seq;
+    if (max_seq > p->max_seq) p->max_seq = max_seq;
+    if (p->garbage_seq == 0 || min_seq < p->garbage_seq) p->garbage_seq = min_seq;
 }
 
 /* The largest key: of an entry, or else, and above it, where a range tombstone ends. That

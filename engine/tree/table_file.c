@@ -144,6 +144,25 @@ void table_file_set_base(struct table_file *f, uint64_t base_seq) {
     if (has_garbage) f->garbage_seq += base_seq;
 }
 
+struct table_file *table_file_rebased(struct table_file *f, uint64_t base_seq) {
+    struct table_properties p = {.entry_count = f->entry_count,
+                                 .tombstone_count = f->tombstone_count,
+                                 .range_count = f->range_count,
+                                 .ends_below = f->ends_below,
+                                 .key_count = f->key_count,
+                                 .compression = f->compression,
+                                 .min_seq = f->min_seq - f->base_seq,
+                                 .max_seq = f->max_seq - f->base_seq};
+    if (f->garbage_seq) p.garbage_seq = f->garbage_seq - f->base_seq;
+    struct table_file *copy = table_file_new(f->home, f->number, f->size_bytes, f->checksum, &p,
+                                             buf_slice(&f->min_key), buf_slice(&f->max_key));
+    if (!copy) return NULL;
+    table_file_set_base(copy, base_seq);
+    copy->original = f;
+    table_file_ref(f);
+    return copy;
+}
+
 void table_file_ref(struct table_file *f) {
     atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
 }
@@ -169,7 +188,12 @@ static void close_file(struct table_file *f) {
 void table_file_unref(struct table_file *f) {
     if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1) return;
     close_file(f);
-    if (atomic_load_explicit(&f->obsolete, memory_order_acquire)) remove_from_disk(f);
+    bool obsolete = atomic_load_explicit(&f->obsolete, memory_order_acquire);
+    if (obsolete && f->original)
+        atomic_store_explicit(&f->original->obsolete, true, memory_order_release);
+    else if (obsolete)
+        remove_from_disk(f);
+    table_file_unref(f->original);
     pthread_mutex_destroy(&f->open_mutex);
     buf_release(&f->min_key);
     buf_release(&f->max_key);

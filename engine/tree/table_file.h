@@ -66,6 +66,7 @@ struct table_file {
     uint8_t compression;  /* enum kevo_compression */
     bool ends_below;      /* max_key itself is outside, as in struct table_properties */
     struct buf min_key, max_key;
+    struct table_file *original; /* which this has another base of, a reference; NULL: none */
     pthread_mutex_t open_mutex;
     struct table *_Atomic table;              /* NULL: not open */
     uint64_t cache_id;                        /* of its blocks; 0: never opened; under open_mutex */
@@ -84,6 +85,9 @@ struct table_file *table_file_new(const struct table_home *home, uint64_t number
 /* The file's entries belong to batch `base_seq`, which had no id when they were written.
  * Before anybody else knows of the file. */
 void table_file_set_base(struct table_file *f, uint64_t base_seq);
+/* The same file under another base; NULL when there is no memory. It keeps `f`, and hands on to it
+ * that it is obsolete. */
+struct table_file *table_file_rebased(struct table_file *f, uint64_t base_seq);
 void table_file_ref(struct table_file *f);
 /* With the last reference closes the table, and unlinks the file if obsolete;
  * an unlink that fails leaves an orphan for the next sweep. f may be NULL. */

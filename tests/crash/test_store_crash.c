@@ -48,6 +48,8 @@ static slice value_of(uint64_t number) {
     return slice_of(text, 20 + number * 101 % (number % 13 == 0 ? 1400 : 300));
 }
 
+enum { IN_RUNS = 4096 }; /* txn_memory_bytes such that each write of a transaction is a file */
+
 static void setup(struct world *w, int authority, int sync, uint64_t seed) {
     *w = (struct world){.disk = crash_env_new(), .rng = rng_of(seed), .count = 1};
     w->options = kv_options(w->disk);
@@ -141,6 +143,24 @@ static int write_self(struct world *w) {
     return rc;
 }
 
+/* The same by a transaction. Its runs are tables when it is prepared; then it is committed. */
+static int write_runs(struct world *w) {
+    struct past *next = next_state(w);
+    kevo_txn *t;
+    int rc = kevo_txn_new(w->store, &t, &test_err);
+    if (rc) return rc;
+    for (unsigned n = 2 + (unsigned)rng_below(&w->rng, 5); rc == 0 && n > 0; n--)
+        rc = change(w, next, NULL, t);
+    w->unsure = rc == 0; /* it may happen */
+    if (rc == 0) rc = kevo_txn_prepare(t, w->options.sync, &next->commit, &test_err);
+    if (rc == 0) kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    if (rc) return rc;
+    w->unsure = false;
+    w->acknowledged = w->durable = w->count++;
+    return 0;
+}
+
 /* A batch of puts that becomes a table at once. It is durable, and so is all before it. */
 static int ingest(struct world *w) {
     struct past *next = next_state(w);
@@ -187,9 +207,9 @@ static int write_external(struct world *w) {
     if (rc) return rc;
     must(kevo_txn_new(w->store, &t, &test_err));
     for (unsigned n = 1 + (unsigned)rng_below(&w->rng, 5); rc == 0 && n > 0; n--)
-        must(change(w, next, NULL, t));
+        rc = change(w, next, NULL, t); /* it may have to write a file */
     if (rng_below(&w->rng, 8) == 0) rc = prepare(w, t, next, &tail);
-    if (rc == 0) must(change(w, next, NULL, t));
+    if (rc == 0) rc = change(w, next, NULL, t);
     if (rc == 0) rc = prepare(w, t, next, &tail);
     bool commits = rc == 0 && rng_below(&w->rng, 4);
     if (commits) w->acknowledged = w->count++;
@@ -220,6 +240,7 @@ static int do_something(struct world *w) {
         return kevo_open(KV_DIR, &w->options, &w->store, &test_err);
     }
     if (w->options.authority == KEVO_AUTHORITY_EXTERNAL) return write_external(w);
+    if (w->options.txn_memory_bytes == IN_RUNS && what % 2) return write_runs(w);
     return what <= 6 ? ingest(w) : write_self(w);
 }
 
@@ -335,15 +356,30 @@ static void crash_again(const struct world *crashed, enum crash_mode mode, uint6
 
 static const char *const modes[] = {"dropped", "kept", "random", "garbage"};
 
+static const struct kind {
+    int authority, sync;
+    bool in_runs;
+} kinds[] = {
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL, false},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_NORMAL, false},
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_OFF, false},
+    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_FULL, false},
+    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_OFF, false}, /* with tails */
+    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL, true},
+    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_OFF, true},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
 /* `stride` between the changes at which the power goes; every `again`-th image is used to
  * lose it during recovery too. */
-static void crash_everywhere(int authority, int sync, uint64_t seed, unsigned operations,
+static void crash_everywhere(const struct kind *kind, uint64_t seed, unsigned operations,
                              uint64_t stride, unsigned again) {
     static struct world world;
     unsigned images = 0;
     for (uint64_t n = rng_below(&(struct rng){seed}, stride);; n += stride) {
         struct world *w = &world;
-        setup(w, authority, sync, seed);
+        setup(w, kind->authority, kind->sync, seed);
+        if (kind->in_runs) w->options.txn_memory_bytes = IN_RUNS;
         crash_env_stop_after(w->disk, n);
         work(w, operations);
         bool stopped = crash_env_stopped(w->disk);
@@ -362,15 +398,6 @@ static void crash_everywhere(int authority, int sync, uint64_t seed, unsigned op
     }
 }
 
-static const struct {
-    int authority, sync;
-} kinds[] = {
-    {KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL},    {KEVO_AUTHORITY_SELF, KEVO_SYNC_NORMAL},
-    {KEVO_AUTHORITY_SELF, KEVO_SYNC_OFF},     {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_FULL},
-    {KEVO_AUTHORITY_EXTERNAL, KEVO_SYNC_OFF}, /* with tails */
-};
-enum { KINDS = sizeof kinds / sizeof kinds[0] };
-
 /* These workloads do make segments from spares, so that the power is lost amid it. */
 START_TEST(segments_are_used_again) {
     static struct world world;
@@ -386,14 +413,14 @@ START_TEST(power_lost_anywhere) {
     uint64_t stride = harness_count("KEVO_STRIDE", 9);
     unsigned operations = (unsigned)harness_count("KEVO_OPS", 120);
     for (uint64_t i = 0; i < seeds; i++)
-        crash_everywhere(kinds[_i].authority, kinds[_i].sync, harness_seed() + i, operations,
-                         stride, 40);
+        crash_everywhere(&kinds[_i], harness_seed() + i, operations,
+                         kinds[_i].in_runs ? 4 * stride : stride, 40);
 }
 END_TEST
 
 /* A short workload, completely. */
 START_TEST(power_lost_at_every_change) {
-    crash_everywhere(kinds[_i].authority, kinds[_i].sync, harness_seed() + 77, 25, 1, 25);
+    crash_everywhere(&kinds[_i], harness_seed() + 77, kinds[_i].in_runs ? 10 : 25, 1, 25);
 }
 END_TEST
 
@@ -522,7 +549,7 @@ int main(void) {
     Suite *suite = suite_create("store_crash");
     TCase *tc = tcase_create("crash");
     tcase_set_timeout(tc, 600);
-    tcase_add_loop_test(tc, segments_are_used_again, 0, KINDS);
+    tcase_add_loop_test(tc, segments_are_used_again, 0, 5); /* those without runs */
     tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
     tcase_add_loop_test(tc, power_lost_at_every_change, 0, KINDS);
     tcase_add_test(tc, power_lost_while_a_store_is_removed);

@@ -411,6 +411,21 @@ static uint64_t stride(void) {
     return harness_count("KEVO_STRIDE", 7);
 }
 
+/* The same by transactions all of whose writes go to files. */
+START_TEST(every_allocation_fails_with_runs) {
+    struct world w = {.expected = nomem_expected, .once = !_i};
+    options.txn_memory_bytes = 4096;
+    for (uint64_t n = 1;; n += n < 100 ? 1 : 5 * stride()) {
+        fault_alloc_fail_at(n, _i);
+        run(&w, KEVO_AUTHORITY_EXTERNAL);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        check_on(&w, disk);
+        if (!hit) break;
+    }
+}
+END_TEST
+
 START_TEST(every_allocation_fails) {
     int authority = _i & 1 ? KEVO_AUTHORITY_EXTERNAL : KEVO_AUTHORITY_SELF;
     bool for_good = _i & 2;
@@ -475,6 +490,22 @@ static void fail_each_call(struct fault_plan plan, const char *name, int authori
     }
     ck_assert_msg(plan.nth > 1, "%s: never called", name);
 }
+
+START_TEST(every_call_fails_with_runs) {
+    struct fault_plan plan = {.kinds = _i & 1 ? FAULT_CHANGES : FAULT_ALL, .for_good = _i & 2};
+    struct world w = {.expected = io_expected, .once = !plan.for_good};
+    plan_rc = KEVO_IOERR;
+    options.txn_memory_bytes = 4096;
+    for (plan.nth = 1;; plan.nth += 1 + plan.nth % 3 * stride()) {
+        fault_env_plan(faulty, plan);
+        run(&w, KEVO_AUTHORITY_EXTERNAL);
+        bool hit = fault_env_hit(faulty);
+        fault_env_plan(faulty, (struct fault_plan){.nth = 0});
+        check_after_crash(&w, plan.nth);
+        if (!hit) break;
+    }
+}
+END_TEST
 
 START_TEST(every_call_fails_once) {
     fail_each_call(plans[_i].plan, plans[_i].name, KEVO_AUTHORITY_SELF);
@@ -670,10 +701,12 @@ int main(void) {
     TCase *memory = tcase_create("memory");
     tcase_add_checked_fixture(memory, memory_setup, memory_teardown);
     tcase_add_loop_test(memory, every_allocation_fails, 0, 4);
+    tcase_add_loop_test(memory, every_allocation_fails_with_runs, 0, 2);
     suite_add_tcase(suite, memory);
     TCase *calls = tcase_create("calls");
     tcase_add_checked_fixture(calls, crash_setup, crash_teardown);
     tcase_add_loop_test(calls, every_call_fails_once, 0, PLANS);
+    tcase_add_loop_test(calls, every_call_fails_with_runs, 0, 4);
     tcase_add_loop_test(calls, every_call_fails_for_good, 0, PLANS);
     suite_add_tcase(suite, calls);
     TCase *named = tcase_create("named");

@@ -133,7 +133,10 @@ void fuzz_table_make(struct fuzz_table *t, unsigned number, struct rng *r) {
         put_definition(t, kevo);
         put_indexes(t, true, ", UNIQUE", kevo);
         put_indexes(t, false, ", INDEX i%u", kevo);
-        sqlite3_str_appendall(kevo, ", memtable_size=64 KB, retain_ms=10)");
+        sqlite3_str_appendall(kevo, ", memtable_size=64 KB, retain_ms=10");
+        /* Each write of a transaction makes a file. */
+        if (number % 4 == 3) sqlite3_str_appendall(kevo, ", txn_memory_size=4 KB");
+        sqlite3_str_appendall(kevo, ")");
     }
     sqlite3_str_appendall(ordinary, "CREATE TABLE t");
     put_definition(t, ordinary);

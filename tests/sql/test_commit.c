@@ -9,12 +9,13 @@
 static sqlite3 *db, *other;
 static const char *path;
 
-static void open_mode(const char *journal) {
+/* `memory` is the transactions': a tiny one makes each write of them a file. */
+static void open_mode(const char *journal, const char *memory) {
     path = sql_file("app.db");
     db = sql_open(path);
     sql_exec(db, "PRAGMA journal_mode=%s", journal);
     sql_exec(db, "CREATE TABLE plain(k TEXT PRIMARY KEY, v)");
-    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo");
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo(txn_memory_size = %s)", memory);
     sql_exec(db, "CREATE VIRTUAL TABLE two USING kevo(a INTEGER PRIMARY KEY, b ANY)");
     other = sql_open(path);
 }
@@ -26,11 +27,19 @@ static void teardown(void) {
 }
 
 static void setup_wal(void) {
-    open_mode("WAL");
+    open_mode("WAL", "64 MB");
 }
 
 static void setup_delete(void) {
-    open_mode("DELETE");
+    open_mode("DELETE", "64 MB");
+}
+
+static void setup_wal_runs(void) {
+    open_mode("WAL", "4 KB");
+}
+
+static void setup_delete_runs(void) {
+    open_mode("DELETE", "4 KB");
 }
 
 /* All tables in this order, as this connection sees them. */
@@ -376,38 +385,98 @@ START_TEST(hooks) {
 }
 END_TEST
 
-static void add_both(TCase *wal, TCase *delete, const TTest *test) {
-    tcase_add_test(wal, test);
-    tcase_add_test(delete, test);
+/* ---- transactions larger than memory -------------------------------------------------------- */
+
+#define MANY "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+
+/* Rows, their index, unique checks and savepoints over many files; another connection reads. */
+START_TEST(a_large_transaction) {
+    sql_exec(db, "CREATE VIRTUAL TABLE r USING kevo(a INTEGER PRIMARY KEY, b TEXT, c INTEGER, "
+                 "UNIQUE (b), INDEX c(c), 'r.store', txn_memory_size = 64 KB); INSERT INTO r "
+                 "VALUES(0, 'zero', 0)");
+    sql_exec(db, "BEGIN; INSERT INTO plain VALUES('p', 1); " MANY
+                 "INSERT INTO r SELECT i * 7919 %% 3001, 'b' || i, i %% 10 FROM n;");
+    sqlite3_stmt *cursor = sql_prepare(db, "SELECT b FROM r ORDER BY a DESC");
+    ck_assert_int_eq(sqlite3_step(cursor), SQLITE_ROW);
+    sql_exec(db, "SAVEPOINT s; UPDATE r SET c = c + 100, b = b || 'x' WHERE a %% 3 = 0;");
+    ck_assert_int_eq(sqlite3_step(cursor), SQLITE_ROW);
+    expect_error(db, SQLITE_CONSTRAINT, "UNIQUE constraint failed",
+                 MANY "INSERT INTO r SELECT i + 10000, iif(i = 2500, 'b2', 'n' || i), 1 FROM n");
+    expect_rows(db, "3001|1001", "SELECT count(*), sum(c >= 100) FROM r");
+    expect_rows(db, "101", "SELECT count(*) FROM r WHERE c = 105");
+    sql_exec(db, "SAVEPOINT inner; DELETE FROM r WHERE a BETWEEN 100 AND 2000; RELEASE inner;");
+    expect_rows(db, "1100", "SELECT count(*) FROM r");
+    sql_exec(db, "ROLLBACK TO s");
+    int left = 2;
+    while (sqlite3_step(cursor) == SQLITE_ROW)
+        left++;
+    sqlite3_finalize(cursor);
+    ck_assert_int_eq(left, 3001);
+    expect_rows(db, "3001|0", "SELECT count(*), sum(c >= 100) FROM r");
+    expect_rows(db, "b1|1", "SELECT b, c FROM r WHERE a = 7919 %% 3001");
+    expect_rows(other, "1", "SELECT count(*) FROM r");
+    sql_exec(db, _i ? "ROLLBACK" : "COMMIT");
+    for (int reopened = 0; reopened < 2; reopened++) {
+        expect_rows(other, _i ? "1|0" : "3001|1",
+                    "SELECT count(*), (SELECT count(*) FROM plain) FROM r");
+        expect_rows(other, _i ? "0" : "300", "SELECT count(*) FROM r WHERE c = 5");
+        expect_rows(other, "ok", "SELECT kevo_check('r')");
+        expect_everywhere(_i ? "" : "p|p|1");
+    }
+    sql_exec(db, "INSERT INTO r VALUES(90000, 'after', 5)");
+    expect_rows(db, _i ? "1" : "301", "SELECT count(*) FROM r WHERE c = 5");
+    expect_rows(db, "ok", "SELECT kevo_compact('r')");
+    expect_rows(other, _i ? "2" : "3002", "SELECT count(*) FROM r");
+}
+END_TEST
+
+/* A journal that is deleted blocks writers while somebody reads: COMMIT can be BUSY. */
+static void add_busy_tests(TCase *tc) {
+    tcase_add_test(tc, commit_busy_then_retry);
+    tcase_add_test(tc, commit_busy_then_rollback);
+    tcase_add_test(tc, commit_busy_then_rollback_to);
+    tcase_add_test(tc, commit_busy_then_nothing_left);
+    tcase_add_test(tc, autocommit_busy);
+}
+
+static void add_tests(TCase *tc) {
+    tcase_add_test(tc, veto_after_sync);
+    tcase_add_test(tc, veto_then_reopen);
+    tcase_add_test(tc, veto_in_memory);
+    tcase_add_test(tc, or_rollback);
+    tcase_add_test(tc, or_fail);
+    tcase_add_test(tc, or_abort);
+    tcase_add_test(tc, ignore_and_replace);
+    tcase_add_test(tc, savepoints_joined_late);
+    tcase_add_test(tc, savepoints_released_out_of_order);
+    tcase_add_test(tc, savepoints_of_one_name);
+    tcase_add_test(tc, savepoints_of_two_tables);
+    tcase_add_test(tc, savepoint_told_late);
+    tcase_add_test(tc, failed_statement_undoes_itself);
+    tcase_add_test(tc, counts);
+    tcase_add_test(tc, last_rowid);
+    tcase_add_test(tc, hooks);
+    tcase_add_loop_test(tc, a_large_transaction, 0, 2);
 }
 
 int main(void) {
     Suite *suite = suite_create("commit");
-    TCase *wal = tcase_create("wal"), *delete = tcase_create("delete");
-    tcase_add_checked_fixture(wal, setup_wal, teardown);
-    tcase_add_checked_fixture(delete, setup_delete, teardown);
-    tcase_add_test(delete, commit_busy_then_retry);
-    tcase_add_test(delete, commit_busy_then_rollback);
-    tcase_add_test(delete, commit_busy_then_rollback_to);
-    tcase_add_test(delete, commit_busy_then_nothing_left);
-    tcase_add_test(delete, autocommit_busy);
-    add_both(wal, delete, veto_after_sync);
-    add_both(wal, delete, veto_then_reopen);
-    add_both(wal, delete, veto_in_memory);
-    add_both(wal, delete, or_rollback);
-    add_both(wal, delete, or_fail);
-    add_both(wal, delete, or_abort);
-    add_both(wal, delete, ignore_and_replace);
-    add_both(wal, delete, savepoints_joined_late);
-    add_both(wal, delete, savepoints_released_out_of_order);
-    add_both(wal, delete, savepoints_of_one_name);
-    add_both(wal, delete, savepoints_of_two_tables);
-    add_both(wal, delete, savepoint_told_late);
-    add_both(wal, delete, failed_statement_undoes_itself);
-    add_both(wal, delete, counts);
-    add_both(wal, delete, last_rowid);
-    add_both(wal, delete, hooks);
-    suite_add_tcase(suite, wal);
-    suite_add_tcase(suite, delete);
+    static const struct {
+        const char *name;
+        void (*setup)(void);
+        bool busy;
+    } cases[] = {
+        {"wal", setup_wal, false},
+        {"delete", setup_delete, true},
+        {"wal, runs", setup_wal_runs, false},
+        {"delete, runs", setup_delete_runs, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        TCase *tc = tcase_create(cases[i].name);
+        tcase_add_checked_fixture(tc, cases[i].setup, teardown);
+        if (cases[i].busy) add_busy_tests(tc);
+        add_tests(tc);
+        suite_add_tcase(suite, tc);
+    }
     return harness_run(suite);
 }

@@ -464,7 +464,7 @@ static int open_with_record(slice payload, uint64_t batch) {
     memcpy(uuid, kevo_store_uuid(store), sizeof uuid);
     kevo_close(store);
     store = NULL;
-    ck_ok(wal_create(env, KV_DIR, 1, 0, uuid, (struct wal_link){0, 0}, 0600, &w, &test_err));
+    ck_ok(wal_create(env, KV_DIR, 1, 0, uuid, (struct wal_link){3, 1}, 0600, &w, &test_err));
     wal_run_reset(&run, w);
     ck_ok(wal_begin_record(&run, &test_err));
     ck_assert(buf_append(&run.bytes, payload.data, payload.len));
@@ -496,10 +496,13 @@ static void a_level(struct version_edit *e) {
     e->added[0].level = 3;
 }
 static void another_batch(struct version_edit *e) {
-    e->added[0].file->min_seq = e->added[0].file->max_seq = e->added[0].file->base_seq = 8;
+    e->added[0].file->min_seq = e->added[0].file->max_seq = e->added[0].file->base_seq = 10;
 }
-static void several_batches(struct version_edit *e) {
+static void several_writes(struct version_edit *e) {
     e->added[0].file->min_seq = e->added[0].file->base_seq = 8;
+}
+static void an_earlier_batch(struct version_edit *e) {
+    e->added[0].file->min_seq = e->added[0].file->base_seq = 1;
 }
 static void base_above_the_smallest(struct version_edit *e) {
     e->added[0].file->base_seq = 10;
@@ -527,7 +530,8 @@ static const struct field fields[] = {
     {"no table", no_table, KEVO_CORRUPT},
     {"a level", a_level, KEVO_CORRUPT},
     {"another batch", another_batch, KEVO_CORRUPT},
-    {"several batches", several_batches, KEVO_CORRUPT},
+    {"several writes", several_writes, 0},
+    {"an earlier batch", an_earlier_batch, KEVO_CORRUPT},
     {"base above the smallest", base_above_the_smallest, KEVO_CORRUPT},
     {"a deletion", a_deletion, KEVO_CORRUPT},
     {"a number", a_number, KEVO_CORRUPT},

@@ -601,6 +601,26 @@ static void threads_and_everything_tiny(struct kevo_options *o) {
     o->memtable_count = 2;
     o->max_open_tables = 2;
 }
+/* Each write of a transaction makes a run, or each few. */
+static void runs_of_one_write(struct kevo_options *o) {
+    o->txn_memory_bytes = 4096;
+}
+static void runs_of_some_writes(struct kevo_options *o) {
+    tiny_levels(o);
+    o->txn_memory_bytes = 5000;
+}
+static void runs_and_threads(struct kevo_options *o) {
+    threads_and_everything_tiny(o);
+    o->txn_memory_bytes = 4096;
+}
+static void runs_in_a_large_store(struct kevo_options *o) {
+    o->memtable_bytes = 4096;
+    o->table_bytes = 4096;
+    o->level1_bytes = 4096;
+    o->retain_ms = 1000;
+    o->txn_memory_bytes = 4096;
+    o->max_open_tables = 3;
+}
 static void defaults(struct kevo_options *o) {
     struct env *env = o->env;
     kevo_options_default(o);
@@ -638,6 +658,10 @@ static const struct {
     SET(threads),
     SET(threads_and_small_memtables),
     SET(threads_and_everything_tiny),
+    SET(runs_of_one_write),
+    SET(runs_of_some_writes),
+    SET(runs_and_threads),
+    SET(runs_in_a_large_store),
     SET(defaults),
 };
 enum { OPTION_SETS = sizeof option_sets / sizeof option_sets[0] };

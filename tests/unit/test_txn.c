@@ -12,10 +12,13 @@ static struct env *env;
 static struct kevo_options options;
 static kevo_store *store;
 
+static bool in_runs; /* each write goes to a file */
+
 static void setup_with(int authority) {
     env = env_memory_new();
     ck_assert_ptr_nonnull(env);
     options = kv_options(env);
+    if (in_runs) options.txn_memory_bytes = 4096;
     options.authority = authority;
     store = kv_open(&options);
 }
@@ -26,6 +29,16 @@ static void setup_self(void) {
 
 static void setup_external(void) {
     setup_with(KEVO_AUTHORITY_EXTERNAL);
+}
+
+static void setup_self_runs(void) {
+    in_runs = true;
+    setup_self();
+}
+
+static void setup_external_runs(void) {
+    in_runs = true;
+    setup_external();
 }
 
 static void teardown(void) {
@@ -833,38 +846,52 @@ START_TEST(the_end_of_a_copy_that_went_its_own_way) {
 }
 END_TEST
 
+static void add_buffer_tests(TCase *tc) {
+    tcase_add_loop_test(tc, a_transaction_reads_its_own_writes, 0, 2);
+    tcase_add_test(tc, a_transaction_keeps_its_snapshot);
+    tcase_add_test(tc, marks_nest);
+    tcase_add_test(tc, marks_over_much_data);
+    tcase_add_loop_test(tc, an_open_iterator_sees_what_its_transaction_writes, 0, 2);
+    tcase_add_test(tc, a_value_of_a_buffer_outlives_it);
+    tcase_add_test(tc, preparing_again);
+    tcase_add_test(tc, one_prepared_transaction_at_a_time);
+    tcase_add_test(tc, an_empty_transaction_may_be_prepared);
+}
+
+static void add_authority_tests(TCase *tc) {
+    tcase_add_test(tc, doubt_ends_both_ways);
+    tcase_add_loop_test(tc, after_opening_the_tail_is_undecided, 0, 2);
+    tcase_add_loop_test(tc, resolving_to_an_older_batch, 0, 1 << BATCHES);
+    tcase_add_test(tc, ids_that_were_cut_are_not_used_again);
+    tcase_add_loop_test(tc, another_history_is_refused_and_nothing_changed, 0, 2);
+    tcase_add_test(tc, what_left_the_log_cannot_be_cut);
+    tcase_add_test(tc, resolving_what_is_in_tables_only);
+    tcase_add_test(tc, virgins);
+    tcase_add_test(tc, snapshots_of_unknown_batches_are_refused);
+    tcase_add_loop_test(tc, snapshots_too_old_are_refused, 0, 3);
+    tcase_add_test(tc, replaced_versions_are_retained_for_a_while);
+    tcase_add_test(tc, a_full_memtable_wants_to_be_rotated);
+    tcase_add_loop_test(tc, rolled_back_batches_do_not_fill_memory, 0, 2);
+}
+
 int main(void) {
     Suite *suite = suite_create("txn");
-
-    TCase *self = tcase_create("buffer");
-    tcase_add_checked_fixture(self, setup_self, teardown);
-    tcase_add_loop_test(self, a_transaction_reads_its_own_writes, 0, 2);
-    tcase_add_test(self, a_transaction_keeps_its_snapshot);
-    tcase_add_test(self, marks_nest);
-    tcase_add_test(self, marks_over_much_data);
-    tcase_add_loop_test(self, an_open_iterator_sees_what_its_transaction_writes, 0, 2);
-    tcase_add_test(self, a_value_of_a_buffer_outlives_it);
-    tcase_add_test(self, preparing_again);
-    tcase_add_test(self, one_prepared_transaction_at_a_time);
-    tcase_add_test(self, an_empty_transaction_may_be_prepared);
-    suite_add_tcase(suite, self);
-
-    TCase *external = tcase_create("authority");
-    tcase_add_checked_fixture(external, setup_external, teardown);
-    tcase_add_test(external, doubt_ends_both_ways);
-    tcase_add_loop_test(external, after_opening_the_tail_is_undecided, 0, 2);
-    tcase_add_loop_test(external, resolving_to_an_older_batch, 0, 1 << BATCHES);
-    tcase_add_test(external, ids_that_were_cut_are_not_used_again);
-    tcase_add_loop_test(external, another_history_is_refused_and_nothing_changed, 0, 2);
-    tcase_add_test(external, what_left_the_log_cannot_be_cut);
-    tcase_add_test(external, resolving_what_is_in_tables_only);
-    tcase_add_test(external, virgins);
-    tcase_add_test(external, snapshots_of_unknown_batches_are_refused);
-    tcase_add_loop_test(external, snapshots_too_old_are_refused, 0, 3);
-    tcase_add_test(external, replaced_versions_are_retained_for_a_while);
-    tcase_add_test(external, a_full_memtable_wants_to_be_rotated);
-    tcase_add_loop_test(external, rolled_back_batches_do_not_fill_memory, 0, 2);
-    suite_add_tcase(suite, external);
+    static const struct {
+        const char *name;
+        void (*setup)(void);
+        void (*add)(TCase *tc);
+    } cases[] = {
+        {"buffer", setup_self, add_buffer_tests},
+        {"runs", setup_self_runs, add_buffer_tests},
+        {"authority", setup_external, add_authority_tests},
+        {"authority over runs", setup_external_runs, add_authority_tests},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        TCase *tc = tcase_create(cases[i].name);
+        tcase_add_checked_fixture(tc, cases[i].setup, teardown);
+        cases[i].add(tc);
+        suite_add_tcase(suite, tc);
+    }
 
     TCase *tails = tcase_create("tails");
     tcase_add_checked_fixture(tails, setup_external, teardown);
