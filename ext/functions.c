@@ -20,8 +20,9 @@ static struct vtab *named_table(sqlite3_context *context, sqlite3_value **argv) 
         fail(context, SQLITE_ERROR, sqlite3_mprintf("kevo: name a table"));
         return NULL;
     }
-    struct vtab *t = vtab_find(c, name, &message);
-    if (!t) fail(context, SQLITE_ERROR, message);
+    struct vtab *t;
+    int rc = vtab_find(c, name, &t, &message);
+    if (rc != SQLITE_OK) fail(context, rc, message);
     return t;
 }
 

@@ -435,22 +435,24 @@ static int find_anywhere(struct connection *c, const char *name, struct vtab **t
 }
 
 /* `name` is table or schema.table. */
-struct vtab *vtab_find(struct connection *connection, const char *name, char **message) {
+int vtab_find(struct connection *connection, const char *name, struct vtab **table,
+              char **message) {
     const char *dot = strchr(name, '.');
     char *schema = dot ? sqlite3_mprintf("%.*s", (int)(dot - name), name) : NULL;
-    struct vtab *t = NULL;
+    *table = NULL;
     int rc = dot && !schema ? SQLITE_NOMEM
-             : dot          ? find_in(connection, schema, dot + 1, &t)
-                            : find_anywhere(connection, name, &t);
-    if (!t) {
+             : dot          ? find_in(connection, schema, dot + 1, table)
+                            : find_anywhere(connection, name, table);
+    if (!*table) {
         const char *why = sqlite3_errmsg(connection->db);
         bool missing = !dot && rc != SQLITE_OK && is_missing(connection->db);
         *message = missing           ? sqlite3_mprintf("no such table: %s", name)
                    : rc != SQLITE_OK ? sqlite3_mprintf("%s", why)
                                      : sqlite3_mprintf("kevo: %s is not a kevo table", name);
+        if (rc == SQLITE_OK) rc = SQLITE_ERROR;
     }
     sqlite3_free(schema);
-    return t;
+    return rc;
 }
 
 double vtab_row_estimate(struct vtab *t) {

@@ -150,10 +150,10 @@ static uint64_t table_bytes(struct vtab *t) {
 static int add_table(struct rows *rows, const char *schema, const char *name, char **message) {
     char *both = sqlite3_mprintf("%s.%s", schema, name);
     if (!both) return SQLITE_NOMEM;
-    struct vtab *t = vtab_find(rows->connection, both, message);
+    struct vtab *t;
+    int rc = vtab_find(rows->connection, both, &t, message);
     sqlite3_free(both);
-    if (!t) return SQLITE_ERROR;
-    int rc = session_open(t->session, message);
+    if (rc == SQLITE_OK) rc = session_open(t->session, message);
     if (rc != SQLITE_OK) return rc;
     add_text(rows, schema);
     add_text(rows, name);
@@ -291,9 +291,9 @@ static int take_argument(struct report_cursor *c, const struct report *report, i
     sqlite3_free(c->argument);
     c->argument = sqlite3_mprintf("%s", name);
     if (!c->argument) return SQLITE_NOMEM;
-    c->rows.table = vtab_find(c->rows.connection, name, message);
-    *known = c->rows.table != NULL;
-    return *known ? session_open(c->rows.table->session, message) : SQLITE_ERROR;
+    int rc = vtab_find(c->rows.connection, name, &c->rows.table, message);
+    *known = rc == SQLITE_OK;
+    return *known ? session_open(c->rows.table->session, message) : rc;
 }
 
 static int report_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,

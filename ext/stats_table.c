@@ -208,9 +208,9 @@ static int stats_filter(sqlite3_vtab_cursor *cursor, int index, const char *word
     sqlite3_free(c->argument);
     c->argument = sqlite3_mprintf("%s", name);
     if (!c->argument) return SQLITE_NOMEM;
-    struct vtab *t = vtab_find(table->connection, name, message);
-    if (!t) return SQLITE_ERROR;
-    int rc = session_open(t->session, message);
+    struct vtab *t;
+    int rc = vtab_find(table->connection, name, &t, message);
+    if (rc == SQLITE_OK) rc = session_open(t->session, message);
     if (rc != SQLITE_OK) return rc;
     kevo_get_stats(t->session->store, &c->stats);
     c->at = 0;

@@ -69,8 +69,9 @@ int vtab_update(sqlite3_vtab *table, int argc, sqlite3_value **argv, sqlite3_int
 /* module.c */
 /* With what the SQLite that runs knows how to call. */
 const sqlite3_module *kevo_module(void);
-/* The connected table of that name, connecting it if need be. NULL with *message. */
-struct vtab *vtab_find(struct connection *connection, const char *name, char **message);
+/* The connected table of that name, connecting it if need be. Else an SQLite result code with
+ * *message, SQLITE_INTERRUPT among them. */
+int vtab_find(struct connection *connection, const char *name, struct vtab **table, char **message);
 
 /* delete_range.c */
 /* Delete the rows for which all conditions are true, in the transaction of the session:
