@@ -508,7 +508,7 @@ END_TEST
  * seal, and so nobody looks at what they call their payload. If they were forged with the salt, the
  * search ends soon as well, as damage. */
 START_TEST(values_that_look_like_records) {
-    enum { SECTORS = 20000 };
+    const uint64_t sectors = _i ? 2000 : 20000;
     struct wal_writer *w = create(1, none);
     struct wal_run run = {.begin = 0};
     must(append(w, 1));
@@ -516,10 +516,10 @@ START_TEST(values_that_look_like_records) {
     uint64_t end = w->offset, at = w->offset + WAL_RECORD_HEADER_BYTES;
     wal_run_reset(&run, w);
     must(wal_begin_record(&run, &test_err));
-    if (!buf_reserve(&run.bytes, SECTORS * WAL_SECTOR)) abort();
-    memset(run.bytes.data + run.bytes.len, 0, SECTORS * WAL_SECTOR);
-    for (uint64_t i = wal_sector_end(at) - at; i + 64 < SECTORS * WAL_SECTOR; i += WAL_SECTOR) {
-        struct wal_record_header h = {.payload_bytes = SECTORS * WAL_SECTOR - i - 64,
+    if (!buf_reserve(&run.bytes, sectors * WAL_SECTOR)) abort();
+    memset(run.bytes.data + run.bytes.len, 0, sectors * WAL_SECTOR);
+    for (uint64_t i = wal_sector_end(at) - at; i + 64 < sectors * WAL_SECTOR; i += WAL_SECTOR) {
+        struct wal_record_header h = {.payload_bytes = sectors * WAL_SECTOR - i - 64,
                                       .commit = {1000, 1},
                                       .previous = {2, w->last.checksum},
                                       .type = WAL_BATCH,
@@ -527,10 +527,10 @@ START_TEST(values_that_look_like_records) {
         wal_encode_record_header(run.bytes.data + WAL_RECORD_HEADER_BYTES + i, &h,
                                  _i ? w->salt : ~w->salt);
     }
-    run.bytes.len += SECTORS * WAL_SECTOR;
+    run.bytes.len += sectors * WAL_SECTOR;
     must(wal_end_record(&run, w, WAL_BATCH, (struct kevo_commit){3, 9}, &test_err));
     run.bytes.data[0] ^= 1; /* torn */
-    for (uint64_t i = wal_sector_end(at) - at; _i && i + 64 < SECTORS * WAL_SECTOR; i += WAL_SECTOR)
+    for (uint64_t i = wal_sector_end(at) - at; _i && i + 64 < sectors * WAL_SECTOR; i += WAL_SECTOR)
         run.bytes.data[WAL_RECORD_HEADER_BYTES + i] ^= 1;
     must(wal_append_run(w, &run, &test_err));
     buf_release(&run.bytes);
@@ -540,7 +540,7 @@ START_TEST(values_that_look_like_records) {
     ck_assert_uint_eq(read_all(r, 1, &rc), 2);
     ck_assert_int_eq(rc, _i ? KEVO_CORRUPT : KEVO_NOTFOUND);
     ck_assert_uint_eq(r->at, end);
-    ck_assert_uint_gt(r->torn_bytes, SECTORS * WAL_SECTOR);
+    ck_assert_uint_gt(r->torn_bytes, sectors * WAL_SECTOR);
     if (_i) {
         struct wal_record record;
         bool follows;
