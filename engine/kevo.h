@@ -207,6 +207,11 @@ void kevo_get_options(kevo_store *store, struct kevo_options *o);
  * must have been released by then. `store` may be NULL. */
 void kevo_close(kevo_store *store);
 
+/* Whether there is a store in `dir`, through o's env (o may be NULL). Not when the directory is
+ * missing, empty, or has only what an interrupted creation or removal of a store left; in doubt
+ * there is. */
+bool kevo_is_store(const char *dir, const struct kevo_options *o);
+
 /* Remove the store in `dir` with all its files, and the directory itself if it
  * is empty then. Refuses a directory that is not a store, and one in use. */
 int kevo_destroy(const char *dir, const struct kevo_options *o, struct kevo_err *err);
@@ -242,6 +247,13 @@ int kevo_newest_commit(kevo_store *store, struct kevo_commit *newest, struct kev
 /* True while the store holds no batch that is committed or may be: what a creation that
  * was rolled back leaves behind. */
 bool kevo_is_virgin(kevo_store *store);
+
+/* Whether the store has durable word that a batch in it was committed. Without it, a store that
+ * its owner does not know is what a crash left of its creation. */
+bool kevo_is_confirmed(kevo_store *store);
+/* Give it that word, if anything was committed. kevo_resolve() with a batch, and every flush, do it
+ * too. The authority makes its own state durable first: afterwards the store stays. */
+int kevo_confirm(kevo_store *store, struct kevo_err *err);
 
 /* For KEVO_AUTHORITY_EXTERNAL, by the only writer (who holds the authority's
  * write lock): `last` is the last committed batch. Batches above it are cut from

@@ -8,6 +8,7 @@
 #include "engine/base/env.h"
 #include "ext/convert.h"
 #include "ext/session.h"
+#include "ext/world.h"
 
 enum { CLAIM_HEADER_BYTES = 16, CLAIM_MAX_BYTES = CLAIM_HEADER_BYTES + ENV_PATH_MAX };
 
@@ -39,7 +40,7 @@ static void make_claim(sqlite3 *db, const char *schema, struct claim *c, struct 
     const char *filename = sqlite3_db_filename(db, schema);
     size_t n = filename ? strlen(filename) : 0;
     c->len = 0;
-    if (n == 0 || n > ENV_PATH_MAX || stat(filename, st) != 0) return;
+    if (n == 0 || n > ENV_PATH_MAX || world_stat(filename, st) != 0) return;
     put_fixed64(c->bytes, st->st_dev);
     put_fixed64(c->bytes + 8, st->st_ino);
     memcpy(c->bytes + CLAIM_HEADER_BYTES, filename, n + 1);
@@ -68,7 +69,8 @@ static int is_directory(sqlite3 *other, const char *directory, const struct stat
     char *path = NULL, *message = NULL;
     struct stat st;
     int rc = session_resolve_path(other, "main", directory, &path, &message);
-    *same = path && stat(path, &st) == 0 && st.st_dev == ours->st_dev && st.st_ino == ours->st_ino;
+    *same = path && world_stat(path, &st) == 0 && st.st_dev == ours->st_dev &&
+            st.st_ino == ours->st_ino;
     sqlite3_free(path);
     sqlite3_free(message);
     return rc == SQLITE_NOMEM ? rc : SQLITE_OK;
@@ -107,7 +109,7 @@ static int check_other(sqlite3 *db, const char *schema, const char *path, kevo_s
     struct stat dir;
     bool found = false;
     int rc = open_other(db, schema, other_path, &other);
-    if (rc == SQLITE_OK && stat(path, &dir) == 0)
+    if (rc == SQLITE_OK && world_stat(path, &dir) == 0)
         rc = names_store(other, kevo_store_uuid(store), &dir, &found);
     if (rc != SQLITE_OK)
         rc = cannot_tell(path, other_path, other ? sqlite3_errmsg(other) : sqlite3_errstr(rc), rc,
@@ -131,7 +133,7 @@ int claim_check(sqlite3 *db, const char *schema, const char *path, kevo_store *s
     read_claim(store, &claim);
     make_claim(db, schema, &mine, &st);
     if (claim.len == 0 || mine.len == 0) return SQLITE_OK;
-    if (stat(path_of(&claim), &there) == 0) {
+    if (world_stat(path_of(&claim), &there) == 0) {
         bool same = there.st_dev == st.st_dev && there.st_ino == st.st_ino;
         /* What is no file cannot be a database, and opening it might wait for ever. */
         if (same || !S_ISREG(there.st_mode)) return SQLITE_OK;
@@ -139,6 +141,14 @@ int claim_check(sqlite3 *db, const char *schema, const char *path, kevo_store *s
     }
     if (errno == ENOENT || errno == ENOTDIR || is_file(&claim, &st)) return SQLITE_OK;
     return cannot_tell(path, path_of(&claim), strerror(errno), SQLITE_CANTOPEN, message);
+}
+
+bool claim_is_held(sqlite3 *db, const char *schema, kevo_store *store) {
+    struct claim claim, mine;
+    struct stat st;
+    read_claim(store, &claim);
+    make_claim(db, schema, &mine, &st);
+    return claim.len && mine.len && strcmp(path_of(&claim), path_of(&mine)) == 0;
 }
 
 int claim_take(sqlite3 *db, const char *schema, kevo_store *store, char **message) {

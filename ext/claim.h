@@ -23,6 +23,10 @@
 int claim_check(sqlite3 *db, const char *schema, const char *path, kevo_store *store,
                 char **message);
 
+/* Whether the store has been this database's since it was last opened for writing: the claim has its
+ * path. */
+bool claim_is_held(sqlite3 *db, const char *schema, kevo_store *store);
+
 /* From now on the store is this database's. Writes nothing when that is known already. */
 int claim_take(sqlite3 *db, const char *schema, kevo_store *store, char **message);
 

@@ -1,33 +1,34 @@
 #include "ext/session.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/alloc.h"
-#include "engine/base/env.h"
 #include "engine/base/error.h"
 #include "ext/claim.h"
 #include "ext/convert.h"
 #include "ext/dropped.h"
+#include "ext/world.h"
 
 /* ---- where the store is ---------------------------------------------------------- */
 
-/* Whether the schema has a file; *filename is SQLite's. Some VFSs have names without files
- * behind them. */
-static bool has_file(sqlite3 *db, const char *schema, const char **filename) {
-    struct stat st;
+/* Whether the schema has a file; *filename is SQLite's, symbolic links resolved. Some VFSs
+ * have names without files behind them. The file is not opened: closing it would drop
+ * SQLite's locks on it. */
+static bool find_file(sqlite3 *db, const char *schema, const char **filename, struct env_stat *st) {
+    struct env *env = world_env();
+    struct kevo_err ignored;
     *filename = sqlite3_db_filename(db, schema);
-    return *filename && **filename && stat(*filename, &st) == 0;
+    return *filename && **filename && env->stat(env, *filename, st, &ignored) == KEVO_OK;
 }
 
 int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,
                          char **message) {
     const char *filename;
-    bool file = has_file(db, schema, &filename);
+    struct env_stat st;
+    bool file = find_file(db, schema, &filename, &st);
     *path = NULL;
     if (!directory && !file) return SQLITE_OK;
     if (directory && !*directory) {
@@ -49,22 +50,71 @@ static bool decides_itself(const struct session *s) {
     return s->options.authority == KEVO_AUTHORITY_SELF;
 }
 
+static bool is_missing(const char *path) {
+    struct env *env = world_env();
+    struct env_stat st;
+    struct kevo_err ignored;
+    return env->stat(env, path, &st, &ignored) == KEVO_NOTFOUND;
+}
+
 /* The database file decides the commits, its mode is the store's. */
 static void describe_owner(struct session *s, sqlite3 *db) {
     const char *filename;
-    struct stat st;
+    struct env_stat st;
     s->options.authority = KEVO_AUTHORITY_SELF;
     s->owner = (struct store_owner){0, 0, s->connection};
-    if (!has_file(db, s->schema, &filename)) return;
+    if (!find_file(db, s->schema, &filename, &st)) return;
     s->options.authority = KEVO_AUTHORITY_EXTERNAL;
-    /* stat() only: opening and closing the file would drop SQLite's locks on it. */
-    if (stat(filename, &st) == 0) {
-        s->options.file_mode = st.st_mode & 0666;
-        s->options.set_owner = geteuid() == 0;
-        s->options.owner_user = st.st_uid;
-        s->options.owner_group = st.st_gid;
-        s->owner = (struct store_owner){st.st_dev, st.st_ino, NULL};
-    }
+    s->options.file_mode = st.mode & 0666;
+    s->options.set_owner = geteuid() == 0;
+    s->options.owner_user = st.user;
+    s->options.owner_group = st.group;
+    s->owner = (struct store_owner){st.device, st.inode, NULL};
+}
+
+/* ---- what SQLite has committed -------------------------------------------------------- */
+
+/* The end of a rollback journal is its unlinking, or that it is emptied or overwritten, and
+ * SQLite does not make that durable at all levels. It has closed the file by then. */
+static int sync_journal(const char *database) {
+    struct env *env = world_env();
+    struct env_file *file = NULL;
+    struct kevo_err err;
+    char *path = sqlite3_mprintf("%s-journal", database);
+    if (!path) return SQLITE_NOMEM;
+    int rc =
+        is_missing(path) ? KEVO_OK : env->open(env, path, ENV_READ | ENV_WRITE, 0, &file, &err);
+    if (rc == KEVO_OK && file) rc = env->sync(env, file, &err);
+    env->close(env, file);
+    sqlite3_free(path);
+    return sqlite_code(rc);
+}
+
+static int sync_directory(const char *database) {
+    struct env *env = world_env();
+    struct kevo_err err;
+    const char *slash = strrchr(database, '/');
+    char *dir = slash ? sqlite3_mprintf("%.*s", (int)(slash - database) + 1, database)
+                      : sqlite3_mprintf(".");
+    if (!dir) return SQLITE_NOMEM;
+    int rc = env->sync_dir(env, dir, &err);
+    sqlite3_free(dir);
+    return sqlite_code(rc);
+}
+
+/* Make what SQLite has committed durable, since the store is about to let go of the batches
+ * that belong to it. In WAL mode with synchronous=NORMAL the log is not synced at commits;
+ * with a rollback journal only EXTRA makes the journal's end durable in all modes. */
+int session_sync_database(struct session *s) {
+    sqlite3 *db = s->connection->db;
+    sqlite3_file *log = NULL;
+    const char *filename;
+    struct env_stat st;
+    if (decides_itself(s) || !find_file(db, s->schema, &filename, &st)) return SQLITE_OK;
+    int rc = sqlite3_file_control(db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (rc == SQLITE_OK && log && log->pMethods) rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    if (rc == SQLITE_OK) rc = sync_journal(filename);
+    return rc == SQLITE_OK ? sync_directory(filename) : rc;
 }
 
 /* ---- life --------------------------------------------------------------------------- */
@@ -99,6 +149,8 @@ static struct session *session_new(struct connection *connection, const char *sc
         return NULL;
     }
     s->options = table->options.values;
+    s->options.env = world.env;
+    if (world.no_threads) s->options.background = false;
     s->options_given = table->options.given != 0;
     describe_owner(s, connection->db);
     return s;
@@ -307,29 +359,38 @@ static struct session *find_abandoned(struct connection *connection, const struc
     return s;
 }
 
+/* What a CREATE of this database left that a crash cut short: the database does not know the
+ * store, and the store of no commit. */
+static bool is_leftover(const struct session *s) {
+    return !kevo_is_confirmed(s->store) && claim_is_held(s->connection->db, s->schema, s->store);
+}
+
+static int belongs_to_another(struct session *s, char **message) {
+    *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of an "
+                               "earlier state of this one; move it away or name another directory",
+                               s->path);
+    return SQLITE_CANTOPEN;
+}
+
 /* A store that this database does not know. It may be empty and yet belong to another
  * one, which has written nothing yet: so it is not taken over but made anew, with another
- * identity. One that has something, or may have, belongs to somebody. */
+ * identity. One that has something, or may have, belongs to somebody, but for leftovers of
+ * this database. */
 static int open_new(struct session *s, char **message) {
-    struct stat st;
+    static const struct kevo_commit none;
     struct kevo_err err;
-    bool existed = s->path && stat(s->path, &st) == 0;
+    bool existed = s->path && !is_missing(s->path);
     /* One that is open already belongs to this database: see registry.h. */
-    bool ours = !existed || kevo_is_open(s->path, NULL);
+    bool ours = !existed || kevo_is_open(s->path, &s->options);
     int rc = open_shared(s, true, message);
     if (rc != SQLITE_OK || decides_itself(s)) return rc;
-    bool empty = kevo_is_virgin(s->store);
-    if (ours && empty) return SQLITE_OK;
-    if (empty) rc = check_claim(s, message);
+    bool useless = kevo_is_virgin(s->store) || is_leftover(s);
+    if (ours && useless)
+        return kevo_resolve(s->store, none, &err) ? report(message, &err) : SQLITE_OK;
+    if (useless) rc = check_claim(s, message);
     close_shared(s);
     if (rc != SQLITE_OK) return rc;
-    if (!empty) {
-        *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of "
-                                   "a CREATE that was cut short; move it away or name another "
-                                   "directory",
-                                   s->path);
-        return SQLITE_CANTOPEN;
-    }
+    if (!useless) return belongs_to_another(s, message);
     if (kevo_destroy(s->path, &s->options, &err)) return report(message, &err);
     return open_shared(s, true, message);
 }
@@ -375,40 +436,39 @@ int session_create_store(struct connection *connection, const char *schema,
     return rc;
 }
 
-/* Whether the store in the session's directory is the one it should be, or holds nothing, and
- * no other database has it; an error when there is none. */
-static int is_own_or_empty(struct session *s, bool *own, struct kevo_err *err) {
+/* Whether the store in the session's directory may be removed: it is the one it should be, all
+ * tables of which were dropped, or one of no use to anybody, and no other database has it. In an
+ * explicit transaction, the ROLLBACK of which could bring a table back, only the latter. */
+static bool may_remove(struct session *s) {
     struct kevo_options o = s->options;
+    struct kevo_err err;
     char *ignored = NULL;
     o.create_if_missing = false;
     o.use_kept = true;
-    int rc = registry_open(s->path, &o, s->owner, &s->shared, err);
-    if (rc) return rc;
+    if (registry_open(s->path, &o, s->owner, &s->shared, &err)) return false;
     s->store = s->shared->store;
-    *own = (memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0 ||
-            kevo_is_virgin(s->store)) &&
-           check_claim(s, &ignored) == SQLITE_OK;
+    bool own = memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0;
+    bool may = own ? sqlite3_get_autocommit(s->connection->db) != 0
+                   : kevo_is_virgin(s->store) || is_leftover(s);
+    may = may && check_claim(s, &ignored) == SQLITE_OK;
     sqlite3_free(ignored);
     close_shared(s);
-    return 0;
+    return may;
 }
 
 int session_remove_unused(struct connection *connection, const char *schema,
                           const struct marker_store *store, const struct schema *table, bool *gone,
                           char **message) {
-    struct kevo_err err;
-    struct stat st;
-    bool own = false;
     int rc;
     *gone = false;
     struct session *s = session_new(connection, schema, store, table, &rc, message);
     if (!s) return rc;
-    if (s->path && !kevo_is_open(s->path, NULL)) {
-        if (stat(s->path, &st) != 0)
-            *gone = errno == ENOENT;
-        else if (sqlite3_get_autocommit(connection->db) && is_own_or_empty(s, &own, &err) == 0 &&
-                 own)
-            *gone = kevo_destroy(s->path, &s->options, &err) == 0;
+    if (s->path && !kevo_is_open(s->path, &s->options)) {
+        struct kevo_err ignored;
+        if (!kevo_is_store(s->path, &s->options))
+            *gone = true;
+        else if (may_remove(s) && session_sync_database(s) == SQLITE_OK)
+            *gone = kevo_destroy(s->path, &s->options, &ignored) == 0;
     }
     session_free(s);
     return SQLITE_OK;
@@ -496,40 +556,14 @@ void session_cursor_closed(struct session *s) {
 
 /* ---- writing ---------------------------------------------------------------------------- */
 
-/* The directory of the database file: a rollback journal's end is its unlinking. */
-static int sync_directory(struct session *s) {
-    const char *filename;
-    struct kevo_err err;
-    if (!has_file(s->connection->db, s->schema, &filename)) return SQLITE_OK;
-    const char *slash = strrchr(filename, '/');
-    char *dir = slash ? sqlite3_mprintf("%.*s", (int)(slash - filename) + 1, filename)
-                      : sqlite3_mprintf(".");
-    if (!dir) return SQLITE_NOMEM;
-    struct env *env = env_posix();
-    int rc = env->sync_dir(env, dir, &err);
-    sqlite3_free(dir);
-    return sqlite_code(rc);
-}
-
-/* Make what SQLite has committed durable, since the store is about to let go of the batches
- * that belong to it. In WAL mode with synchronous=NORMAL the log is not synced at commits;
- * with a rollback journal only EXTRA makes its unlinking durable. */
-int session_sync_database(struct session *s) {
-    sqlite3_file *file = NULL;
-    if (decides_itself(s)) return SQLITE_OK;
-    int rc =
-        sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &file);
-    if (rc == SQLITE_OK && file && file->pMethods)
-        return file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
-    return sync_directory(s);
-}
-
 /* Tell the store what was committed last, and give it room for more. */
 static int bring_up_to_date(struct session *s, char **message) {
     struct kevo_commit last;
     struct kevo_err err;
     int rc = read_last_commit(s, &last, message);
-    if (rc == SQLITE_OK && kevo_needs_resolve(s->store)) rc = session_sync_database(s);
+    /* What is decided may leave the log, and the first commit keeps the store for good. */
+    if (rc == SQLITE_OK && (kevo_needs_resolve(s->store) || !kevo_is_confirmed(s->store)))
+        rc = session_sync_database(s);
     if (rc != SQLITE_OK) return rc;
     if (kevo_resolve(s->store, last, &err)) return report(message, &err);
     if (!kevo_wants_rotate(s->store) && !s->shared->rotate_due) return SQLITE_OK;
@@ -625,13 +659,24 @@ static void take_over_tables(struct session *s) {
         kevo_rotate(s->store, &ignored);
 }
 
+/* After the first commit: the store is no leftover of its creation. If that cannot be noted, the
+ * next writer does it. */
+static void confirm(struct session *s) {
+    struct kevo_err ignored;
+    if (decides_itself(s) || kevo_is_confirmed(s->store)) return;
+    if (session_sync_database(s) == SQLITE_OK) kevo_confirm(s->store, &ignored);
+}
+
 void session_commit(struct session *s) {
     s->savepoint_count = 0;
     s->created = false;
     if (s->state == SESSION_NONE) return;
     assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
     bool large = s->state == SESSION_SYNCED && kevo_txn_is_large(s->txn);
-    if (s->state == SESSION_SYNCED) kevo_txn_commit(s->txn);
+    if (s->state == SESSION_SYNCED) {
+        kevo_txn_commit(s->txn);
+        confirm(s);
+    }
     /* A flush writes a memtable at most. */
     if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = true;
     end_transaction(s);

@@ -100,9 +100,9 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
 int session_create_store(struct connection *connection, const char *schema,
                          const struct schema *table, struct marker_store *store, char **message);
 
-/* A store of which no table is left may be made anew: *gone tells that its directory is
- * missing, or was removed here. That is done outside of explicit transactions only, since
- * a ROLLBACK could bring a dropped table back. */
+/* A store of which no table is left may be made anew: *gone tells that there is none any more, or
+ * that it was removed here, once it is certain that no power loss brings a table back. In an
+ * explicit transaction, the ROLLBACK of which could do so, the store stays. */
 int session_remove_unused(struct connection *connection, const char *schema,
                           const struct marker_store *store, const struct schema *table, bool *gone,
                           char **message);

@@ -309,6 +309,14 @@ int dir_build_end(struct dir_build *b, int rc) {
     return rc;
 }
 
+bool kevo_is_store(const char *dir, const struct kevo_options *o) {
+    struct env *env = o && o->env ? o->env : env_posix();
+    struct kevo_err ignored;
+    enum dir_kind kind;
+    if (dir_look(env, dir, &kind, &ignored)) return true;
+    return kind == DIR_STORE || kind == DIR_OTHER;
+}
+
 /* ---- destroy ------------------------------------------------------------------------------ */
 
 /* The manifest is renamed first: whatever a crash leaves then is no store, and may

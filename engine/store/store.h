@@ -171,7 +171,7 @@ struct kevo_store {
     struct pending pending;
     bool void_owed; /* the log has batches behind `committed` that never were */
     bool resolved;
-    bool virgin;
+    bool virgin;      /* the manifest does not know yet that anything was committed */
     struct pin *pins; /* ascending by id */
     size_t pin_count, pin_cap;
     uint64_t gc_floor;         /* older snapshots may miss versions */

@@ -594,6 +594,20 @@ bool kevo_is_virgin(kevo_store *store) {
     return virgin;
 }
 
+bool kevo_is_confirmed(kevo_store *store) {
+    return !store_check_process(store, NULL) && !was_never_committed(store);
+}
+
+int kevo_confirm(kevo_store *store, struct kevo_err *err) {
+    int rc = store_check_writable(store, err);
+    struct kevo_commit last = kevo_last_commit(store);
+    if (rc || last.batch == 0) return rc;
+    pthread_mutex_lock(&store->write_mutex);
+    if (was_never_committed(store)) rc = record_first_commit(store, last, err);
+    pthread_mutex_unlock(&store->write_mutex);
+    return rc;
+}
+
 bool kevo_needs_resolve(kevo_store *store) {
     if (store_check_process(store, NULL)) return false;
     pthread_mutex_lock(&store->write_mutex);

@@ -66,6 +66,8 @@ struct crash_env {
     struct inode root, *inodes;
     uint64_t changes, stop_at, fail_sync_in;
     bool stopped;
+    void (*watch)(void *arg);
+    void *watch_arg;
 };
 
 static struct crash_env *self(struct env *env) {
@@ -94,6 +96,7 @@ static int refuse(struct crash_env *c, const char *path, struct kevo_err *err) {
 /* A change is about to be made; false when the power is off. */
 static bool may_change(struct crash_env *c) {
     if (c->changes >= c->stop_at) return false;
+    if (c->watch) c->watch(c->watch_arg);
     c->changes++;
     return true;
 }
@@ -273,6 +276,7 @@ static int open_below(struct crash_env *c, const char *path, unsigned flags, uns
     bool existed = c->below->stat(c->below, path, &st, NULL) == KEVO_OK;
     bool changes = (!existed && (flags & ENV_CREATE)) || (flags & ENV_TRUNCATE);
     if (c->changes >= c->stop_at) return refuse(c, path, err);
+    if (changes && c->watch) c->watch(c->watch_arg);
     int rc = c->below->open(c->below, path, flags & ~(unsigned)ENV_TRUNCATE, mode, &f->below, err);
     if (rc < 0) return rc;
     if (changes) c->changes++;
@@ -522,7 +526,12 @@ static int crash_stat(struct env *env, const char *path, struct env_stat *st,
 struct env *crash_env_new(void) {
     struct crash_env *c = need(calloc(1, sizeof *c));
     c->below = need(env_memory_new());
-    pthread_mutex_init(&c->lock, NULL);
+    /* Recursive, for images drawn by who watches. */
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&c->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     c->root.is_dir = true;
     c->stop_at = UINT64_MAX;
 
@@ -581,6 +590,13 @@ uint64_t crash_env_changes(struct env *env) {
     uint64_t changes = self(env)->changes;
     pthread_mutex_unlock(&self(env)->lock);
     return changes;
+}
+
+void crash_env_watch(struct env *env, void (*watch)(void *arg), void *arg) {
+    pthread_mutex_lock(&self(env)->lock);
+    self(env)->watch = watch;
+    self(env)->watch_arg = arg;
+    pthread_mutex_unlock(&self(env)->lock);
 }
 
 void crash_env_stop_after(struct env *env, uint64_t n) {

@@ -44,6 +44,10 @@ struct env *crash_env_image(struct env *env, enum crash_mode mode, uint64_t seed
  * renamed, directories made, removed and synced. */
 uint64_t crash_env_changes(struct env *env);
 
+/* Call `watch` before each change, which waits for it; from there images may be drawn, and
+ * nothing else be asked of the env. NULL: no more. */
+void crash_env_watch(struct env *env, void (*watch)(void *arg), void *arg);
+
 /* The power goes off after `n` more changes: from then on every call that changes
  * something, and every open, fails with KEVO_IOERR and does nothing. UINT64_MAX:
  * never (so it begins). */

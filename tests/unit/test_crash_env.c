@@ -342,6 +342,33 @@ START_TEST(a_failed_sync_loses_its_bytes) {
 }
 END_TEST
 
+static unsigned watched;
+static struct env *seen;
+
+static void watch(void *arg) {
+    ck_assert_ptr_eq(arg, &watched);
+    if (++watched == 3) seen = crash_env_image(env, CRASH_KEPT, 1);
+}
+
+/* Who watches is told before each change, and can draw what is there. */
+START_TEST(changes_are_watched) {
+    set_up();
+    watched = 0;
+    crash_env_watch(env, watch, &watched);
+    struct env_file *f = open_file("/a");
+    put(f, 0, "first");
+    put(f, 0, "other");
+    ck_assert_uint_eq(watched, 3);
+    ck_assert_str_eq(text_in(seen, "/a"), "first");
+    crash_env_watch(env, NULL, NULL);
+    put(f, 0, "third");
+    ck_assert_uint_eq(watched, 3);
+    crash_env_free(seen);
+    env->close(env, f);
+    tear_down();
+}
+END_TEST
+
 /* Random operations; the image with everything kept equals the live files, the
  * image right after syncing everything does so in every mode. */
 START_TEST(random_operations) {
@@ -398,6 +425,7 @@ int main(void) {
     tcase_add_test(t, directories);
     tcase_add_test(t, an_image_is_an_env);
     tcase_add_test(t, the_power_goes_off);
+    tcase_add_test(t, changes_are_watched);
     tcase_add_test(t, a_failed_sync_loses_its_bytes);
     tcase_add_test(t, random_operations);
     suite_add_tcase(s, t);

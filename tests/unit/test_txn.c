@@ -552,6 +552,29 @@ START_TEST(virgins) {
 }
 END_TEST
 
+/* A store knows for good that something was committed. */
+START_TEST(confirmation) {
+    kevo_close(store);
+    ck_assert(kevo_is_store(KV_DIR, &options));
+    ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
+    ck_assert(!kevo_is_store(KV_DIR, &options));
+    store = kv_open(&options);
+    ck_assert(!kevo_is_confirmed(store));
+    ck_ok(kevo_confirm(store, &test_err)); /* nothing is committed */
+    ck_assert(!kevo_is_confirmed(store));
+    ck_ok(kevo_resolve(store, nothing, &test_err));
+    write_and_doubt(nothing, "a", "1");
+    kill_and_reopen();
+    ck_assert(!kevo_is_confirmed(store));
+    write_and_commit(nothing, "a", "1");
+    ck_assert(!kevo_is_confirmed(store));
+    ck_ok(kevo_confirm(store, &test_err));
+    ck_assert(kevo_is_confirmed(store));
+    kill_and_reopen();
+    ck_assert(kevo_is_confirmed(store));
+}
+END_TEST
+
 START_TEST(snapshots_of_unknown_batches_are_refused) {
     kevo_snapshot *snap = (kevo_snapshot *)1;
     struct kevo_commit a = write_and_commit(nothing, "a", "1"), wrong = a;
@@ -867,6 +890,7 @@ static void add_authority_tests(TCase *tc) {
     tcase_add_test(tc, what_left_the_log_cannot_be_cut);
     tcase_add_test(tc, resolving_what_is_in_tables_only);
     tcase_add_test(tc, virgins);
+    tcase_add_test(tc, confirmation);
     tcase_add_test(tc, snapshots_of_unknown_batches_are_refused);
     tcase_add_loop_test(tc, snapshots_too_old_are_refused, 0, 3);
     tcase_add_test(tc, replaced_versions_are_retained_for_a_while);
