@@ -28,7 +28,7 @@ static void leave_transaction(struct vtab *t) {
     t->member = false;
     struct session *s = t->session;
     /* The last member takes along what nobody else will be asked to commit. */
-    if (--s->members == 0 && s->state != SESSION_NONE) session_rollback(s);
+    if (--s->members == 0 && session_is_open(s)) session_rollback(s);
 }
 
 static void join_transaction(struct vtab *t) {
@@ -132,7 +132,7 @@ static int wipe_range(struct vtab *t, struct kevo_err *err) {
 /* Take out of the transaction what it has under the table's id. */
 static int wipe_table(struct vtab *t, char **message) {
     struct kevo_err err;
-    if (t->session->state == SESSION_NONE) return SQLITE_OK;
+    if (!session_is_open(t->session)) return SQLITE_OK;
     int rc = keycode_table_range(t->table_id, &t->key, &t->scratch, &err);
     if (rc == 0) rc = wipe_range(t, &err);
     if (rc == 0) rc = keycode_indexes_range(t->table_id, &t->key, &t->scratch, &err);
@@ -304,7 +304,7 @@ static int vtab_disconnect(sqlite3_vtab *table) {
  * to nobody if the DROP is rolled back. */
 static bool drop_would_lose_writes(const struct vtab *t) {
     const struct session *s = t->session;
-    return t->member && s->members == 1 && s->state != SESSION_NONE && !kevo_txn_is_empty(s->txn);
+    return t->member && s->members == 1 && session_is_open(s) && !kevo_txn_is_empty(s->txn);
 }
 
 /* The rows go when the transaction commits: see dropped.h. */
@@ -358,12 +358,14 @@ static int vtab_begin(sqlite3_vtab *table) {
 static int vtab_sync(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
     char **message = message_of(t);
+    assert(t->member);
     int rc = t->created ? forget_undone_tables(t->session, message) : SQLITE_OK;
     return rc == SQLITE_OK ? session_sync(t->session, message) : rc;
 }
 
 static int vtab_commit(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
+    assert(t->member);
     session_commit(t->session);
     t->created = false;
     leave_transaction(t);
@@ -372,6 +374,7 @@ static int vtab_commit(sqlite3_vtab *table) {
 
 static int vtab_rollback(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
+    assert(t->member);
     session_rollback(t->session);
     leave_transaction(t);
     return SQLITE_OK;

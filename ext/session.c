@@ -335,7 +335,7 @@ int session_open_any(struct session *s, char **message) {
 }
 
 void session_close(struct session *s) {
-    assert(s->state == SESSION_NONE && s->open_cursors == 0);
+    assert(!session_is_open(s) && s->open_cursors == 0);
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
     close_shared(s);
@@ -355,7 +355,7 @@ static struct session *find_abandoned(struct connection *connection, const struc
            (!s->created || strcmp(s->schema, like->schema) != 0 || !same_path(s->path, like->path)))
         s = s->next;
     struct kevo_err err;
-    if (s && s->state == SESSION_NONE && kevo_resolve(s->store, none, &err)) return NULL;
+    if (s && !session_is_open(s) && kevo_resolve(s->store, none, &err)) return NULL;
     return s;
 }
 
@@ -531,7 +531,7 @@ static int take_snapshot(struct session *s, unsigned version, char **message) {
 int session_read(struct session *s, struct kevo_read *read, char **message) {
     unsigned version = 0;
     *read = (struct kevo_read){.snapshot = NULL};
-    if (s->state != SESSION_NONE) {
+    if (session_is_open(s)) {
         read->txn = s->txn;
         return SQLITE_OK;
     }
@@ -552,6 +552,24 @@ void session_cursor_opened(struct session *s) {
 void session_cursor_closed(struct session *s) {
     assert(s->open_cursors > 0);
     if (--s->open_cursors == 0 && sqlite3_get_autocommit(s->connection->db)) drop_snapshot(s);
+}
+
+/* ---- the state --------------------------------------------------------------------------- */
+
+enum { NEVER = -1 };
+
+static void enter(struct session *s, enum session_event event) {
+    static const signed char next[][SESSION_ROLLBACK + 1] = {
+        [SESSION_NONE] = {SESSION_OPEN, NEVER, NEVER, NEVER, SESSION_NONE, SESSION_NONE},
+        [SESSION_OPEN] = {SESSION_OPEN, SESSION_OPEN, SESSION_OPEN, SESSION_SYNCED, SESSION_NONE,
+                          SESSION_NONE},
+        [SESSION_SYNCED] = {SESSION_SYNCED, SESSION_OPEN, SESSION_OPEN, SESSION_SYNCED,
+                            SESSION_NONE, SESSION_DOUBT},
+        [SESSION_DOUBT] = {SESSION_OPEN, NEVER, NEVER, NEVER, SESSION_NONE, SESSION_DOUBT},
+    };
+    assert(next[s->state][event] != NEVER);
+    assert(session_is_open(s) == (s->txn != NULL) || event == SESSION_BEGIN);
+    s->state = (enum session_state)next[s->state][event];
 }
 
 /* ---- writing ---------------------------------------------------------------------------- */
@@ -575,21 +593,20 @@ static int bring_up_to_date(struct session *s, char **message) {
 
 int session_begin(struct session *s, char **message) {
     struct kevo_err err;
-    if (s->state != SESSION_NONE) return SQLITE_OK;
+    if (session_is_open(s)) return SQLITE_OK;
     int rc = session_open(s, message);
     if (rc == SQLITE_OK) rc = bring_up_to_date(s, message);
     if (rc != SQLITE_OK) return rc;
     if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
     drop_snapshot(s);
     s->seen.known = false;
-    s->state = SESSION_OPEN;
+    enter(s, SESSION_BEGIN);
     s->epoch++;
     return SQLITE_OK;
 }
 
 void session_written(struct session *s) {
-    assert(s->state != SESSION_NONE);
-    s->state = SESSION_OPEN;
+    enter(s, SESSION_WRITE);
 }
 
 /* Write the marker, and with it the end of the log, so that the log is durable as soon as
@@ -629,7 +646,7 @@ static int sweep(struct session *s, char **message) {
 int session_sync(struct session *s, char **message) {
     struct kevo_commit commit;
     struct kevo_err err;
-    if (s->state == SESSION_NONE) return SQLITE_OK;
+    if (!session_is_open(s)) return SQLITE_OK;
     int rc = sweep(s, message);
     if (rc != SQLITE_OK || (s->state == SESSION_OPEN && kevo_txn_is_empty(s->txn))) return rc;
     if (kevo_txn_is_large(s->txn)) rc = session_sync_database(s);
@@ -638,14 +655,14 @@ int session_sync(struct session *s, char **message) {
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
     if (!decides_itself(s)) rc = set_marker(s, commit, message);
-    if (rc == SQLITE_OK) s->state = SESSION_SYNCED;
+    if (rc == SQLITE_OK) enter(s, SESSION_SYNC);
     return rc;
 }
 
-static void end_transaction(struct session *s) {
+static void end_transaction(struct session *s, enum session_event how) {
+    enter(s, how);
     kevo_txn_unref(s->txn);
     s->txn = NULL;
-    s->state = SESSION_NONE;
     s->savepoint_count = 0;
     s->freed_bytes = 0;
     s->epoch++;
@@ -670,7 +687,7 @@ static void confirm(struct session *s) {
 void session_commit(struct session *s) {
     s->savepoint_count = 0;
     s->created = false;
-    if (s->state == SESSION_NONE) return;
+    if (!session_is_open(s)) return;
     assert(s->state == SESSION_SYNCED || kevo_txn_is_empty(s->txn));
     bool large = s->state == SESSION_SYNCED && kevo_txn_is_large(s->txn);
     if (s->state == SESSION_SYNCED) {
@@ -679,14 +696,14 @@ void session_commit(struct session *s) {
     }
     /* A flush writes a memtable at most. */
     if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = true;
-    end_transaction(s);
+    end_transaction(s, SESSION_COMMIT);
     if (large) take_over_tables(s);
 }
 
 void session_rollback(struct session *s) {
     s->savepoint_count = 0;
     s->swept = false;
-    if (s->state == SESSION_NONE) return;
+    if (!session_is_open(s)) return;
     kevo_txn_rollback(s->txn);
     /* Here nothing is in doubt: the batch is cut now, or if that fails, by the next
      * writer. */
@@ -694,7 +711,7 @@ void session_rollback(struct session *s) {
         struct kevo_err ignored;
         kevo_resolve(s->store, kevo_last_commit(s->store), &ignored);
     }
-    end_transaction(s);
+    end_transaction(s, SESSION_ROLLBACK);
 }
 
 void session_abandon(struct session *s) {
@@ -718,7 +735,7 @@ int session_savepoint(struct session *s, int number, bool late) {
                   sizeof *s->savepoints))
         return SQLITE_NOMEM;
     struct kevo_mark mark = {0, NULL, 0};
-    if (s->state != SESSION_NONE && !late) mark = kevo_txn_mark(s->txn);
+    if (session_is_open(s) && !late) mark = kevo_txn_mark(s->txn);
     s->savepoints[s->savepoint_count++] = (struct session_savepoint){number, mark};
     return SQLITE_OK;
 }
@@ -735,7 +752,7 @@ void session_rollback_to(struct session *s, int number) {
     s->swept = false;
     while (i > 0 && s->savepoints[i - 1].number >= number)
         i--;
-    if (s->state == SESSION_NONE) {
+    if (!session_is_open(s)) {
         s->savepoint_count = i;
         return;
     }
@@ -749,7 +766,7 @@ void session_rollback_to(struct session *s, int number) {
     }
     kevo_txn_rollback_to(s->txn, mark);
     s->undos++;
-    s->state = SESSION_OPEN;
+    enter(s, SESSION_ROLLBACK_TO);
 }
 
 /* ---- flush -------------------------------------------------------------------------------------- */
@@ -765,7 +782,7 @@ static int exec(struct session *s, const char *sql, char **message) {
 static int rotate_locked(struct session *s, char **message) {
     struct kevo_err err;
     int rc = marker_lock(s->connection->db, s->schema, s->store_row, message);
-    if (rc == SQLITE_OK && s->state == SESSION_NONE) rc = bring_up_to_date(s, message);
+    if (rc == SQLITE_OK && !session_is_open(s)) rc = bring_up_to_date(s, message);
     if (rc == SQLITE_OK) rc = session_sync_database(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
     return rc;

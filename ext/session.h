@@ -4,16 +4,24 @@
  * All kevo tables of one schema that live in one store share a session, so one
  * transaction over many of them is one batch.
  *
- * States:
- *   SESSION_NONE     no write transaction
- *   SESSION_OPEN     writes collect in `txn`; nothing shared has changed
- *   SESSION_SYNCED   the batch is in the log and the marker says so, in SQLite's
- *                    still open transaction
+ * States, as the commit protocol names them:
+ *   NONE     no write transaction
+ *   OPEN     writes collect in `txn`; nothing shared has changed
+ *   SYNCED   the batch is in the log and the marker says so, in SQLite's still open
+ *            transaction
+ *   DOUBT    as NONE, but a batch of this session was in the log when SQLite rolled back;
+ *            whoever begins next, here or elsewhere, reads the marker and decides
  *
- *   NONE -- begin --> OPEN -- sync --> SYNCED -- commit --> NONE
- *   OPEN -- rollback --> NONE        SYNCED -- rollback --> NONE (the batch is in doubt;
- *                                    whoever begins next reads the marker and decides)
- *   SYNCED -- write, rollback_to --> OPEN   (a COMMIT that was BUSY, and then more)
+ *            begin   write  rollback_to  sync    commit  rollback
+ *   NONE     OPEN    -      -            -       NONE    NONE
+ *   OPEN     OPEN    OPEN   OPEN         SYNCED  NONE    NONE
+ *   SYNCED   SYNCED  OPEN   OPEN         SYNCED  NONE    DOUBT
+ *   DOUBT    OPEN    -      -            -       NONE    DOUBT
+ *
+ * A transaction that has written nothing stays OPEN when it is synced, and is committed from
+ * there. In SYNCED more may come after a COMMIT that was BUSY. A CREATE that writes no rows is
+ * synced and committed without a begin, and changes no state. Debug builds assert that nothing
+ * else happens; tests/sql/test_contract.c, that SQLite calls in no other order.
  *
  * SQLite calls per table; the first call of each kind does the work and the others
  * find it done. A table takes part (`members`) from its xBegin or xCreate to its
@@ -28,7 +36,7 @@
 #include "ext/registry.h"
 #include "sql/schema.h"
 
-enum session_state { SESSION_NONE, SESSION_OPEN, SESSION_SYNCED };
+enum session_state { SESSION_NONE, SESSION_OPEN, SESSION_SYNCED, SESSION_DOUBT };
 
 struct session_savepoint {
     int number; /* as SQLite counts them */
@@ -72,6 +80,20 @@ struct session {
     unsigned undos; /* rollbacks to a savepoint so far */
     unsigned epoch; /* grows when what reads see changes wholesale: begin, commit, rollback */
 };
+
+enum session_event {
+    SESSION_BEGIN,
+    SESSION_WRITE,
+    SESSION_ROLLBACK_TO,
+    SESSION_SYNC,
+    SESSION_COMMIT,
+    SESSION_ROLLBACK
+};
+
+/* Whether the session has a write transaction. */
+static inline bool session_is_open(const struct session *s) {
+    return s->state == SESSION_OPEN || s->state == SESSION_SYNCED;
+}
 
 /* A loaded extension in one connection. */
 struct connection {

@@ -626,7 +626,7 @@ START_TEST(crashes) {
         run = (struct run){.mode = &modes[_i], .seed = harness_seed() + n * MODES + (unsigned)_i};
         run.powersafe = run.seed & 1;
         script_init(&run.script, run.seed, 30);
-        run.again_stride = scripts ? 7 : 97;
+        run.again_stride = 97;
         crash_everywhere(&run, scripts ? 1 : 43);
         printf("%s %s: %u states, %u in recovery\n", run.mode->journal, run.mode->synchronous,
                run.checked, run.checked_again);
