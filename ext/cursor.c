@@ -250,7 +250,7 @@ enum { UNSEEN_ROWS = 256 };
 static bool may_count(struct cursor *c) {
     const struct session *s = session_of(c);
     return !c->counting.refused && !c->on_point && c->iter && !c->plan.reverse &&
-           !c->plan.has_limit && s->state == SESSION_NONE && c->epoch == s->epoch;
+           !c->plan.has_limit && !session_is_open(s) && c->epoch == s->epoch;
 }
 
 /* The connection began, committed or rolled back: go on behind what was counted, in what is to

@@ -34,7 +34,7 @@ static int begin(struct session *s, bool *begun) {
 
 static void give_up(struct session *s) {
     s->inherited = false;
-    if (--s->members == 0 && s->state != SESSION_NONE) session_rollback(s);
+    if (--s->members == 0 && session_is_open(s)) session_rollback(s);
     session_unref(s);
 }
 

@@ -1,6 +1,7 @@
 #include "ext/session.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -248,7 +249,8 @@ static int report_open(const struct session *s, bool create, char **message,
                        const struct kevo_err *err) {
     struct stat st;
     int rc = report(message, err);
-    if (rc != SQLITE_CANTOPEN || create || !s->path || stat(s->path, &st) == 0 || errno != ENOENT)
+    if (rc != SQLITE_CANTOPEN || create || !s->path || world_stat(s->path, &st) == 0 ||
+        errno != ENOENT)
         return rc;
     char *longer = sqlite3_mprintf("%s, or DROP TABLE the tables whose rows it had", *message);
     if (!longer) return SQLITE_NOMEM;
@@ -554,24 +556,6 @@ void session_cursor_closed(struct session *s) {
     if (--s->open_cursors == 0 && sqlite3_get_autocommit(s->connection->db)) drop_snapshot(s);
 }
 
-/* ---- the state --------------------------------------------------------------------------- */
-
-enum { NEVER = -1 };
-
-static void enter(struct session *s, enum session_event event) {
-    static const signed char next[][SESSION_ROLLBACK + 1] = {
-        [SESSION_NONE] = {SESSION_OPEN, NEVER, NEVER, NEVER, SESSION_NONE, SESSION_NONE},
-        [SESSION_OPEN] = {SESSION_OPEN, SESSION_OPEN, SESSION_OPEN, SESSION_SYNCED, SESSION_NONE,
-                          SESSION_NONE},
-        [SESSION_SYNCED] = {SESSION_SYNCED, SESSION_OPEN, SESSION_OPEN, SESSION_SYNCED,
-                            SESSION_NONE, SESSION_DOUBT},
-        [SESSION_DOUBT] = {SESSION_OPEN, NEVER, NEVER, NEVER, SESSION_NONE, SESSION_DOUBT},
-    };
-    assert(next[s->state][event] != NEVER);
-    assert(session_is_open(s) == (s->txn != NULL) || event == SESSION_BEGIN);
-    s->state = (enum session_state)next[s->state][event];
-}
-
 /* ---- writing ---------------------------------------------------------------------------- */
 
 /* Tell the store what was committed last, and give it room for more. */
@@ -600,13 +584,13 @@ int session_begin(struct session *s, char **message) {
     if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
     drop_snapshot(s);
     s->seen.known = false;
-    enter(s, SESSION_BEGIN);
+    session_enter(s, SESSION_BEGIN);
     s->epoch++;
     return SQLITE_OK;
 }
 
 void session_written(struct session *s) {
-    enter(s, SESSION_WRITE);
+    session_enter(s, SESSION_WRITE);
 }
 
 /* Write the marker, and with it the end of the log, so that the log is durable as soon as
@@ -655,12 +639,12 @@ int session_sync(struct session *s, char **message) {
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
     if (!decides_itself(s)) rc = set_marker(s, commit, message);
-    if (rc == SQLITE_OK) enter(s, SESSION_SYNC);
+    if (rc == SQLITE_OK) session_enter(s, SESSION_SYNC);
     return rc;
 }
 
 static void end_transaction(struct session *s, enum session_event how) {
-    enter(s, how);
+    session_enter(s, how);
     kevo_txn_unref(s->txn);
     s->txn = NULL;
     s->savepoint_count = 0;
@@ -720,53 +704,6 @@ void session_abandon(struct session *s) {
     session_rollback(s);
     /* With the write lock held it is certain that nothing was committed. */
     kevo_resolve(s->store, none, &ignored);
-}
-
-/* ---- savepoints ----------------------------------------------------------------------------- */
-
-/* Savepoints may be announced before the first write, and to several tables. A table that
- * joins is told of the innermost one that is open: if it is not known here then it was
- * opened before any table of the session joined, and all that was written is inside it. */
-int session_savepoint(struct session *s, int number, bool late) {
-    session_release(s, number + 1);
-    if (s->savepoint_count && s->savepoints[s->savepoint_count - 1].number == number)
-        return SQLITE_OK;
-    if (!mem_grow((void **)&s->savepoints, &s->savepoint_cap, s->savepoint_count + 1,
-                  sizeof *s->savepoints))
-        return SQLITE_NOMEM;
-    struct kevo_mark mark = {0, NULL, 0};
-    if (session_is_open(s) && !late) mark = kevo_txn_mark(s->txn);
-    s->savepoints[s->savepoint_count++] = (struct session_savepoint){number, mark};
-    return SQLITE_OK;
-}
-
-void session_release(struct session *s, int number) {
-    while (s->savepoint_count && s->savepoints[s->savepoint_count - 1].number >= number)
-        s->savepoint_count--;
-}
-
-/* The number may never have been announced: the transaction was joined inside that
- * savepoint, so the oldest one known, or the beginning, is its place. */
-void session_rollback_to(struct session *s, int number) {
-    size_t i = s->savepoint_count;
-    s->swept = false;
-    while (i > 0 && s->savepoints[i - 1].number >= number)
-        i--;
-    if (!session_is_open(s)) {
-        s->savepoint_count = i;
-        return;
-    }
-    struct kevo_mark mark = {0, NULL, 0};
-    if (i < s->savepoint_count) {
-        mark = s->savepoints[i].mark;
-        s->savepoint_count = s->savepoints[i].number == number ? i + 1 : i;
-        if (i == 0 && s->savepoints[0].number != number) mark = (struct kevo_mark){0, NULL, 0};
-    } else if (i > 0) {
-        return; /* younger than all that is known: nothing was written since */
-    }
-    kevo_txn_rollback_to(s->txn, mark);
-    s->undos++;
-    enter(s, SESSION_ROLLBACK_TO);
 }
 
 /* ---- flush -------------------------------------------------------------------------------------- */

@@ -95,6 +95,9 @@ static inline bool session_is_open(const struct session *s) {
     return s->state == SESSION_OPEN || s->state == SESSION_SYNCED;
 }
 
+/* What the event makes of the state; asserts that it may come now. */
+void session_enter(struct session *s, enum session_event event);
+
 /* A loaded extension in one connection. */
 struct connection {
     sqlite3 *db;

@@ -10,6 +10,8 @@
  *
  *     test_commit_crash                     a sample of the changes, about ten seconds of work
  *     KEVO_SCRIPTS=20 test_commit_crash     so many scripts in each mode, every change
+ *     KEVO_STRIDE=n                         the n-th part of the changes of each recovery (97)
+ *     KEVO_MODE=n                           one of the modes alone
  *     KEVO_SEED=n                           the same scripts again */
 #include <stdio.h>
 #include <stdlib.h>
@@ -564,7 +566,10 @@ static void say_when(const struct run *run, const struct image *image, char when
              (unsigned long long)image->change, image->acknowledged, crash_names[image->crash]);
 }
 
-/* What was found once is found again, though the process ends anywhere in between. */
+/* What was found once is found again, though the process ends anywhere in between. On a disk where
+ * a torn write damages what lies beside it SQLite's log cannot promise that: it is padded to
+ * whole sectors as commits are synced, but is written on, after recovery, from the end of
+ * the last whole frame, in the middle of a sector. Then both sides must have lost the same. */
 static void check_again(struct run *run, unsigned state, const char *when) {
     struct again *a = &run->again;
     for (unsigned i = 0; i < a->count; i++) {
@@ -572,7 +577,8 @@ static void check_again(struct run *run, unsigned state, const char *when) {
         snprintf(again, sizeof again, "%s, and again at change %llu, %s", when,
                  (unsigned long long)a->at[i].change, crash_names[a->at[i].crash]);
         if (is_promised(run, a->at[i].crash)) {
-            look_at(run, a->at[i].disk, state, state, again);
+            bool torn = a->at[i].crash == CRASH_GARBAGE && is(run->mode->journal, "WAL");
+            look_at(run, a->at[i].disk, torn ? 0 : state, state, again);
             run->checked_again++;
         }
         crash_env_free(a->at[i].disk);
@@ -626,7 +632,7 @@ START_TEST(crashes) {
         run = (struct run){.mode = &modes[_i], .seed = harness_seed() + n * MODES + (unsigned)_i};
         run.powersafe = run.seed & 1;
         script_init(&run.script, run.seed, 30);
-        run.again_stride = 97;
+        run.again_stride = harness_count("KEVO_STRIDE", 97);
         crash_everywhere(&run, scripts ? 1 : 43);
         printf("%s %s: %u states, %u in recovery\n", run.mode->journal, run.mode->synchronous,
                run.checked, run.checked_again);
@@ -641,7 +647,9 @@ int main(void) {
     Suite *suite = suite_create("commit_crash");
     TCase *tc = tcase_create("commit_crash");
     tcase_set_timeout(tc, 0);
-    tcase_add_loop_test(tc, crashes, 0, MODES);
+    uint64_t mode = harness_count("KEVO_MODE", MODES);
+    tcase_add_loop_test(tc, crashes, mode < MODES ? (int)mode : 0,
+                        mode < MODES ? (int)mode + 1 : MODES);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
