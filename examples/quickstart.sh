@@ -45,7 +45,9 @@ install_missing() {
 
 build() {
     say 'building build/ext/kevo.so'
-    [ -f build/build.ninja ] || meson setup build -Dtests=disabled >/dev/null
+    if [ ! -f build/build.ninja ]; then
+        told=$(meson setup build -Dtests=disabled 2>&1) || wrong "meson setup build: $told"
+    fi
     if [ -t 1 ]; then
         ninja -C build ext/kevo.so
     else
