@@ -111,7 +111,8 @@ int store_replay(kevo_store *s, struct wal_reader *reader, struct memtable *cons
                  : replay_void(s, reader, &record, memtables, count, &start, err);
         if (rc) return rc;
         note_record(s, &record);
-        s->tail.offset = reader->at;
+        /* The file may end within the record's padding, but the next record begins behind it. */
+        s->tail.offset = record.end;
     }
     if (rc != KEVO_NOTFOUND) return rc;
     s->torn_bytes += reader->torn_bytes;
