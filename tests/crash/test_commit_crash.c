@@ -286,6 +286,7 @@ static int put_table(sqlite3_str *s, sqlite3 *db, const char *name) {
         }
     }
     sqlite3_str_appendall(s, "\n");
+    if (rc != SQLITE_DONE) sqlite3_str_appendf(s, "%s", sqlite3_errmsg(db));
     sqlite3_finalize(stmt);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
@@ -492,7 +493,7 @@ static unsigned find_state(struct look *l, unsigned from, unsigned to) {
     const struct run *run = l->run;
     char *found;
     int rc = dump(l->m.db, &found);
-    if (rc != SQLITE_OK) fault(l, "reading: %d, %s", rc, sqlite3_errmsg(l->m.db));
+    if (rc != SQLITE_OK) fault(l, "reading: %d, %s\n%s", rc, sqlite3_errmsg(l->m.db), found);
     for (unsigned i = to + 1; i-- > from;) {
         if (!is(found, run->states[i])) continue;
         sqlite3_free(found);
