@@ -661,7 +661,7 @@ static uint64_t draw_size(struct image *im, const struct inode *n, enum fate fat
     if (fate == ALL || fate == ALL_BUT_ONE || a == b) return b;
     switch (rng_below(&im->rng, 4)) {
     case 0: return a;
-    case 1: return a < b ? a + rng_below(&im->rng, b - a) : b + rng_below(&im->rng, a - b);
+    case 1: return a < b ? a + rng_below(&im->rng, b - a) : a;
     default: return b;
     }
 }
@@ -676,7 +676,8 @@ static uint8_t *draw_contents(struct image *im, struct inode *n, enum fate fate)
         bool kept = fate == ALL || (fate == EACH_ALONE && rng_below(&im->rng, 2)) ||
                     (fate == FIRST_PART && g < chosen) || (fate == ALL_BUT_ONE && g != chosen);
         for (uint64_t i = g * group; i < (g + 1) * group && i < n->sector_count; i++) {
-            if (n->sectors[i].dirty)
+            /* What was cut off is there as it was, if the cut is not. */
+            if (n->sectors[i].dirty && i * SECTOR < n->live_size)
                 draw_sector(im, n, i, kept, data + i * SECTOR);
             else
                 memcpy(data + i * SECTOR, n->disk + i * SECTOR, SECTOR);

@@ -8,13 +8,15 @@
  *   CRASH_DROPPED  nothing that was not synced is there
  *   CRASH_KEPT     everything is there
  *   CRASH_RANDOM   of each unsynced sector the old, the new, or a version between;
- *                  sizes the old, the new or between, grown parts without data
- *                  reading as zeros; names created, removed or renamed since the
- *                  last sync_dir so or not so, each alone or a prefix of them
+ *                  sizes the old, the new or, of a file that grew, between; grown
+ *                  parts without data reading as zeros; names created, removed or
+ *                  renamed since the last sync_dir so or not so, each alone or a
+ *                  prefix of them
  *   CRASH_GARBAGE  as RANDOM, but an unsynced sector may also hold random bytes
  *
- * A rename is atomic, a sector (512 bytes; in some images 4 KB) is never torn.
- * Renames between two directories are refused. A file with several names is several
+ * A rename is atomic, and so is a truncation: file systems change the size, not what is
+ * cut off. A sector (512 bytes; in some images 4 KB) is never torn. Renames between two
+ * directories are refused. A file with several names is several
  * files in an image, drawn apart.
  *
  *     struct env *e = crash_env_new();
