@@ -18,16 +18,6 @@ static int refuse(int rc, const char *why, char **message) {
     return rc;
 }
 
-static int exec(struct session *s, const char *format, char **message) {
-    sqlite3 *db = s->connection->db;
-    char *sql = sqlite3_mprintf(format, s->schema);
-    if (!sql) return SQLITE_NOMEM;
-    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
-    if (rc != SQLITE_OK && !*message) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
-    sqlite3_free(sql);
-    return rc;
-}
-
 static int read_marker(struct session *s, struct stories *told, char **message) {
     char *damage = NULL;
     told->foreign = memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) != 0;
@@ -124,15 +114,16 @@ static int agree(struct session *s, char **text, char **message) {
 }
 
 static int agree_in_transaction(struct session *s, char **told, char **message) {
-    int rc = exec(s, "SAVEPOINT kevo_adopt", message);
+    sqlite3 *db = s->connection->db;
+    int rc = run_sql(db, message, "SAVEPOINT kevo_adopt");
     if (rc != SQLITE_OK) return rc;
-    rc = exec(s, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", message);
+    rc = run_sql(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
     if (rc == SQLITE_OK) rc = agree(s, told, message);
-    if (rc == SQLITE_OK) rc = exec(s, "RELEASE kevo_adopt", message);
+    if (rc == SQLITE_OK) rc = run_sql(db, message, "RELEASE kevo_adopt");
     if (rc == SQLITE_OK) return rc;
     char *ignored = NULL;
-    exec(s, "ROLLBACK TO kevo_adopt", &ignored);
-    exec(s, "RELEASE kevo_adopt", &ignored);
+    run_sql(db, &ignored, "ROLLBACK TO kevo_adopt");
+    run_sql(db, &ignored, "RELEASE kevo_adopt");
     sqlite3_free(ignored);
     return rc;
 }

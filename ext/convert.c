@@ -1,5 +1,6 @@
 #include "ext/convert.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #include "engine/base/error.h"
@@ -64,7 +65,7 @@ int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err) {
 
 /* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
  * copied once more, into memory allocated for it, when it is asked for by
- * sqlite3_column_text(): a sixth of the time of a scan. */
+ * sqlite3_column_text(). */
 static void result_text(sqlite3_context *context, slice text) {
     char copy[256];
     if (text.len >= sizeof copy || (text.len && memchr(text.data, 0, text.len))) {
@@ -89,4 +90,15 @@ void result_value(sqlite3_context *context, const struct value *v) {
                               v->bytes.len, SQLITE_TRANSIENT);
         break;
     }
+}
+
+int run_sql(sqlite3 *db, char **message, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *sql = sqlite3_vmprintf(format, args);
+    va_end(args);
+    int rc = sql ? sqlite3_exec(db, sql, NULL, NULL, NULL) : SQLITE_NOMEM;
+    if (sql && rc != SQLITE_OK && !*message) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    sqlite3_free(sql);
+    return rc;
 }

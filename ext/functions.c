@@ -174,28 +174,18 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
         done(context, rc, message);
 }
 
-/* Run SQL in which the first %w is the table's schema and the second its name. */
-static int run(struct vtab *t, const char *format, char **message) {
-    sqlite3 *db = t->connection->db;
-    char *sql = sqlite3_mprintf(format, t->schema_name, t->name);
-    if (!sql) return SQLITE_NOMEM;
-    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
-    if (rc != SQLITE_OK && !*message) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
-    sqlite3_free(sql);
-    return rc;
-}
-
 /* Have the table's rows changed, in the transaction that there is or in one of its own. A
  * DELETE that finds nothing takes SQLite's write lock and makes the table take part. */
 static void change(sqlite3_context *context, struct vtab *t, int argc, sqlite3_value **argv,
                    int (*call)(struct vtab *, int, sqlite3_value **, char **)) {
     char *message = NULL;
-    int rc = run(t, "SAVEPOINT kevo_change", &message);
+    sqlite3 *db = t->connection->db;
+    int rc = run_sql(db, &message, "SAVEPOINT kevo_change");
     if (rc == SQLITE_OK) {
-        rc = run(t, "DELETE FROM \"%w\".\"%w\" WHERE 0", &message);
+        rc = run_sql(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
         if (rc == SQLITE_OK) rc = call(t, argc, argv, &message);
-        if (rc != SQLITE_OK) run(t, "ROLLBACK TO kevo_change", &message);
-        int release_rc = run(t, "RELEASE kevo_change", &message);
+        if (rc != SQLITE_OK) run_sql(db, &message, "ROLLBACK TO kevo_change");
+        int release_rc = run_sql(db, &message, "RELEASE kevo_change");
         if (rc == SQLITE_OK) rc = release_rc;
     }
     done(context, rc, message);

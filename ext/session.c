@@ -621,7 +621,7 @@ static int sweep(struct session *s, char **message) {
     uint64_t bytes;
     if (s->swept) return SQLITE_OK;
     int rc = dropped_sweep(s, &found, &bytes, message);
-    if (found) s->state = SESSION_OPEN;
+    if (found) session_written(s);
     s->swept = rc == SQLITE_OK;
     s->freed_bytes += bytes;
     return rc;
@@ -708,13 +708,6 @@ void session_abandon(struct session *s) {
 
 /* ---- flush -------------------------------------------------------------------------------------- */
 
-static int exec(struct session *s, const char *sql, char **message) {
-    int rc = sqlite3_exec(s->connection->db, sql, NULL, NULL, NULL);
-    if (rc != SQLITE_OK && !*message)
-        *message = sqlite3_mprintf("%s", sqlite3_errmsg(s->connection->db));
-    return rc;
-}
-
 /* With SQLite's write lock held nobody else prepares a batch. */
 static int rotate_locked(struct session *s, char **message) {
     struct kevo_err err;
@@ -728,10 +721,10 @@ static int rotate_locked(struct session *s, char **message) {
 int session_flush(struct session *s, char **message) {
     struct kevo_err err;
     int rc = session_open(s, message);
-    if (rc == SQLITE_OK) rc = exec(s, "SAVEPOINT kevo_flush", message);
+    if (rc == SQLITE_OK) rc = run_sql(s->connection->db, message, "SAVEPOINT kevo_flush");
     if (rc != SQLITE_OK) return rc;
     rc = rotate_locked(s, message);
-    int release_rc = exec(s, "RELEASE kevo_flush", message);
+    int release_rc = run_sql(s->connection->db, message, "RELEASE kevo_flush");
     if (rc == SQLITE_OK) rc = release_rc;
     if (rc == SQLITE_OK && kevo_flush(s->store, &err)) rc = report(message, &err);
     return rc;

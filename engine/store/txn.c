@@ -147,6 +147,7 @@ int kevo_txn_delete(kevo_txn *txn, slice key, struct kevo_err *err) {
 
 int kevo_txn_delete_range(kevo_txn *txn, slice lower, slice upper, struct kevo_err *err) {
     int rc = store_check_process(txn->store, err);
+    if (rc == 0) rc = store_check_read_only(txn->store, err);
     if (rc == 0) rc = txn_check_range(&lower, &upper, err);
     if (rc == KEVO_NOTFOUND) return 0;
     if (rc == 0) rc = make_room(txn, err);

@@ -27,6 +27,9 @@ int sql_try(sqlite3 *db, const char *format, ...);
 /* The same, which must succeed. */
 void sql_exec(sqlite3 *db, const char *format, ...);
 
+/* A commit hook that refuses. */
+int sql_veto(void *arg);
+
 /* The rows of a query, or of several: columns separated by '|', rows by ';', values as
  * quote() writes them but for text, which is bare. An error is "error N: message". Lives
  * until 16 more calls. */

@@ -61,11 +61,6 @@ static void expect_everywhere(const char *expected) {
 
 /* ---- commits that are refused ------------------------------------------------------------ */
 
-static int veto(void *arg) {
-    (void)arg;
-    return 1;
-}
-
 START_TEST(commit_busy_then_retry) {
     sqlite3_stmt *reader = sql_prepare(other, "SELECT count(*) FROM plain, sqlite_schema");
     ck_assert_int_eq(sqlite3_step(reader), SQLITE_ROW);
@@ -138,7 +133,7 @@ END_TEST
 
 START_TEST(veto_after_sync) {
     sql_exec(db, "INSERT INTO kv VALUES('before', 0)");
-    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_commit_hook(db, sql_veto, NULL);
     expect_error(db, SQLITE_CONSTRAINT, "",
                  "BEGIN; INSERT INTO kv VALUES('a', 1);"
                  "INSERT INTO plain VALUES('a', 1); COMMIT");
@@ -155,7 +150,7 @@ END_TEST
 /* The veto is the last that happens before the store is closed. */
 START_TEST(veto_then_reopen) {
     sql_exec(db, "INSERT INTO kv VALUES('before', 0)");
-    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_commit_hook(db, sql_veto, NULL);
     expect_error(db, SQLITE_CONSTRAINT, "", "INSERT INTO kv VALUES('a', 1)");
     expect_everywhere("k|before|0");
     sql_exec(other, "INSERT INTO two VALUES(1, 1)");
@@ -169,11 +164,11 @@ START_TEST(veto_in_memory) {
     sqlite3 *memory = sql_open(":memory:");
     sql_exec(memory, "CREATE VIRTUAL TABLE m USING kevo(%Q); INSERT INTO m VALUES('before', 0)",
              dir);
-    sqlite3_commit_hook(memory, veto, NULL);
+    sqlite3_commit_hook(memory, sql_veto, NULL);
     expect_error(memory, SQLITE_CONSTRAINT, "", "INSERT INTO m VALUES('a', 1)");
     sqlite3_commit_hook(memory, NULL, NULL);
     expect_rows(memory, "before|0", "SELECT * FROM m");
-    sqlite3_commit_hook(memory, veto, NULL);
+    sqlite3_commit_hook(memory, sql_veto, NULL);
     expect_error(memory, SQLITE_CONSTRAINT, "", "INSERT INTO m VALUES('a', 1)");
     sql_close(memory);
     memory = sql_open(":memory:");

@@ -58,14 +58,9 @@ START_TEST(create_then_rollback_then_reopen) {
 }
 END_TEST
 
-static int veto(void *arg) {
-    (void)arg;
-    return 1;
-}
-
 /* The batch is in the log, and then SQLite does not commit. */
 START_TEST(create_then_veto) {
-    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_commit_hook(db, sql_veto, NULL);
     expect_error(db, SQLITE_CONSTRAINT, "",
                  "BEGIN; CREATE VIRTUAL TABLE kv USING kevo;"
                  "INSERT INTO kv VALUES('a', 1); COMMIT");

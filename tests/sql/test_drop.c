@@ -157,16 +157,41 @@ START_TEST(others_go_on) {
 }
 END_TEST
 
-/* ---- commits that fail, crashes ------------------------------------------------------------ */
-
-static int refuse(void *arg) {
-    (void)arg;
-    return 1;
+/* What the transaction wrote has left memory, when its table goes or a range of its rows does. */
+START_TEST(after_spilling) {
+    static const char fill_t[] =
+        "WITH n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+        "INSERT INTO t SELECT i, 'x' || i FROM n";
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(id INTEGER PRIMARY KEY, x TEXT, INDEX i (x), "
+                 "txn_memory_size = '4 KB'); CREATE VIRTUAL TABLE u USING kevo");
+    sql_exec(db, "INSERT INTO t VALUES(1, 'a'), (2, 'b'); INSERT INTO u VALUES('k', 1)");
+    sql_exec(db,
+             "BEGIN; %s; SAVEPOINT s; SELECT kevo_delete_range('t', 'rowid >', 1, 'rowid <', "
+             "1999)",
+             fill_t);
+    expect_rows(db, "1;1999;2000", "SELECT id FROM t");
+    expect_rows(db, "1999", "SELECT id FROM t WHERE x = 'x1999'");
+    expect_rows(db, "", "SELECT id FROM t WHERE x = 'x1000'");
+    sql_exec(db, "ROLLBACK TO s");
+    expect_rows(db, "2000", "SELECT count(*) FROM t");
+    sql_exec(db, "DROP TABLE t; ROLLBACK TO s; SELECT kevo_delete_range('t', 'rowid <', 1999); "
+                 "COMMIT");
+    expect_rows(db, "1999;2000", "SELECT id FROM t");
+    expect_rows(db, "ok", "SELECT kevo_check('t')");
+    sql_exec(db, "BEGIN; %s; DROP TABLE t; INSERT INTO u VALUES('l', 2); COMMIT",
+             "DELETE FROM t; INSERT INTO t SELECT value, value FROM json_each('[1,2,3]'); "
+             "WITH n(i) AS (SELECT 4 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
+             "INSERT INTO t SELECT i, 'x' || i FROM n");
+    expect_rows(db, "k|1;l|2", "SELECT * FROM u");
+    ck_assert_int_eq(keys_left(), 2);
 }
+END_TEST
+
+/* ---- commits that fail, crashes ------------------------------------------------------------ */
 
 START_TEST(commit_refused) {
     fill();
-    sqlite3_commit_hook(db, refuse, NULL);
+    sqlite3_commit_hook(db, sql_veto, NULL);
     expect_error(db, SQLITE_CONSTRAINT, "", "DROP TABLE t");
     sqlite3_commit_hook(db, NULL, NULL);
     expect_rows(db, "1|a;2|b", "SELECT * FROM t");
@@ -349,6 +374,7 @@ int main(void) {
     Suite *suite = suite_create("drop");
     TCase *tc = tcase_create("drop");
     tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, after_spilling);
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, rows_and_entries_go);
     tcase_add_loop_test(tc, rolled_back, 0, 6);

@@ -146,13 +146,8 @@ START_TEST(a_reader_and_a_writer_of_one_process) {
 }
 END_TEST
 
-static int veto(void *arg) {
-    (void)arg;
-    return 1;
-}
-
 START_TEST(a_reader_sees_no_batch_in_doubt) {
-    sqlite3_commit_hook(db, veto, NULL);
+    sqlite3_commit_hook(db, sql_veto, NULL);
     ck_assert_int_ne(sql_try(db, "INSERT INTO kv VALUES('b', 2)"), SQLITE_OK);
     sql_close(db);
     db = sql_open(uri_for_reading());

@@ -234,6 +234,8 @@ START_TEST(writes_are_refused) {
     expect_error(kevo_apply_batch(s, batch, NULL, &test_err), KEVO_READONLY, why);
     expect_error(kevo_txn_put(t, a, a, &test_err), KEVO_READONLY, why);
     expect_error(kevo_txn_delete(t, a, &test_err), KEVO_READONLY, why);
+    expect_error(kevo_txn_delete_range(t, kv_all, kv_all, &test_err), KEVO_READONLY, why);
+    expect_error(kevo_delete_range(s, kv_all, kv_all, &test_err), KEVO_READONLY, why);
     expect_error(kevo_txn_prepare(t, KEVO_SYNC_OFF, &commit, &test_err), KEVO_READONLY, why);
     expect_error(kevo_rotate(s, &test_err), KEVO_READONLY, why);
     expect_error(kevo_flush(s, &test_err), KEVO_READONLY, why);
