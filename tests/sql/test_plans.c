@@ -248,9 +248,13 @@ END_TEST
 START_TEST(sorted_by_sqlite) {
     sqlite3 *db = open_measures();
     expect_plan(db, "SELECT * FROM m ORDER BY a, b", "TEMP B-TREE", NULL);
-    /* SQLite looks for rows that were there before itself, whatever the order; GROUP BY in its
-     * place needs no tree. */
-    expect_plan(db, "SELECT DISTINCT a FROM m", "TEMP B-TREE FOR DISTINCT", NULL);
+    /* SQLite 3.40 looks for rows that were there before itself, whatever the order, and 3.54 does
+     * not; GROUP BY in its place needs no tree in either. */
+    if (sqlite3_libversion_number() < 3041000)
+        expect_plan(db, "SELECT DISTINCT a FROM m", "TEMP B-TREE FOR DISTINCT", NULL);
+    else if (sqlite3_libversion_number() >= 3054000)
+        expect_plan(db, "SELECT DISTINCT a FROM m", "kevo: full scan", "TEMP B-TREE");
+    expect_rows(db, sql_rows(db, "SELECT a FROM m GROUP BY a"), "SELECT DISTINCT a FROM m");
     expect_plan(db, "SELECT a FROM m GROUP BY a", "kevo: full scan", "TEMP B-TREE");
     expect_plan(db, "SELECT * FROM m ORDER BY x DESC, z", "TEMP B-TREE", NULL);
     sql_close(db);
