@@ -314,9 +314,10 @@ struct choice {
     uint64_t edits;
 };
 
+/* Needs manifest_mutex. */
 static void begin_choice(kevo_store *s, bool lag, struct choice *choice) {
     pthread_mutex_lock(&s->mutex);
-    choice->version = s->current->version;
+    choice->version = s->state.version;
     version_ref(choice->version);
     choice->options = pick_options(s, lag);
     choice->edits = s->edits;

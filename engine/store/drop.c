@@ -43,16 +43,28 @@ static int drop_hidden(kevo_store *s, const struct version *v, struct build *b,
     return rc;
 }
 
+/* What to look at, referenced, if there is anything; not while tables lie over the manifest's
+ * version that it does not name yet. */
+static struct version *take_version(kevo_store *s) {
+    struct version *v = NULL;
+    pthread_mutex_lock(&s->manifest_mutex);
+    pthread_mutex_lock(&s->mutex);
+    if (drop_pending(s) && s->recovered_count == 0) {
+        v = s->state.version;
+        version_ref(v);
+        s->drop.due = false;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&s->manifest_mutex);
+    return v;
+}
+
 int drop_run(kevo_store *s, struct kevo_err *err) {
     struct build b = {.snapshot_count = 0};
     uint64_t *ids = NULL;
-    pthread_mutex_lock(&s->mutex);
-    bool pending = drop_pending(s);
-    s->drop.due = false;
-    struct version *v = s->current->version;
-    version_ref(v);
-    pthread_mutex_unlock(&s->mutex);
-    int rc = pending ? work_begin_gc(s, COMPACTOR, true, &b, &ids, err) : KEVO_NOTFOUND;
+    struct version *v = take_version(s);
+    if (!v) return KEVO_NOTFOUND;
+    int rc = work_begin_gc(s, COMPACTOR, true, &b, &ids, err);
     if (rc == 0) rc = drop_hidden(s, v, &b, err);
     if (rc) {
         pthread_mutex_lock(&s->mutex);

@@ -223,11 +223,15 @@ static void note_adopted(kevo_store *s, struct recovered_tables *r) {
     edit_release(&r->edit);
 }
 
+/* Readers get the new version in the same moment: what chooses tables to compact must not find
+ * them shown in other levels than the manifest has them in. */
 int ingest_adopt(kevo_store *s, struct kevo_err *err) {
     struct kevo_err cause;
     int rc = 0;
     size_t done = 0;
     if (s->recovered_count == 0) return 0;
+    struct superversion *sv = superversion_alloc();
+    if (!sv) return kevo_nomem(err);
     pthread_mutex_lock(&s->manifest_mutex);
     for (; rc == 0 && done < s->recovered_count; done += rc == 0)
         rc = adopt(s, &s->recovered[done], &cause);
@@ -235,10 +239,13 @@ int ingest_adopt(kevo_store *s, struct kevo_err *err) {
         note_adopted(s, &s->recovered[i]);
     s->recovered_count -= done;
     memmove(s->recovered, s->recovered + done, s->recovered_count * sizeof *s->recovered);
+    if (rc == 0) show(s, sv, s->state.version);
     pthread_mutex_unlock(&s->manifest_mutex);
+    if (rc == 0) return 0;
+    mem_free(sv);
     if (rc == KEVO_READONLY) refuse_writes(s, &cause);
-    if (rc && err) *err = cause;
-    return rc ? rc : ingest_show(s, err);
+    if (err) *err = cause;
+    return rc;
 }
 
 void ingest_settle(kevo_store *s) {

@@ -405,6 +405,48 @@ START_TEST(copies) {
 }
 END_TEST
 
+/* ---- while the threads work --------------------------------------------------------------- */
+
+/* Tables that are shown and that the manifest does not name yet are no input of a compaction, and
+ * none that a range tombstone lets go as a whole: neither when the compactor was asked just
+ * before, nor when the manifest has put them into another level than they were shown in. */
+START_TEST(the_compactor_leaves_what_is_shown_alone) {
+    kevo_close(store);
+    options.background = true;
+    options.memtable_bytes = options.table_bytes = options.level1_bytes = 4096;
+    options.level_factor = 2;
+    options.l0_trigger = 1;
+    options.l0_slow = options.l0_stop = 2;
+    store = kv_open(&options);
+    bool external = options.authority == KEVO_AUTHORITY_EXTERNAL;
+    if (external) ck_ok(kevo_resolve(store, nothing, &test_err));
+    static struct rows rows;
+    struct rng rng = rng_of(harness_seed());
+    for (uint64_t round = harness_count("KEVO_ROUNDS", 300); round > 0; round--) {
+        kevo_txn *t = kv_txn(store);
+        change_rows(t, &rows, &rng, 1 + (unsigned)rng_below(&rng, 200));
+        if (round % 2) {
+            must(kevo_txn_delete_range(t, row_key(0), kv_all, &test_err));
+            memset(&rows, 0, sizeof rows);
+            change_rows(t, &rows, &rng, 1 + (unsigned)rng_below(&rng, 100));
+        }
+        struct kevo_commit c = prepare(t);
+        bool known = rng_below(&rng, 2);
+        if (known)
+            kevo_txn_commit(t);
+        else
+            kevo_txn_rollback(t);
+        kevo_txn_unref(t);
+        if (!known) must(kevo_resolve(store, c, &test_err));
+        if (external && kevo_wants_rotate(store)) must(kevo_rotate(store, &test_err));
+        if (rng_below(&rng, 20) == 0) must(kv_compact(store, &test_err));
+        if (rng_below(&rng, 20) == 0) must(kevo_flush(store, &test_err));
+    }
+    check_rows(NULL, &rows);
+    must(kevo_verify(store, &test_err));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runs");
     TCase *self = tcase_create("self"), *external = tcase_create("external");
@@ -416,6 +458,7 @@ int main(void) {
     tcase_add_test(self, a_transaction_that_was_undone_is_not_large);
     tcase_add_test(self, memory_is_bounded);
     tcase_add_test(self, a_value_of_a_run_outlives_it);
+    tcase_add_test(self, the_compactor_leaves_what_is_shown_alone);
     suite_add_tcase(suite, self);
     tcase_add_checked_fixture(external, setup_external, teardown);
     tcase_add_loop_test(external, many_runs, 0, 3);
@@ -424,6 +467,7 @@ int main(void) {
     tcase_add_test(external, nothing_undecided_is_compacted);
     tcase_add_loop_test(external, what_left_the_log_cannot_be_cut, 0, 2);
     tcase_add_loop_test(external, copies, 0, 4);
+    tcase_add_test(external, the_compactor_leaves_what_is_shown_alone);
     suite_add_tcase(suite, external);
     return harness_run(suite);
 }
