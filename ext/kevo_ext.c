@@ -1,5 +1,6 @@
 /* kevo_ext.c - where SQLite enters: .load kevo, or sqlite3_kevo_init() of a host
  * program that links it statically (compiled with SQLITE_CORE). */
+#include <pthread.h>
 #include <sqlite3ext.h>
 #include <string.h>
 
@@ -43,9 +44,21 @@ static bool patterns_match_blobs(sqlite3 *db) {
     return match;
 }
 
-int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *api) {
-    SQLITE_EXTENSION_INIT2(api);
+/* Each connection's load brings the same table of functions, while threads of others call
+ * through it: it is written once. */
+static void set_api(const sqlite3_api_routines *api) {
+#ifdef SQLITE_CORE
     (void)api;
+#else
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&mutex);
+    if (sqlite3_api != api) SQLITE_EXTENSION_INIT2(api);
+    pthread_mutex_unlock(&mutex);
+#endif
+}
+
+int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *api) {
+    set_api(api);
     if (sqlite3_libversion_number() < OLDEST_SQLITE) {
         *message =
             sqlite3_mprintf("kevo needs SQLite 3.40.0 or newer; this is %s", sqlite3_libversion());

@@ -1,7 +1,5 @@
 /* What readers see: cursors left open across their own connection's writes, snapshots
- * across other connections' commits, flushes and compactions, and threads. */
-#include <pthread.h>
-#include <stdatomic.h>
+ * across other connections' commits, flushes and compactions. */
 #include <stdio.h>
 #include <string.h>
 
@@ -345,97 +343,6 @@ START_TEST(long_scan) {
 }
 END_TEST
 
-/* ---- threads ---------------------------------------------------------------------------------- */
-
-struct worker {
-    pthread_t thread;
-    unsigned number;
-    char failure[300];
-};
-
-static atomic_bool stop_readers;
-
-/* Move money between accounts of both tables; the sum of all stays. */
-static void *transfer(void *arg) {
-    struct worker *w = arg;
-    struct rng r = rng_of(harness_seed() + w->number);
-    sqlite3 *mine = sql_open(path);
-    sqlite3_busy_timeout(mine, 20000);
-    for (int i = 0; i < 150; i++) {
-        unsigned from = (unsigned)rng_below(&r, 20), to = (unsigned)rng_below(&r, 20);
-        int n = (int)rng_below(&r, 100);
-        bool give_up = rng_below(&r, 4) == 0;
-        int rc = sql_try(mine,
-                         "BEGIN IMMEDIATE; UPDATE kv SET value = value - %d WHERE key = 'a%02u';"
-                         "UPDATE plain SET v = v + %d WHERE k = 'a%02u'; %s",
-                         n, from, n, to, give_up ? "ROLLBACK" : "COMMIT");
-        if (rc != SQLITE_OK) {
-            snprintf(w->failure, sizeof w->failure, "writer: %s", sqlite3_errmsg(mine));
-            sql_try(mine, "ROLLBACK");
-            break;
-        }
-    }
-    sql_close(mine);
-    return NULL;
-}
-
-static void *watch(void *arg) {
-    struct worker *w = arg;
-    sqlite3 *mine = sql_open(path);
-    sqlite3_busy_timeout(mine, 20000);
-    while (!atomic_load(&stop_readers) && !w->failure[0]) {
-        sqlite3_stmt *stmt = sql_prepare(
-            mine, "SELECT (SELECT total(v) FROM plain) + (SELECT total(value) FROM kv)");
-        int rc = sqlite3_step(stmt);
-        if (rc != SQLITE_ROW)
-            snprintf(w->failure, sizeof w->failure, "reader: %s", sqlite3_errmsg(mine));
-        else if (sqlite3_column_double(stmt, 0) != 4000)
-            snprintf(w->failure, sizeof w->failure, "sum %s", sqlite3_column_text(stmt, 0));
-        sqlite3_finalize(stmt);
-    }
-    sql_close(mine);
-    return NULL;
-}
-
-static void *upkeep(void *arg) {
-    struct worker *w = arg;
-    sqlite3 *mine = sql_open(path);
-    sqlite3_busy_timeout(mine, 20000);
-    while (!atomic_load(&stop_readers) && !w->failure[0]) {
-        if (sql_try(mine, "SELECT kevo_flush('kv'); SELECT kevo_compact('kv')") != SQLITE_OK)
-            snprintf(w->failure, sizeof w->failure, "upkeep: %s", sqlite3_errmsg(mine));
-    }
-    sql_close(mine);
-    return NULL;
-}
-
-START_TEST(threads) {
-    enum { WRITERS = 2, READERS = 2, ALL = WRITERS + READERS + 1 };
-    struct worker w[ALL];
-    memset(w, 0, sizeof w);
-    sql_exec(db, "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 19) "
-                 "INSERT INTO kv SELECT printf('a%%02d', i), 100 FROM c");
-    sql_exec(db, "INSERT INTO plain SELECT * FROM kv");
-    atomic_store(&stop_readers, false);
-    for (unsigned i = 0; i < ALL; i++) {
-        w[i].number = i;
-        pthread_create(&w[i].thread, NULL,
-                       i < WRITERS             ? transfer
-                       : i < WRITERS + READERS ? watch
-                                               : upkeep,
-                       &w[i]);
-    }
-    for (unsigned i = 0; i < ALL; i++) {
-        if (i == WRITERS) atomic_store(&stop_readers, true);
-        pthread_join(w[i].thread, NULL);
-    }
-    for (unsigned i = 0; i < ALL; i++)
-        ck_assert_msg(!w[i].failure[0], "%s", w[i].failure);
-    expect_rows(db, "4000.0", "SELECT total(v) + (SELECT total(value) FROM kv) FROM plain");
-    expect_rows(db, "ok", "SELECT kevo_check('kv')");
-}
-END_TEST
-
 /* ---- interrupt ------------------------------------------------------------------------------- */
 
 static int interrupt_soon(void *arg) {
@@ -477,7 +384,6 @@ int main(void) {
     add_both(wal, delete, both_or_none, 1);
     add_both(wal, delete, writers_take_turns, 1);
     tcase_add_test(wal, long_scan);
-    add_both(wal, delete, threads, 1);
     add_both(wal, delete, interrupted_compaction, 1);
     suite_add_tcase(suite, wal);
     suite_add_tcase(suite, delete);
