@@ -20,11 +20,11 @@ enum { ACCOUNTS = 20, PLACES = 3, PADS = 1500, MAX_OPS = 40, ACK_FD = 3, ROUNDS_
 
 /* ---- what transaction n does ------------------------------------------------------------- */
 
-enum op_kind { OP_MOVE, OP_PUT, OP_DELETE };
+enum op_kind { OP_MOVE, OP_PUT, OP_DELETE, OP_DELETE_RANGE, OP_REMAKE };
 
 struct op {
     enum op_kind kind;
-    unsigned from, to; /* accounts, counted over all places; or the pad */
+    unsigned from, to; /* accounts, counted over all places; or the pad, and behind the last */
     int amount;        /* money, or bytes */
 };
 
@@ -49,8 +49,11 @@ static void make_plan(struct plan *p, uint64_t seed, uint64_t n) {
         struct op *op = &p->ops[i];
         unsigned dice = (unsigned)rng_below(&r, 10);
         op->kind = dice < 5 ? OP_MOVE : dice < 9 ? OP_PUT : OP_DELETE;
+        if (dice == 9 && rng_below(&r, 3) == 0)
+            op->kind = rng_below(&r, 3) == 0 ? OP_REMAKE : OP_DELETE_RANGE;
         op->from = (unsigned)rng_below(&r, op->kind == OP_MOVE ? PLACES * ACCOUNTS : PADS);
         op->to = (unsigned)rng_below(&r, PLACES * ACCOUNTS);
+        if (op->kind == OP_DELETE_RANGE) op->to = op->from + (unsigned)rng_below(&r, PADS / 4);
         op->amount = (int)rng_below(&r, op->kind == OP_MOVE ? 100 : 3000);
     }
 }
@@ -64,18 +67,24 @@ struct child {
 };
 
 static void create_tables(sqlite3 *db, uint64_t seed) {
-    sql_exec(db, "BEGIN; CREATE TABLE log(n INTEGER PRIMARY KEY);"
-                 "CREATE TABLE acct(id INTEGER PRIMARY KEY, v INTEGER);"
-                 "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, "
-                 "memtable_size=64 KB);"
-                 "CREATE VIRTUAL TABLE two USING kevo(a INTEGER, b TEXT, v INTEGER, "
-                 "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
-                 "CREATE VIRTUAL TABLE klog USING kevo(n INTEGER PRIMARY KEY)");
+    /* With the smallest memory nearly every transaction is one that outgrows it. */
+    const char *memory =
+        seed & 2 ? "memtable_size=64 KB, txn_memory_size=4 KB" : "memtable_size=64 KB";
+    sql_exec(db,
+             "BEGIN; CREATE TABLE log(n INTEGER PRIMARY KEY);"
+             "CREATE TABLE acct(id INTEGER PRIMARY KEY, v INTEGER);"
+             "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, %s);"
+             "CREATE VIRTUAL TABLE two USING kevo(a INTEGER, b TEXT, v INTEGER, "
+             "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
+             "CREATE VIRTUAL TABLE klog USING kevo(n INTEGER PRIMARY KEY)",
+             memory);
+    char second[64];
+    snprintf(second, sizeof second, "%s, ", memory);
     /* Sometimes a second store takes part. */
     sql_exec(db,
-             "CREATE VIRTUAL TABLE pad USING kevo(%sk INTEGER, n INTEGER, body BLOB, "
+             "CREATE VIRTUAL TABLE pad USING kevo(%s%sk INTEGER, n INTEGER, body BLOB, "
              "PRIMARY KEY(k DESC), INDEX by_n (n DESC))",
-             seed & 1 ? "'second.store', memtable_size=64 KB, " : "");
+             seed & 1 ? "'second.store', " : "", seed & 1 ? second : "");
     for (unsigned i = 0; i < ACCOUNTS; i++)
         sql_exec(db,
                  "INSERT INTO acct VALUES(%u, 1000); INSERT INTO kv VALUES('a%02u', 1000);"
@@ -106,6 +115,15 @@ static void add_money(struct child *c, unsigned account, int amount) {
     run(c, c->add[place]);
 }
 
+/* A table that is dropped and made again, with ten rows. */
+static void remake(struct child *c, uint64_t n) {
+    sql_exec(c->db,
+             "DROP TABLE IF EXISTS made; CREATE VIRTUAL TABLE made USING kevo(n INTEGER PRIMARY "
+             "KEY, w INTEGER); WITH RECURSIVE r(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM r "
+             "LIMIT 10) INSERT INTO made SELECT %lld + i, i FROM r",
+             (long long)n);
+}
+
 static void do_op(struct child *c, const struct op *op, uint64_t n) {
     switch (op->kind) {
     case OP_MOVE:
@@ -122,6 +140,10 @@ static void do_op(struct child *c, const struct op *op, uint64_t n) {
         sqlite3_bind_int(c->delete, 1, (int)op->from);
         run(c, c->delete);
         break;
+    case OP_DELETE_RANGE:
+        sql_exec(c->db, "SELECT kevo_delete_range('pad', 'k >=', %u, 'k <', %u)", op->from, op->to);
+        break;
+    case OP_REMAKE: remake(c, n); break;
     }
 }
 
@@ -184,6 +206,7 @@ struct model {
         uint64_t n; /* 0: not there */
         int bytes;
     } pads[PADS];
+    uint64_t made; /* the transaction that made the table last; 0: there is none */
 };
 
 static void model_reset(struct model *m) {
@@ -201,6 +224,11 @@ static void model_step(struct model *m, uint64_t seed) {
         if (op->kind == OP_MOVE) {
             m->money[op->from] -= op->amount;
             m->money[op->to] += op->amount;
+        } else if (op->kind == OP_DELETE_RANGE) {
+            for (unsigned k = op->from; k < op->to && k < PADS; k++)
+                m->pads[k].n = 0;
+        } else if (op->kind == OP_REMAKE) {
+            m->made = m->n;
         } else {
             m->pads[op->from].n = op->kind == OP_PUT ? m->n : 0;
             m->pads[op->from].bytes = op->amount;
@@ -236,6 +264,14 @@ static void check_pads(sqlite3 *db, const struct model *m) {
     }
     ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
     sqlite3_finalize(stmt);
+}
+
+static void check_made(sqlite3 *db, const struct model *m) {
+    bool there = sql_int(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'made'") > 0;
+    ck_assert_int_eq(there, m->made > 0);
+    if (!there) return;
+    ck_assert_int_eq(sql_int(db, "SELECT count(*) FROM made"), 10);
+    ck_assert_int_eq(sql_int(db, "SELECT sum(n - w = %lld) FROM made", (long long)m->made), 10);
 }
 
 /* ---- the parent ------------------------------------------------------------------------------- */
@@ -323,6 +359,7 @@ static void check_file(struct file *f) {
         model_step(&f->model, f->seed);
     check_money(db, &f->model);
     check_pads(db, &f->model);
+    check_made(db, &f->model);
     expect_rows(db, "ok;ok;ok;ok",
                 "SELECT kevo_check('kv'); SELECT kevo_check('pad'); SELECT kevo_check('two');"
                 "PRAGMA integrity_check");
