@@ -571,6 +571,9 @@ struct kevo_repair_report {
     /* in: told of each damaged file and place, a sentence at a time; may be NULL */
     void (*note)(void *arg, const char *text);
     void *note_arg;
+    /* in: asked between tables and while they are merged; true: stop. May be NULL. */
+    bool (*cancelled)(void *arg);
+    void *cancelled_arg;
     /* out */
     uint64_t notes; /* how many of them: 0, nothing was wrong */
     int manifest;   /* enum kevo_manifest */
@@ -611,8 +614,8 @@ struct kevo_repair_report {
  * o->env, o->file_mode and the options for tables are used, o->authority when the manifest
  * does not tell. `report` may be NULL. 0 when there is a new store, however much was lost.
  * KEVO_CANTOPEN when there is nothing of a store in `dir`, or newdir is not empty; KEVO_NOMEM,
- * KEVO_FULL, KEVO_IOERR, and KEVO_CORRUPT when the ids of batches have come to their end: then newdir
- * is no store. A file that cannot be read counts as lost, and so do sectors of one, for which
+ * KEVO_FULL, KEVO_IOERR, KEVO_CANCELLED, and KEVO_CORRUPT when the ids of batches have come to
+ * their end: then newdir is no store. A file that cannot be read counts as lost, and so do sectors of one, for which
  * it is copied to memory. */
 int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *o,
                 struct kevo_repair_report *report, struct kevo_err *err);

@@ -56,6 +56,18 @@ static void adopt_store(sqlite3_context *context, int argc, sqlite3_value **argv
     if (rc != SQLITE_OK) fail(context, rc, message);
 }
 
+/* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
+ * way to ask. */
+bool vtab_interrupted(sqlite3_stmt *probe) {
+    int rc = sqlite3_step(probe);
+    sqlite3_reset(probe);
+    return rc == SQLITE_INTERRUPT;
+}
+
+static bool repair_interrupted(void *probe) {
+    return vtab_interrupted(probe);
+}
+
 /* What kevo_repair() found. */
 static void take_note(void *arg, const char *text) {
     sqlite3_str_appendf(arg, "%s\n", text);
@@ -84,11 +96,21 @@ static void repair(sqlite3_context *context, int argc, sqlite3_value **argv) {
         fail(context, SQLITE_ERROR, sqlite3_mprintf("kevo: name a store and a new directory"));
         return;
     }
+    sqlite3_stmt *probe = NULL;
+    int rc = sqlite3_prepare_v2(c->db, "SELECT 1", -1, &probe, NULL);
+    if (rc != SQLITE_OK) {
+        fail(context, rc, NULL);
+        return;
+    }
     sqlite3_str *text = sqlite3_str_new(c->db);
-    struct kevo_repair_report r = {.note = take_note, .note_arg = text};
+    struct kevo_repair_report r = {.note = take_note,
+                                   .note_arg = text,
+                                   .cancelled = repair_interrupted,
+                                   .cancelled_arg = probe};
     kevo_options_default(&o);
     if (filename && *filename) o.authority = KEVO_AUTHORITY_EXTERNAL;
-    int rc = kevo_repair(dir, newdir, &o, &r, &err);
+    rc = kevo_repair(dir, newdir, &o, &r, &err);
+    sqlite3_finalize(probe);
     if (rc == 0) sum_up(text, newdir, &r);
     int text_rc = sqlite3_str_errcode(text);
     char *told = sqlite3_str_finish(text), *message = NULL;
@@ -116,14 +138,6 @@ static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
     if (!t) return;
     int rc = session_flush(t->session, &message);
     done(context, rc, message);
-}
-
-/* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
- * way to ask. */
-bool vtab_interrupted(sqlite3_stmt *probe) {
-    int rc = sqlite3_step(probe);
-    sqlite3_reset(probe);
-    return rc == SQLITE_INTERRUPT;
 }
 
 static bool interrupted(void *probe, uint64_t done_bytes, uint64_t total_bytes) {

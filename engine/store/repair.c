@@ -356,11 +356,17 @@ static int take_ingested(struct repair *r, struct kevo_err *err) {
     return rc;
 }
 
+static bool is_cancelled(void *arg) {
+    const struct kevo_repair_report *report = ((const struct repair *)arg)->report;
+    return report->cancelled && report->cancelled(report->cancelled_arg);
+}
+
 static int salvage_table(struct repair *r, uint64_t number, const struct table_claim *claim,
                          uint64_t base_seq, struct kevo_err *err) {
     char name[TABLE_NAME_BYTES], path[ENV_PATH_MAX];
     struct table_salvage *s;
     struct kevo_repair_report *report = r->report;
+    if (is_cancelled(r)) return kevo_fail(err, KEVO_CANCELLED, "cancelled");
     table_file_name(name, number);
     int rc = env_join(path, r->dir, name, err);
     if (rc) return rc;
@@ -573,6 +579,7 @@ static int build(struct repair *r, struct version_edit *edit, struct kevo_err *e
         .snapshot_count = 1,
         .is_bottom = is_bottom,
         .next_file_number = next_number,
+        .cancelled = is_cancelled,
         .arg = r,
     };
     struct sieve sieve = {.base.ops = &sieve_ops};
@@ -745,7 +752,10 @@ int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *
     struct kevo_repair_report nobody = {.note = NULL};
     struct env_file *lock;
     if (!report) report = &nobody;
-    *report = (struct kevo_repair_report){.note = report->note, .note_arg = report->note_arg};
+    *report = (struct kevo_repair_report){.note = report->note,
+                                          .note_arg = report->note_arg,
+                                          .cancelled = report->cancelled,
+                                          .cancelled_arg = report->cancelled_arg};
     kevo_options_default(&standard);
     if (!o) o = &standard;
     int rc = options_check(o, err);

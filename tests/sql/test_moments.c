@@ -559,6 +559,26 @@ START_TEST(repair_and_adopt) {
 }
 END_TEST
 
+static int interrupt_soon(void *arg) {
+    sqlite3_interrupt(arg);
+    return 0;
+}
+
+START_TEST(repair_interrupted) {
+    char sql[2600];
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1);"
+                "SELECT kevo_flush('kv')");
+    sqlite3 *db = open_in("b.db");
+    snprintf(sql, sizeof sql, "SELECT kevo_repair('%sa.db-kevo', '%snew') LIKE '%%1 entries of%%'",
+             dir, dir);
+    sqlite3_progress_handler(db, 1, interrupt_soon, db);
+    expect_error(db, SQLITE_INTERRUPT, "interrupted", "%s", sql);
+    sqlite3_progress_handler(db, 0, NULL, NULL);
+    expect_rows(db, "1", "%s", sql); /* nothing was left in the new directory */
+    sql_close(db);
+}
+END_TEST
+
 START_TEST(repair_refused) {
     sqlite3 *db = open_in("a.db");
     expect_error(db, SQLITE_ERROR, "name a store", "SELECT kevo_repair(NULL, 'x')");
@@ -670,6 +690,7 @@ int main(void) {
     tcase_add_test(tcase, adopt_refused);
     tcase_add_loop_test(tcase, repair_and_adopt, 0, 2);
     tcase_add_test(tcase, repair_refused);
+    tcase_add_test(tcase, repair_interrupted);
     tcase_add_test(tcase, empty_arguments);
     tcase_add_test(tcase, damaged_log);
     tcase_add_test(tcase, names_in_a_store_of_its_own);

@@ -846,6 +846,27 @@ START_TEST(every_allocation_fails) {
 }
 END_TEST
 
+static bool count_down(void *left) {
+    return (*(unsigned *)left)-- == 0;
+}
+
+START_TEST(every_question_is_answered_with_stop) {
+    make_store();
+    for (unsigned n = 0;; n++) {
+        unsigned left = n;
+        report = (struct kevo_repair_report){.cancelled = count_down, .cancelled_arg = &left};
+        int rc = kevo_repair(KV_DIR, NEW, &options, &report, &test_err);
+        ck_assert(is_store() == (rc == 0));
+        if (rc == 0) {
+            ck_assert_uint_gt(n, 2); /* two tables and a merge */
+            break;
+        }
+        ck_assert_int_eq(rc, KEVO_CANCELLED);
+    }
+    expect_rows(ROWS, ROWS, ROWS);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("repair");
     TCase *tc = tcase_create("repair");
@@ -876,6 +897,7 @@ int main(void) {
     tcase_add_loop_test(tc, every_length, 0, FILES);
     tcase_add_test(tc, every_call_fails);
     tcase_add_loop_test(tc, every_allocation_fails, 0, 2);
+    tcase_add_test(tc, every_question_is_answered_with_stop);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
