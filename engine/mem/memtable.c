@@ -456,10 +456,17 @@ void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint6
 
 /* ---- iterator ---------------------------------------------------------------- */
 
+/* Nodes know their successors only. So a step back searches for a node some way before, and
+ * records those from there on; the steps after it take one of them each. What is added
+ * between two of them meanwhile is not seen. */
+enum { BEHIND_LEVEL = 2, BEHIND_MOST = 64 };
+
 struct memtable_iter {
     struct iter base;
     struct memtable *memtable;
     struct memnode *node;
+    struct memnode *behind[BEHIND_MOST]; /* a ring of nodes before it, the nearest last */
+    unsigned behind_end, behind_count;
 };
 
 static struct memtable_iter *of(struct iter *it) {
@@ -479,23 +486,74 @@ static bool stand_on(struct memtable_iter *mi, struct memnode *n) {
     return true;
 }
 
+/* All of a short entry, which may lie anywhere. n may be NULL. */
+static void prefetch_entry(const struct memnode *n) {
+    enum { LINE = 64 };
+    if (!n) return;
+    const uint8_t *bytes = (const uint8_t *)n;
+    __builtin_prefetch(bytes);
+    __builtin_prefetch(bytes + LINE);
+    __builtin_prefetch(bytes + (size_t)2 * LINE);
+}
+
 static int forward_from(struct memtable_iter *mi, struct memnode *n) {
+    mi->behind_count = 0;
     while (n && !stand_on(mi, n))
         n = node_next(n, 0);
-    if (!n)
+    if (!n) {
         mi->base.valid = false;
-    else
-        __builtin_prefetch(atomic_load_explicit(&n->next[0], memory_order_relaxed));
+        return 0;
+    }
+    prefetch_entry(atomic_load_explicit(&n->next[0], memory_order_relaxed));
+    if (n->height > 1) prefetch_node(atomic_load_explicit(&n->next[1], memory_order_relaxed));
     return 0;
 }
 
-static int backward_from(struct memtable_iter *mi, struct memnode *n) {
-    while (n != mi->memtable->head && !stand_on(mi, n)) {
-        struct target t = {n->prefix, node_key(n), n->seq};
-        n = find_before(mi->memtable, &t);
+/* Record nodes before `end`, the last of them at least; none when it is the first. */
+static void record_behind(struct memtable_iter *mi, const struct memnode *end) {
+    struct target t = {end->prefix, node_key(end), end->seq};
+    int level = atomic_load_explicit(&mi->memtable->height, memory_order_relaxed) - 1;
+    struct memnode *n = mi->memtable->head;
+    for (struct memnode *next; level >= BEHIND_LEVEL;) {
+        next = node_next(n, level);
+        prefetch_node(node_next(n, level - 1));
+        if (next && node_before(next, &t))
+            n = next;
+        else
+            level--;
     }
-    if (n == mi->memtable->head) mi->base.valid = false;
+    mi->behind_count = 0;
+    for (; n != end; n = node_next(n, 0)) {
+        prefetch_entry(node_next(n, 0));
+        if (n->height > 1) prefetch_node(node_next(n, 1));
+        if (n == mi->memtable->head) continue;
+        mi->behind[mi->behind_end++ % BEHIND_MOST] = n;
+        if (mi->behind_count < BEHIND_MOST) mi->behind_count++;
+    }
+}
+
+/* Stand on the last entry before `n`. */
+static int step_back(struct memtable_iter *mi, struct memnode *n) {
+    do {
+        if (mi->behind_count == 0) record_behind(mi, n);
+        if (mi->behind_count == 0) {
+            mi->base.valid = false;
+            return 0;
+        }
+        mi->behind_count--;
+        n = mi->behind[--mi->behind_end % BEHIND_MOST];
+    } while (!stand_on(mi, n));
     return 0;
+}
+
+/* Stand on n, or on the last entry before it. */
+static int backward_from(struct memtable_iter *mi, struct memnode *n) {
+    mi->behind_count = 0;
+    if (n == mi->memtable->head) {
+        mi->base.valid = false;
+        return 0;
+    }
+    return stand_on(mi, n) ? 0 : step_back(mi, n);
 }
 
 static int iter_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
@@ -529,9 +587,7 @@ static int iter_next(struct iter *it, struct kevo_err *err) {
 static int iter_prev(struct iter *it, struct kevo_err *err) {
     (void)err;
     assert(it->valid);
-    struct memnode *n = of(it)->node;
-    struct target t = {n->prefix, node_key(n), n->seq};
-    return backward_from(of(it), find_before(of(it)->memtable, &t));
+    return step_back(of(it), of(it)->node);
 }
 
 static void iter_free(struct iter *it) {
