@@ -26,6 +26,8 @@ enum entry_type {
 #define SEQ_PRIVATE ((uint64_t)1 << 62)
 #define SEQ_MAX     UINT64_MAX
 
+struct iter_stretch;
+
 struct iter {
     const struct iter_ops *ops;
     bool valid;
@@ -51,9 +53,34 @@ struct iter_ops {
      * a merge takes each step with all its children before the next one, so that it waits
      * for all of them together (group prefetching: Chen, Ailamaki, Gibbons, Mowry 2004). */
     void (*aim)(struct iter *it, slice key, unsigned step);
+    /* Both may be NULL: see struct iter_stretch. */
+    void (*stretch)(struct iter *it, struct iter_stretch *s);
+    int (*rejoin)(struct iter *it, struct kevo_err *err);
 };
 
 enum { ITER_AIM_STEPS = 3 };
+
+/* What comes next in an iterator over others, in the direction of its last motion, as far as
+ * one of those below has it for itself: the entries of `leaf`, from where it stands, up to
+ * `end` and without it. Instead of the iterator its leaf is moved then, by next or prev, and
+ * read. Once that has left the stretch, or somebody wants to move the iterator by anything but
+ * a seek, iter_rejoin() makes it stand where the leaf does, going on in the same direction to
+ * what follows if the leaf has run off its end. */
+struct iter_stretch {
+    struct iter *leaf;
+    slice end;           /* borrowed until then; data NULL: all the leaf has */
+    uint64_t end_prefix; /* slice_prefix64(end) */
+};
+
+/* `it` is valid, and is not in a stretch already. */
+static inline void iter_begin_stretch(struct iter *it, struct iter_stretch *s) {
+    *s = (struct iter_stretch){.leaf = it};
+    if (it->ops->stretch) it->ops->stretch(it, s);
+}
+
+static inline int iter_rejoin(struct iter *it, struct kevo_err *err) {
+    return it->ops->rejoin ? it->ops->rejoin(it, err) : 0;
+}
 
 static inline void iter_close(struct iter *it) {
     if (it) it->ops->close(it);
@@ -66,6 +93,36 @@ static inline void iter_show(struct iter *to, const struct iter *from) {
     to->seq = from->seq;
     slice_copy(&to->key, &from->key);
     slice_copy(&to->value, &from->value);
+}
+
+/* slice_cmp of keys whose slice_prefix64 is the same: a word at a time, since keys are short
+ * and mostly differ in the second or third. */
+static inline int iter_cmp_tails(slice a, slice b) {
+    size_t common = a.len < b.len ? a.len : b.len, at = 8;
+    for (; at + 8 <= common && at < 40; at += 8) {
+        uint64_t x, y;
+        memcpy(&x, a.data + at, 8);
+        memcpy(&y, b.data + at, 8);
+        if (x != y) return slice_big_endian64(x) < slice_big_endian64(y) ? -1 : 1;
+    }
+    if (common < at) at = 0;
+    return slice_cmp(slice_of(a.data + at, a.len - at), slice_of(b.data + at, b.len - at));
+}
+
+/* Whether `key` lies before the stretch's end, in the direction of travel. */
+static inline bool iter_in_stretch(const struct iter_stretch *s, slice key, bool forward) {
+    if (!s->end.data) return true;
+    uint64_t prefix = slice_prefix64(key);
+    if (prefix != s->end_prefix) return (prefix < s->end_prefix) == forward;
+    int c = iter_cmp_tails(key, s->end);
+    return forward ? c < 0 : c > 0;
+}
+
+/* End the stretch before `end` as well. */
+static inline void iter_cut_stretch(struct iter_stretch *s, slice end, bool forward) {
+    if (!iter_in_stretch(s, end, forward)) return;
+    s->end = slice_of(end.len ? end.data : (const uint8_t *)"", end.len);
+    s->end_prefix = slice_prefix64(end);
 }
 
 /* Internal order of (a, a_seq) and (b, b_seq): negative when a comes first. */

@@ -13,6 +13,7 @@ struct level_iter {
     size_t count;
     size_t at;                      /* the file of `child` */
     struct iter *child;             /* NULL: none opened yet */
+    bool forward;                   /* the direction of the last motion */
     bool aimed;                     /* `child` is where the seek announced will begin */
     struct table *table;            /* that `child` is in, a reference */
     bool keep;                      /* blocks read enter the cache */
@@ -82,6 +83,7 @@ static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
 /* While the child has run off its end, go to the beginning of the file after it. */
 static int skip_ahead(struct level_iter *l, struct kevo_err *err) {
     size_t next;
+    l->forward = true;
     while (!l->child->valid && (next = next_shown(l, l->at + 1)) < l->count) {
         int rc = use_file(l, next, err);
         if (rc == 0) rc = l->child->ops->seek_first(l->child, err);
@@ -92,6 +94,7 @@ static int skip_ahead(struct level_iter *l, struct kevo_err *err) {
 
 static int skip_back(struct level_iter *l, struct kevo_err *err) {
     size_t before;
+    l->forward = false;
     while (!l->child->valid && (before = shown_before(l, l->at)) > 0) {
         int rc = use_file(l, before - 1, err);
         if (rc == 0) rc = l->child->ops->seek_last(l->child, err);
@@ -165,16 +168,26 @@ static int level_next(struct iter *it, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
     assert(it->valid);
     int rc = l->child->ops->next(l->child, err);
-    if (rc) return broken(l, rc);
-    return l->child->valid ? show(l) : skip_ahead(l, err);
+    return rc ? broken(l, rc) : skip_ahead(l, err);
 }
 
 static int level_prev(struct iter *it, struct kevo_err *err) {
     struct level_iter *l = (struct level_iter *)it;
     assert(it->valid);
     int rc = l->child->ops->prev(l->child, err);
+    return rc ? broken(l, rc) : skip_back(l, err);
+}
+
+static void level_stretch(struct iter *it, struct iter_stretch *s) {
+    struct level_iter *l = (struct level_iter *)it;
+    iter_begin_stretch(l->child, s);
+}
+
+static int level_rejoin(struct iter *it, struct kevo_err *err) {
+    struct level_iter *l = (struct level_iter *)it;
+    int rc = iter_rejoin(l->child, err);
     if (rc) return broken(l, rc);
-    return l->child->valid ? show(l) : skip_back(l, err);
+    return l->forward ? skip_ahead(l, err) : skip_back(l, err);
 }
 
 static void level_close(struct iter *it) {
@@ -195,6 +208,8 @@ static const struct iter_ops level_ops = {
     .prev = level_prev,
     .close = level_close,
     .aim = level_aim,
+    .stretch = level_stretch,
+    .rejoin = level_rejoin,
 };
 
 static struct level_iter *level_iter_alloc(bool keep) {

@@ -23,28 +23,10 @@ struct merge_iter {
     bool forward;     /* heap[0] is the first in internal order, or the last */
 };
 
-static inline uint64_t load_word(const uint8_t *p) {
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return slice_big_endian64(word);
-}
-
-/* slice_cmp of keys whose first eight bytes are the same: a word at a time, since
- * keys are short and mostly differ in the second or third. */
-static inline int compare_keys(slice a, slice b) {
-    size_t common = a.len < b.len ? a.len : b.len, at = 8;
-    for (; at + 8 <= common && at < 40; at += 8) {
-        uint64_t x = load_word(a.data + at), y = load_word(b.data + at);
-        if (x != y) return x < y ? -1 : 1;
-    }
-    if (common < at) at = 0;
-    return slice_cmp(slice_of(a.data + at, a.len - at), slice_of(b.data + at, b.len - at));
-}
-
 /* Order of two slots whose prefixes are equal: (key, seq descending, rank). */
 static int compare_tail(const struct slot *a, const struct slot *b) {
     const struct iter *x = a->it, *y = b->it;
-    int c = compare_keys(x->key, y->key);
+    int c = iter_cmp_tails(x->key, y->key);
     if (c == 0) c = (x->seq < y->seq) - (x->seq > y->seq);
     if (c == 0) c = (a->rank > b->rank) - (a->rank < b->rank);
     return c;
@@ -230,6 +212,20 @@ static int merge_prev(struct iter *it, struct kevo_err *err) {
     return 0;
 }
 
+static void merge_stretch(struct iter *it, struct iter_stretch *s) {
+    struct merge_iter *m = (struct merge_iter *)it;
+    iter_begin_stretch(m->heap[0].it, s);
+    if (m->runner_up) iter_cut_stretch(s, m->heap[m->runner_up].it->key, m->forward);
+}
+
+static int merge_rejoin(struct iter *it, struct kevo_err *err) {
+    struct merge_iter *m = (struct merge_iter *)it;
+    int rc = iter_rejoin(m->heap[0].it, err);
+    if (rc) return broken(m, rc);
+    settle(m);
+    return 0;
+}
+
 static void merge_close(struct iter *it) {
     struct merge_iter *m = (struct merge_iter *)it;
     for (size_t i = 0; i < m->count; i++)
@@ -247,6 +243,8 @@ static const struct iter_ops merge_ops = {
     .next = merge_next,
     .prev = merge_prev,
     .close = merge_close,
+    .stretch = merge_stretch,
+    .rejoin = merge_rejoin,
 };
 
 int merge_iter_new(struct iter **children, size_t count, struct iter **it, struct kevo_err *err) {

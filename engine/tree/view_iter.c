@@ -96,6 +96,26 @@ void view_iter_release(struct view_iter *v) {
     *v = (struct view_iter){0};
 }
 
+/* ---- stretches: what one of the sources has for itself -------------------- */
+
+/* The source stands on an entry. */
+static inline void begin_stretch(struct view_iter *v) {
+    iter_begin_stretch(v->source, &v->stretch);
+    if (v->forward && v->has_upper) iter_cut_stretch(&v->stretch, buf_slice(&v->upper), true);
+}
+
+/* The leaf has left the stretch, or the source is to be moved in another way. */
+static int end_stretch(struct view_iter *v, struct kevo_err *err) {
+    if (!v->stretch.leaf) return 0;
+    v->stretch.leaf = NULL;
+    return iter_rejoin(v->source, err);
+}
+
+/* A seek follows, which positions all there is. */
+static void forget_stretch(struct view_iter *v) {
+    v->stretch.leaf = NULL;
+}
+
 /* ---- forward: the source stands on the entry that is shown ---------------- */
 
 /* Go on from where the source stands to the newest visible version of a key that
@@ -133,6 +153,7 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
             v->valid = true;
             slice_copy(&v->key, &s->key);
             slice_copy(&v->value, &s->value);
+            begin_stretch(v);
             return 0;
         }
         if ((rc = save_key(v, s->key, err))) return rc;
@@ -146,6 +167,7 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
 int view_iter_first(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
     v->valid = false;
+    forget_stretch(v);
     int rc = v->has_lower ? s->ops->seek(s, buf_slice(&v->lower), SEQ_MAX, err)
                           : s->ops->seek_first(s, err);
     return rc ? rc : find_forward(v, false, err);
@@ -155,6 +177,7 @@ int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
     struct iter *s = v->source;
     if (below_bounds(v, key)) return view_iter_first(v, err);
     v->valid = false;
+    forget_stretch(v);
     if (above_bounds(v, key)) return 0;
     /* `key` may be borrowed from the source itself. */
     int rc = save_key(v, key, err);
@@ -162,17 +185,32 @@ int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
     return rc ? rc : find_forward(v, false, err);
 }
 
+/* The next entry of the stretch, if it is all that has to be looked at: the first version of
+ * a key, visible and alive. */
+static inline bool step_in_stretch(struct view_iter *v, struct iter *leaf) {
+    if (!leaf->valid || !iter_in_stretch(&v->stretch, leaf->key, true)) return false;
+    if (is_saved_key(v, leaf->key) || !visible(v, leaf->seq) || !lives(v, leaf)) return false;
+    v->valid = true;
+    slice_copy(&v->key, &leaf->key);
+    slice_copy(&v->value, &leaf->value);
+    return true;
+}
+
 int view_iter_next(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
     int rc;
     assert(v->valid);
     v->valid = false;
-    if (v->forward) {
-        if ((rc = save_key(v, v->key, err))) return rc;
-        rc = s->ops->next(s, err);
-    } else {
+    if (!v->forward) {
+        forget_stretch(v);
         rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err);
+        return rc ? rc : find_forward(v, true, err);
     }
+    if ((rc = save_key(v, v->key, err))) return rc;
+    struct iter *leaf = v->stretch.leaf;
+    if ((rc = leaf->ops->next(leaf, err))) return rc;
+    if (step_in_stretch(v, leaf)) return 0;
+    rc = end_stretch(v, err);
     return rc ? rc : find_forward(v, true, err);
 }
 
@@ -192,20 +230,40 @@ static int jump_backward(struct view_iter *v, bool *found, struct kevo_err *err)
     return s->ops->seek_before(s, key, err);
 }
 
+/* Where to look for the key before: in the stretch's leaf, or where another source may have
+ * the same key, in all of them. */
+static int look_back(struct view_iter *v, struct iter **at, struct kevo_err *err) {
+    struct iter *leaf = v->stretch.leaf;
+    if (!leaf || !leaf->valid || !iter_in_stretch(&v->stretch, leaf->key, false)) {
+        int rc = end_stretch(v, err);
+        *at = v->source;
+        if (rc || !v->source->valid) return rc;
+        begin_stretch(v);
+        leaf = v->stretch.leaf;
+        if (!iter_in_stretch(&v->stretch, leaf->key, false)) {
+            forget_stretch(v);
+            return 0;
+        }
+    }
+    *at = leaf;
+    return 0;
+}
+
 /* Go on from where the source stands to the last key that lives. The versions of a
  * key are met from the oldest to the newest, so the last visible one counts. */
 static int find_backward(struct view_iter *v, struct kevo_err *err) {
-    struct iter *s = v->source;
+    struct iter *s;
     int rc;
     v->forward = false;
     v->valid = false;
-    while (s->valid) {
+    while ((rc = look_back(v, &s, err)) == 0 && s->valid) {
         if (below_bounds(v, s->key)) return 0;
         if ((rc = save_key(v, s->key, err))) return rc;
         bool found = false;
         unsigned passed = 0;
         do {
             if (++passed > PATIENCE) {
+                forget_stretch(v);
                 if ((rc = jump_backward(v, &found, err))) return rc;
                 break;
             }
@@ -222,12 +280,13 @@ static int find_backward(struct view_iter *v, struct kevo_err *err) {
             return 0;
         }
     }
-    return 0;
+    return rc;
 }
 
 int view_iter_last(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
     v->valid = false;
+    forget_stretch(v);
     int rc = v->has_upper ? s->ops->seek_before(s, buf_slice(&v->upper), err)
                           : s->ops->seek_last(s, err);
     return rc ? rc : find_backward(v, err);
@@ -237,6 +296,7 @@ int view_iter_seek_for_prev(struct view_iter *v, slice key, struct kevo_err *err
     struct iter *s = v->source;
     if (above_bounds(v, key)) return view_iter_last(v, err);
     v->valid = false;
+    forget_stretch(v);
     if (below_bounds(v, key)) return 0;
     /* key with a zero byte after it is the very next key there can be. */
     int rc = save_key(v, key, err);
@@ -253,6 +313,7 @@ int view_iter_prev(struct view_iter *v, struct kevo_err *err) {
     if (v->forward) {
         /* Step off the key shown; newer versions, not visible, may come first. */
         if ((rc = save_key(v, v->key, err))) return rc;
+        if ((rc = end_stretch(v, err))) return rc;
         for (unsigned passed = 0;;) {
             rc = ++passed > PATIENCE ? s->ops->seek_before(s, buf_slice(&v->saved_key), err)
                                      : s->ops->prev(s, err);

@@ -21,7 +21,8 @@
 struct view_iter {
     bool valid;
     slice key, value;
-    struct iter *source; /* every version, owned */
+    struct iter *source;         /* every version, owned */
+    struct iter_stretch stretch; /* of the source; leaf NULL: not in one */
     uint64_t snapshot;
     struct buf lower, upper; /* the bounds' bytes */
     bool has_lower, has_upper;

@@ -1,5 +1,6 @@
 #include "tests/lib/iter_suite.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -242,22 +243,21 @@ static void seek_before(struct walk *w, slice key) {
     iter_suite_expect(w->it, w->sorted, w->n, w->at, "seek_before");
 }
 
+static void step(struct walk *w, bool forward) {
+    if (forward)
+        next(w);
+    else
+        prev(w);
+}
+
 /* Both ways from a position, and back. */
 static void around(struct walk *w, struct rng *rng) {
     unsigned steps = (unsigned)rng_below(rng, 4);
     bool forward = rng_below(rng, 2);
-    for (unsigned i = 0; i < steps && w->at < w->n; i++) {
-        if (forward)
-            next(w);
-        else
-            prev(w);
-    }
-    for (unsigned i = 0; i < steps && w->at < w->n; i++) {
-        if (forward)
-            prev(w);
-        else
-            next(w);
-    }
+    for (unsigned i = 0; i < steps && w->at < w->n; i++)
+        step(w, forward);
+    for (unsigned i = 0; i < steps && w->at < w->n; i++)
+        step(w, !forward);
 }
 
 static void check_scans(struct walk *w) {
@@ -267,6 +267,42 @@ static void check_scans(struct walk *w) {
     last(w);
     while (w->at < w->n)
         prev(w);
+}
+
+/* Walk the leaf through its stretch, or a part of it, and let the iterator follow. */
+static void walk_stretch(struct walk *w, bool forward, struct rng *rng) {
+    struct iter_stretch s;
+    iter_begin_stretch(w->it, &s);
+    if (!iter_in_stretch(&s, s.leaf->key, forward)) {
+        step(w, forward); /* another has the same key */
+        return;
+    }
+    unsigned most = rng_below(rng, 3) ? UINT_MAX : (unsigned)rng_below(rng, 4);
+    while (s.leaf->valid && iter_in_stretch(&s, s.leaf->key, forward)) {
+        iter_suite_expect(s.leaf, w->sorted, w->n, w->at, "in a stretch");
+        if (most-- == 0) break;
+        moved("motion in a stretch", forward ? s.leaf->ops->next(s.leaf, &test_err)
+                                             : s.leaf->ops->prev(s.leaf, &test_err));
+        w->at = forward ? w->at + 1 : w->at ? w->at - 1 : w->n;
+    }
+    moved("rejoin", iter_rejoin(w->it, &test_err));
+    iter_suite_expect(w->it, w->sorted, w->n, w->at, "rejoin");
+}
+
+/* Once in each direction, with a turn now and then. */
+static void check_stretches(struct walk *w, struct rng *rng) {
+    for (int backward = 0; backward < 2; backward++) {
+        if (backward)
+            last(w);
+        else
+            first(w);
+        while (w->at < w->n) {
+            walk_stretch(w, !backward, rng);
+            if (w->at == w->n || rng_below(rng, 8)) continue;
+            step(w, backward);
+            if (w->at < w->n) step(w, !backward);
+        }
+    }
 }
 
 static void check_seeks_at(struct walk *w, slice key, uint64_t seq, struct rng *rng) {
@@ -326,10 +362,7 @@ static void check_random_walk(struct walk *w, struct rng *rng, size_t steps) {
         if (w->at == w->n || rng_below(rng, 50) == 0) random_jump(w, rng);
         if (rng_below(rng, 5) == 0) forward = !forward;
         if (w->at == w->n) continue;
-        if (forward)
-            next(w);
-        else
-            prev(w);
+        step(w, forward);
     }
 }
 
@@ -337,6 +370,7 @@ void iter_suite_check(struct iter *it, const struct iter_suite_entry *sorted, si
                       struct rng *rng) {
     struct walk w = {.it = it, .sorted = sorted, .n = n, .at = n};
     check_scans(&w);
+    check_stretches(&w, rng);
     check_seeks(&w, rng);
     if (n == 0) return;
     check_random_walk(&w, rng, n < 5000 ? 4 * n + 200 : 20000);
