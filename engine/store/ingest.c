@@ -75,13 +75,16 @@ static unsigned fitting_level(const kevo_store *s, const struct version *v,
 }
 
 /* A file lies above those of the same batch that are older and overlap it, if there is a level
- * for it; in level 0 they may lie together. */
-static unsigned level_above(const struct version_edit *e, size_t n, unsigned level) {
+ * for it; in level 0 they may lie together. Needs manifest_mutex. */
+static unsigned level_above(const kevo_store *s, const struct version_edit *e, size_t n,
+                            unsigned level) {
     slice min = buf_slice(&e->added[n].file->min_key), max = buf_slice(&e->added[n].file->max_key);
     for (size_t i = 0; i < n && level > 0; i++) {
         if (level >= e->added[i].level && overlaps(e->added[i].file, min, max))
             level = e->added[i].level ? e->added[i].level - 1 : 0;
     }
+    while (level > 0 && is_claimed(s, level, min, max))
+        level--;
     return level;
 }
 
@@ -92,7 +95,7 @@ static void choose_levels(const kevo_store *s, const struct version *v, struct v
         const struct table_file *f = e->added[i].file;
         unsigned level = fitting_level(s, v, f);
         bool behind = !highest.data || slice_cmp(buf_slice(&f->min_key), highest) > 0;
-        if (!behind) level = level_above(e, i, level);
+        if (!behind) level = level_above(s, e, i, level);
         if (behind || slice_cmp(buf_slice(&f->max_key), highest) > 0)
             highest = buf_slice(&f->max_key);
         e->added[i].level = level;

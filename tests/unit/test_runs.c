@@ -447,6 +447,52 @@ START_TEST(the_compactor_leaves_what_is_shown_alone) {
 }
 END_TEST
 
+/* ---- where the tables go ------------------------------------------------------------------ */
+
+/* A transaction that comes while a compaction runs. */
+struct arrival {
+    kevo_txn *txn; /* NULL: it came already */
+    struct kevo_commit commit;
+};
+
+static bool arrive(void *arg, uint64_t done_bytes, uint64_t total_bytes) {
+    struct arrival *a = arg;
+    (void)done_bytes;
+    (void)total_bytes;
+    if (a->txn) {
+        a->commit = prepare(a->txn);
+        kevo_txn_commit(a->txn);
+        kevo_txn_unref(a->txn);
+        a->txn = NULL;
+    }
+    return false;
+}
+
+/* What is merged leaves a gap that the transaction fits into, in more levels than there are below
+ * the output: none of its tables gets in the way of that. */
+START_TEST(a_running_compaction_has_its_level) {
+    static char value[2100];
+    kv_put(store, "a", "1");
+    kv_put(store, "b", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    kv_put(store, "y", "1");
+    kv_put(store, "z", "1");
+    struct arrival a = {.txn = kv_txn(store)};
+    for (unsigned i = 0; i < 20; i++) {
+        memset(value, 'a' + (int)i, sizeof value - 1);
+        kv_txn_put(a.txn, "m", value);
+        kv_txn_put(a.txn, "n", value);
+    }
+    ck_ok(kevo_compact(store, kv_all, kv_all, arrive, &a, &test_err));
+    ck_assert_ptr_null(a.txn);
+    ck_assert_int_eq(kv_get(store, NULL, "m")[0], value[0]);
+    ck_assert_int_eq(kv_get(store, NULL, "n")[0], value[0]);
+    kv_put(store, "c", "1");
+    ck_ok(kv_compact(store, &test_err));
+    must(kevo_verify(store, &test_err));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runs");
     TCase *self = tcase_create("self"), *external = tcase_create("external");
@@ -459,6 +505,7 @@ int main(void) {
     tcase_add_test(self, memory_is_bounded);
     tcase_add_test(self, a_value_of_a_run_outlives_it);
     tcase_add_test(self, the_compactor_leaves_what_is_shown_alone);
+    tcase_add_test(self, a_running_compaction_has_its_level);
     suite_add_tcase(suite, self);
     tcase_add_checked_fixture(external, setup_external, teardown);
     tcase_add_loop_test(external, many_runs, 0, 3);
