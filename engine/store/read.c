@@ -206,39 +206,33 @@ static struct superversion *begin_read(kevo_store *s, const struct kevo_read *re
 /* ---- point reads --------------------------------------------------------------------- */
 
 /* A version that a range tombstone hides is as good as deleted. */
-static int memtable_look(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+static int memtable_look(const struct memtable *m, slice key, uint64_t max_seq,
                          struct table_value *v, uint64_t *cover) {
     *cover = memtable_cover(m, key, max_seq);
-    int rc = memtable_get_hashed(m, key, hash, max_seq, &v->type, &v->seq, &v->value);
+    int rc = memtable_get(m, key, max_seq, &v->type, &v->seq, &v->value);
     if (rc == 0 && v->seq < *cover) v->type = ENTRY_DELETE;
     return rc;
 }
 
 /* A batch is in one memtable, and those behind have older ones only: a range tombstone over
  * the key hides whatever they have of it. *cover gets its seq, 0: there is none. */
-static int memtables_get(const struct superversion *sv, slice key, uint64_t hash, uint64_t max_seq,
+static int memtables_get(const struct superversion *sv, slice key, uint64_t max_seq,
                          struct table_value *v, uint64_t *cover) {
-    int rc = memtable_look(sv->active, key, hash, max_seq, v, cover);
+    int rc = memtable_look(sv->active, key, max_seq, v, cover);
     for (unsigned i = 0; rc == KEVO_NOTFOUND && !*cover && i < sv->immutable_count; i++)
-        rc = memtable_look(sv->immutable[i], key, hash, max_seq, v, cover);
+        rc = memtable_look(sv->immutable[i], key, max_seq, v, cover);
     return rc;
 }
 
 static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint64_t max_seq,
                          struct table_value *v, struct kevo_err *err) {
-    struct version_lookup q;
-    uint64_t hash = key_hash(key), cover;
-    /* Wait for the memory of all filters at once. */
-    memtable_will_get(sv->active, hash);
-    for (unsigned i = 0; i < sv->immutable_count; i++)
-        memtable_will_get(sv->immutable[i], hash);
-    version_lookup_init(&q, sv->version, &s->home, key, hash, max_seq);
-    int rc = memtables_get(sv, key, hash, max_seq, v, &cover);
+    uint64_t checks = 0, rejects = 0, cover;
+    int rc = memtables_get(sv, key, max_seq, v, &cover);
     if (rc != KEVO_NOTFOUND) return rc;
-    rc = version_lookup_get(&q, cover, v, err);
-    if (q.filter_checks) {
-        count(&s->counters.filter_checks, q.filter_checks);
-        count(&s->counters.filter_rejects, q.filter_rejects);
+    rc = version_get(sv->version, &s->home, key, max_seq, cover, v, &checks, &rejects, err);
+    if (checks) {
+        count(&s->counters.filter_checks, checks);
+        count(&s->counters.filter_rejects, rejects);
     }
     return rc;
 }
@@ -252,7 +246,7 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
                    struct kevo_value *value) {
     struct table_value v = {.block = NULL};
     uint64_t cover;
-    int rc = memtable_look(buffer, key, 0, SEQ_MAX, &v, &cover); /* it has no filter */
+    int rc = memtable_look(buffer, key, SEQ_MAX, &v, &cover);
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
     count(&store->counters.gets_found, 1);
@@ -352,13 +346,30 @@ struct kevo_iter {
     struct buf suffix;        /* that keys shown have */
 };
 
-enum { MAX_SOURCES = 256 };
+/* Room for those of a few tables in level 0; others than these are at most so many. A batch
+ * that is tables may bring many more into level 0. */
+enum { FEW_SOURCES = 128, OTHER_SOURCES = 64 };
 
 struct sources {
-    struct iter *list[MAX_SOURCES];
+    struct iter *few[FEW_SOURCES];
+    struct iter **list; /* `few`, or memory of its own */
     size_t count;
     const struct range_set *hidden;
 };
+
+static int sources_init(struct sources *s, size_t l0_count, const struct range_set *hidden,
+                        struct kevo_err *err) {
+    size_t most = l0_count + OTHER_SOURCES;
+    s->list = most > FEW_SOURCES ? mem_array(most, sizeof *s->list) : s->few;
+    s->count = 0;
+    s->hidden = hidden;
+    return s->list ? 0 : kevo_nomem(err);
+}
+
+/* Who took the iterators has them. */
+static void sources_release(struct sources *s) {
+    if (s->list != s->few) mem_free(s->list);
+}
 
 static struct iter **next_slot(struct sources *sources) {
     return &sources->list[sources->count];
@@ -418,9 +429,6 @@ static int add_tables(struct sources *sources, struct version *v, uint64_t snaps
                       slice upper, struct kevo_err *err) {
     int rc = 0;
     const struct level *l0 = &v->levels[0];
-    if (l0->count + 64 > MAX_SOURCES)
-        return kevo_fail(err, KEVO_NOMEM, "level 0 has %zu tables, too many to read at once",
-                         l0->count);
     for (size_t i = 0; rc == 0 && i < l0->count; i++) {
         if (l0->files[i]->min_seq <= snapshot && table_file_overlaps(l0->files[i], lower, upper))
             rc =
@@ -446,20 +454,30 @@ static int find_bounds(kevo_iter *it, struct kevo_read *read, struct kevo_err *e
     return 0;
 }
 
+/* Every version of what the iterator looks at, in one. */
+static int merge_sources(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
+                         struct range_set *hidden, struct iter **merged, struct kevo_err *err) {
+    struct sources sources;
+    slice lower = read->lower, upper = read->upper;
+    struct version *v = it->sv->version;
+    int rc = sources_init(&sources, v->levels[0].count, hidden, err);
+    if (rc) return rc;
+    rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
+    if (rc == 0) rc = add_tables(&sources, v, snapshot, lower, upper, err);
+    if (rc == 0) rc = merge_iter_new(sources.list, sources.count, merged, err);
+    for (size_t i = 0; rc && i < sources.count; i++)
+        iter_close(sources.list[i]);
+    if (rc == 0) count(&it->store->counters.iterator_sources, sources.count);
+    sources_release(&sources);
+    return rc;
+}
+
 static int open_sources(kevo_iter *it, const struct kevo_read *read, uint64_t snapshot,
                         struct range_set *hidden, struct kevo_err *err) {
-    struct sources sources = {.count = 0, .hidden = hidden};
     struct iter *merged = NULL;
     slice lower = read->lower, upper = read->upper;
-    int rc = add_memtables(&sources, it->sv, read->txn, lower, upper, err);
-    if (rc == 0) rc = add_tables(&sources, it->sv->version, snapshot, lower, upper, err);
-    if (rc == 0) rc = merge_iter_new(sources.list, sources.count, &merged, err);
-    if (rc) {
-        for (size_t i = 0; i < sources.count; i++)
-            iter_close(sources.list[i]);
-        return rc;
-    }
-    count(&it->store->counters.iterator_sources, sources.count);
+    int rc = merge_sources(it, read, snapshot, hidden, &merged, err);
+    if (rc) return rc;
     rc = view_iter_init(&it->view, merged, snapshot, lower, upper, err);
     if (rc) {
         iter_close(merged);

@@ -55,7 +55,7 @@
 #include "engine/tree/manifest.h"
 #include "engine/tree/view_iter.h"
 
-/* Level 0 may exceed MAX_L0_STOP by what was in memory; an iterator takes them all. */
+/* Level 0 may exceed MAX_L0_STOP by what was in memory and by the tables of a batch. */
 enum { MAX_MEMTABLES = 16, COMMIT_SAMPLES = 32, MAX_L0_STOP = 150, MAX_SPARES = 2 };
 
 enum work_job { FLUSHER, COMPACTOR };

@@ -493,6 +493,33 @@ START_TEST(a_running_compaction_has_its_level) {
 }
 END_TEST
 
+/* Many tables that lie over one of level 0 all go there, and can be read. */
+START_TEST(more_tables_than_level0_should_have) {
+    static char value[1000];
+    kv_put(store, "a", "1");
+    kv_put(store, "z", "1");
+    ck_ok(kevo_flush(store, &test_err));
+    memset(value, 'v', sizeof value - 1);
+    kevo_txn *t = kv_txn(store);
+    for (unsigned i = 0; i < 1200; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "m%05u", i);
+        kv_txn_put(t, key, value);
+    }
+    prepare(t);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    ck_assert_uint_gt(kv_stats(store).table_count[0], 256);
+    kevo_iter *it = kv_iter(store, NULL);
+    unsigned n = 0;
+    must(kevo_iter_first(it, &test_err));
+    for (; kevo_iter_valid(it); n++)
+        must(kevo_iter_next(it, &test_err));
+    kevo_iter_free(it);
+    ck_assert_uint_eq(n, 1202);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runs");
     TCase *self = tcase_create("self"), *external = tcase_create("external");
@@ -506,6 +533,7 @@ int main(void) {
     tcase_add_test(self, a_value_of_a_run_outlives_it);
     tcase_add_test(self, the_compactor_leaves_what_is_shown_alone);
     tcase_add_test(self, a_running_compaction_has_its_level);
+    tcase_add_test(self, more_tables_than_level0_should_have);
     suite_add_tcase(suite, self);
     tcase_add_checked_fixture(external, setup_external, teardown);
     tcase_add_loop_test(external, many_runs, 0, 3);
