@@ -82,17 +82,24 @@ static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     return 0;
 }
 
+/* Go on behind what recovery found in the log, which is durable then. */
+static int open_log(kevo_store *s, struct kevo_err *err) {
+    if (s->tail.number == 0)
+        return wal_create(s->env, s->dir, s->active->segment, 0, s->state.uuid, s->tail.last,
+                          s->options.file_mode, &s->wal, err);
+    int rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);
+    /* If this fails, what the log holds is not known: the writer stays, and refuses. */
+    return rc ? rc : wal_cut(s->wal, s->tail.offset, s->tail.last, err);
+}
+
+/* The log comes first: what a process that was killed left of it may not be durable, and tables go
+ * or become part of the tree for what it says. */
 int store_start_writing(kevo_store *s, struct kevo_err *err) {
     int rc = store_check_read_only(s, err);
-    if (rc == 0 && !s->swept) rc = sweep_orphans(s, err);
-    if (rc || s->wal) return rc;
-    if (s->tail.number) {
-        rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);
-        /* If this fails, what the log holds is not known: the writer stays, and refuses. */
-        return rc ? rc : wal_cut(s->wal, s->tail.offset, s->tail.last, err);
-    }
-    return wal_create(s->env, s->dir, s->active->segment, 0, s->state.uuid, s->tail.last,
-                      s->options.file_mode, &s->wal, err);
+    if (rc == 0 && !s->wal) rc = open_log(s, err);
+    if (rc || s->swept) return rc;
+    rc = wal_sync(s->wal, err); /* refused when it could not be opened well */
+    return rc ? rc : sweep_orphans(s, err);
 }
 
 uint64_t store_next_nonce(kevo_store *s) {

@@ -424,6 +424,62 @@ START_TEST(power_lost_at_every_change) {
 }
 END_TEST
 
+/* ---- killed, and then the power goes ------------------------------------------------------ */
+
+/* A process that was killed leaves what is not durable to the next one, which reads it as if it
+ * were. */
+struct heir {
+    const struct world *world; /* as of the kill */
+    uint64_t killed_at, changes;
+};
+
+static void lose_power(void *arg) {
+    struct heir *h = arg;
+    char when[120];
+    enum crash_mode mode = (enum crash_mode)(h->changes++ % CRASH_MODES);
+    snprintf(when, sizeof when, "killed at change %llu, power lost before change %llu then, %s",
+             (unsigned long long)h->killed_at, (unsigned long long)h->changes, modes[mode]);
+    struct env *image = crash_env_image(h->world->disk, mode, h->killed_at + h->changes);
+    check_image(h->world, image, when);
+    crash_env_free(image);
+}
+
+/* The next process recovers and goes on, as far as it does not change what is committed. */
+static void inherit(const struct world *killed, uint64_t n) {
+    struct world w = *killed;
+    struct heir heir = {killed, n, n};
+    unsigned index;
+    char when[60];
+    snprintf(when, sizeof when, "killed at change %llu", (unsigned long long)n);
+    crash_env_stop_after(w.disk, UINT64_MAX);
+    crash_env_watch(w.disk, lose_power, &heir);
+    int rc = recover(&w, when, &index);
+    if (rc == 0) rc = kevo_step(w.store, &test_err);
+    if (rc == 0 || rc == KEVO_NOTFOUND) rc = kv_compact(w.store, &test_err);
+    crash_env_watch(w.disk, NULL, NULL);
+    if (rc) ck_abort_msg("%s: %s", when, test_err.msg);
+    kevo_close(w.store);
+}
+
+START_TEST(killed_and_then_power_lost) {
+    static struct world world;
+    uint64_t seed = harness_seed() + 3;
+    uint64_t stride = harness_count("KEVO_STRIDE", 9);
+    for (uint64_t n = rng_below(&(struct rng){seed}, stride);; n += stride) {
+        struct world *w = &world;
+        setup(w, kinds[_i].authority, kinds[_i].sync, seed);
+        if (kinds[_i].in_runs) w->options.txn_memory_bytes = IN_RUNS;
+        crash_env_stop_after(w->disk, n);
+        work(w, 40);
+        bool stopped = crash_env_stopped(w->disk);
+        inherit(w, n);
+        crash_env_free(w->disk);
+        ck_assert_uint_eq(fault_alloc_live(), 0);
+        if (!stopped) break;
+    }
+}
+END_TEST
+
 /* Power lost while a store is removed: it is there, all of it, or it is gone, and what is left
  * is in nobody's way. */
 START_TEST(power_lost_while_a_store_is_removed) {
@@ -547,7 +603,7 @@ END_TEST
 
 int main(void) {
     Suite *suite = suite_create("store_crash");
-    TCase *tc = tcase_create("crash");
+    TCase *tc = tcase_create("crash"), *killed = tcase_create("killed");
     tcase_set_timeout(tc, 600);
     tcase_add_loop_test(tc, segments_are_used_again, 0, 5); /* those without runs */
     tcase_add_loop_test(tc, power_lost_anywhere, 0, KINDS);
@@ -555,5 +611,8 @@ int main(void) {
     tcase_add_test(tc, power_lost_while_a_store_is_removed);
     tcase_add_loop_test(tc, power_lost_while_a_store_is_copied, 0, KINDS);
     suite_add_tcase(suite, tc);
+    tcase_set_timeout(killed, 600);
+    tcase_add_loop_test(killed, killed_and_then_power_lost, 0, KINDS);
+    suite_add_tcase(suite, killed);
     return harness_run(suite);
 }
