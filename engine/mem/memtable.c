@@ -144,8 +144,7 @@ struct filter_place {
     uint64_t bit[FILTER_KEYS_WORDS];
 };
 
-static struct filter_place filter_place(const struct memtable *m, slice key) {
-    uint64_t hash = key_hash(key);
+static struct filter_place filter_place(const struct memtable *m, uint64_t hash) {
     struct filter_place p = {.line =
                                  m->filter + (hash & (m->filter_lines - 1)) * FILTER_LINE_WORDS};
     for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
@@ -157,7 +156,7 @@ static struct filter_place filter_place(const struct memtable *m, slice key) {
 
 /* Only the writer stores, so no read-modify-write is needed. */
 static void filter_set(struct memtable *m, slice key) {
-    struct filter_place p = filter_place(m, key);
+    struct filter_place p = filter_place(m, key_hash(key));
     for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
         uint64_t word = atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed);
         if (!(word & p.bit[i]))
@@ -165,8 +164,8 @@ static void filter_set(struct memtable *m, slice key) {
     }
 }
 
-static bool filter_has(const struct memtable *m, slice key) {
-    struct filter_place p = filter_place(m, key);
+static bool filter_has(const struct memtable *m, uint64_t hash) {
+    struct filter_place p = filter_place(m, hash);
     for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
         if (!(atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed) & p.bit[i]))
             return false;
@@ -380,9 +379,18 @@ static struct memnode *find_last(const struct memtable *m) {
     }
 }
 
+void memtable_will_get(const struct memtable *m, uint64_t hash) {
+    if (m->filter) __builtin_prefetch(filter_place(m, hash).line);
+}
+
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value) {
-    if (m->filter && !filter_has(m, key)) return KEVO_NOTFOUND;
+    return memtable_get_hashed(m, key, m->filter ? key_hash(key) : 0, max_seq, type, seq, value);
+}
+
+int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+                        uint8_t *type, uint64_t *seq, slice *value) {
+    if (m->filter && !filter_has(m, hash)) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
     for (struct memnode *n = find(m, &t); n; n = node_next(n, 0)) {
         if (n->prefix != t.prefix || !slice_eq(node_key(n), key)) return KEVO_NOTFOUND;

@@ -97,6 +97,11 @@ static inline uint64_t memtable_cover(const struct memtable *m, slice key, uint6
  * memtable. KEVO_NOTFOUND. */
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value);
+/* The same with the key's key_hash(), which matters only where there is a filter; and: it comes
+ * soon, so bring in what the filter has of it. */
+int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+                        uint8_t *type, uint64_t *seq, slice *value);
+void memtable_will_get(const struct memtable *m, uint64_t hash);
 
 /* Whether it has an entry in [lower, upper); data NULL: open. One added meanwhile may or may
  * not be seen. */

@@ -212,21 +212,11 @@ size_t level_find(const struct level *l, slice key) {
 
 /* ---- point lookups ------------------------------------------------------------ */
 
-struct lookup {
-    const struct table_home *home;
-    slice key;
-    uint64_t hash, max_seq;
-    uint64_t cover; /* largest seq of a range tombstone over the key so far */
-    struct table_value best;
-    bool found;
-    uint64_t *filter_checks, *filter_rejects;
-};
-
 static bool may_hold(const struct table_file *f, slice key, uint64_t max_seq) {
     return f->min_seq <= max_seq && !table_file_is_above(f, key) && !table_file_is_below(f, key);
 }
 
-static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
+static int ask(struct version_lookup *q, struct table_file *f, struct kevo_err *err) {
     struct table *t;
     struct table_value v = {0};
     bool filtered = false;
@@ -238,8 +228,8 @@ static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
         if (q->cover > f->max_seq) return 0;
     }
     rc = table_get(t, q->key, q->hash, q->max_seq, &v, &filtered, err);
-    ++*q->filter_checks;
-    *q->filter_rejects += filtered;
+    q->filter_checks++;
+    q->filter_rejects += filtered;
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
     if (q->found && q->best.seq >= v.seq) {
         if (v.block) cache_unpin(q->home->cache, v.block);
@@ -252,67 +242,82 @@ static int ask(struct lookup *q, struct table_file *f, struct kevo_err *err) {
 }
 
 /* The files below level 0 that may hold the key, newest first: one a level. */
-static size_t deeper_candidates(const struct version *version, const struct lookup *q,
-                                struct table_file *list[KEVO_MAX_LEVELS]) {
+static void find_deeper(struct version_lookup *q) {
     size_t count = 0;
     for (unsigned l = 1; l < KEVO_MAX_LEVELS; l++) {
-        const struct level *level = &version->levels[l];
+        const struct level *level = &q->version->levels[l];
         if (level->count == 0) continue;
         size_t i = level_find(level, q->key), at = count;
         if (i == level->count || !may_hold(level->files[i], q->key, q->max_seq)) continue;
-        for (; at > 0 && list[at - 1]->max_seq < level->files[i]->max_seq; at--)
-            list[at] = list[at - 1];
-        list[at] = level->files[i];
+        for (; at > 0 && q->deeper[at - 1]->max_seq < level->files[i]->max_seq; at--)
+            q->deeper[at] = q->deeper[at - 1];
+        q->deeper[at] = level->files[i];
         count++;
     }
-    return count;
+    q->deeper_count = count;
 }
 
-static void will_ask(const struct lookup *q, struct table_file *f) {
+static void will_ask(const struct version_lookup *q, struct table_file *f) {
     struct table *t = atomic_load_explicit(&f->table, memory_order_acquire);
     if (t) table_will_get(t, q->hash);
+}
+
+void version_lookup_init(struct version_lookup *q, const struct version *version,
+                         const struct table_home *home, slice key, uint64_t hash,
+                         uint64_t max_seq) {
+    const struct level *top = &version->levels[0];
+    q->version = version;
+    q->home = home;
+    q->key = key;
+    q->hash = hash;
+    q->max_seq = max_seq;
+    q->filter_checks = q->filter_rejects = 0;
+    q->best = (struct table_value){0};
+    q->found = false;
+    find_deeper(q);
+    for (size_t k = 0; k < q->deeper_count; k++)
+        will_ask(q, q->deeper[k]);
+    for (size_t k = 0; k < top->count; k++)
+        if (may_hold(top->files[k], key, max_seq)) will_ask(q, top->files[k]);
+}
+
+int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,
+                       struct kevo_err *err) {
+    const struct level *top = &q->version->levels[0];
+    size_t i = 0, j = 0;
+    int rc = 0;
+    q->cover = cover;
+    *v = (struct table_value){0};
+    /* Both lists have the newest first: what is found, or hides the rest, ends the search
+     * as soon as neither can hold anything newer. */
+    while (rc == 0) {
+        while (i < top->count && !may_hold(top->files[i], q->key, q->max_seq))
+            i++;
+        struct table_file *f = i < top->count ? top->files[i] : NULL;
+        if (j < q->deeper_count && (!f || q->deeper[j]->max_seq > f->max_seq))
+            f = q->deeper[j++];
+        else
+            i++;
+        if (!f || (q->found && q->best.seq >= f->max_seq) || q->cover > f->max_seq) break;
+        rc = ask(q, f, err);
+    }
+    if (rc || (q->found && q->best.seq < q->cover)) {
+        if (q->found && q->best.block) cache_unpin(q->home->cache, q->best.block);
+        return rc ? rc : KEVO_NOTFOUND;
+    }
+    *v = q->best;
+    return q->found ? 0 : KEVO_NOTFOUND;
 }
 
 int version_get(const struct version *version, const struct table_home *home, slice key,
                 uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
                 uint64_t *filter_rejects, struct kevo_err *err) {
-    struct table_file *deeper[KEVO_MAX_LEVELS];
-    struct lookup q = {.home = home,
-                       .key = key,
-                       .hash = key_hash(key),
-                       .max_seq = max_seq,
-                       .cover = cover,
-                       .filter_checks = filter_checks,
-                       .filter_rejects = filter_rejects};
-    const struct level *top = &version->levels[0];
-    size_t deeper_count = deeper_candidates(version, &q, deeper), i = 0, j = 0;
-    int rc = 0;
-
-    *v = (struct table_value){0};
-    /* Wait for the memory of all filters at once. */
-    for (size_t k = 0; k < deeper_count; k++)
-        will_ask(&q, deeper[k]);
-    for (size_t k = 0; k < top->count; k++)
-        if (may_hold(top->files[k], key, max_seq)) will_ask(&q, top->files[k]);
-    /* Both lists have the newest first: what is found, or hides the rest, ends the search
-     * as soon as neither can hold anything newer. */
-    while (rc == 0) {
-        while (i < top->count && !may_hold(top->files[i], key, max_seq))
-            i++;
-        struct table_file *f = i < top->count ? top->files[i] : NULL;
-        if (j < deeper_count && (!f || deeper[j]->max_seq > f->max_seq))
-            f = deeper[j++];
-        else
-            i++;
-        if (!f || (q.found && q.best.seq >= f->max_seq) || q.cover > f->max_seq) break;
-        rc = ask(&q, f, err);
-    }
-    if (rc || (q.found && q.best.seq < q.cover)) {
-        if (q.found && q.best.block) cache_unpin(home->cache, q.best.block);
-        return rc ? rc : KEVO_NOTFOUND;
-    }
-    *v = q.best;
-    return q.found ? 0 : KEVO_NOTFOUND;
+    struct version_lookup q;
+    version_lookup_init(&q, version, home, key, key_hash(key), max_seq);
+    int rc = version_lookup_get(&q, cover, v, err);
+    *filter_checks += q.filter_checks;
+    *filter_rejects += q.filter_rejects;
+    return rc;
 }
 
 /* ---- estimates ----------------------------------------------------------------- */

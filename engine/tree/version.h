@@ -54,6 +54,25 @@ int version_get(const struct version *version, const struct table_home *home, sl
                 uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
                 uint64_t *filter_rejects, struct kevo_err *err);
 
+/* The same in two steps, for callers with something to do in between: the first finds the files
+ * below level 0 and asks memory for all filters at once. */
+struct version_lookup {
+    const struct version *version;
+    const struct table_home *home;
+    slice key;
+    uint64_t hash, max_seq; /* key_hash(key) */
+    uint64_t cover;         /* largest seq of a range tombstone over the key so far */
+    uint64_t filter_checks, filter_rejects;
+    struct table_value best;
+    bool found;
+    struct table_file *deeper[KEVO_MAX_LEVELS]; /* that may hold it, the newest first */
+    size_t deeper_count;
+};
+void version_lookup_init(struct version_lookup *q, const struct version *version,
+                         const struct table_home *home, slice key, uint64_t hash, uint64_t max_seq);
+int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,
+                       struct kevo_err *err);
+
 /* An iterator over one level below 0, opening its files as it goes; holds a
  * reference on the version. Files outside [lower, upper) are never touched (data
  * NULL: open); entries outside may be yielded. `keep` as in table_iter_new. */

@@ -1,373 +1,399 @@
-/* bench_sql.c - kevo tables against ordinary WITHOUT ROWID tables, through libsqlite3,
- * in one process run after run, interleaved.
+/* bench_sql.c - kevo tables against ordinary WITHOUT ROWID tables, through libsqlite3.
  *
- *   bench_sql [--rows N] [--runs N] [--cache MB] [--dir DIR] [--only kevo|sqlite]
- *             KEVO.so [WORKLOAD ...]
+ *   bench_sql [--rows N] [--runs N] [--reads N] [--cache MB] [--dir DIR] [--only SIDE,SIDE]
+ *             [--reuse 1] [--settle MS] [--csv FILE] KEVO.so [WORKLOAD ...]
  *
- * Keys are 16 hexadecimal digits in permuted order, values 100 bytes of which half
- * are random. Bulk transactions have 1,000 rows; WAL mode, synchronous=NORMAL.
- * Prints microseconds a row for each side, the median of the runs, and the ratio. */
-#include <sqlite3.h>
-#include <stdbool.h>
-#include <stdint.h>
+ * The sides: `sqlite`, an ordinary table with SQLite's default cache of 2 MB; `sqlite256`,
+ * the same with a cache of 256 MB (--cache); `kevo`, a kevo table with the store's defaults
+ * (64 MB of block cache, memtables of 32 MB) in a database with SQLite's default cache.
+ * Each works in a process of its own, so that its memory can be told, on a database of its
+ * own; they take turns, workload by workload, and which one begins changes from run to run.
+ *
+ * The same for all: rows and statements (sql_load.h), 1,000 rows a bulk transaction, WAL
+ * mode with the checkpoints that SQLite does by itself, synchronous=NORMAL (single_full:
+ * FULL), statements prepared once, one thread, files in the page cache. Not the same: an
+ * ordinary table is not compressed and has no threads of its own, a kevo table has. So
+ * after a workload that writes kevo may finish its flushes and merges before the next side's
+ * turn; that takes `settle` seconds, which are not in its time a row, and `cpu` microseconds
+ * of processor time a row, in which they are. It has ended when the process has used hardly
+ * any processor for a while (--settle, 300 milliseconds).
+ *
+ * Prints microseconds a row or query, the median of the runs, and in the last column the
+ * better ordinary table's over kevo's in the same run (the median again): below 1, kevo is
+ * slower. What the sides read, and what they have after a workload that writes, is checked
+ * to be the same. --csv writes a line a run, workload and side. --reuse takes the databases
+ * that an earlier call left in DIR.
+ *
+ * open_first counts what closing costs in its processor time, but not in its time. */
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { MAX_RUNS = 25, BATCH = 1000, VALUE_BYTES = 100, SIDES = 2 };
+#include "engine/kevo.h"
+#include "tests/bench/sql_load.h"
+#include "tests/bench/worker.h"
+
+enum { MAX_RUNS = 25, MAX_LOADS = 32, SIDES = 3, SQLITE = 0, SQLITE_CACHE = 1, KEVO = 2 };
 
 struct options {
-    uint64_t rows, runs, cache_mb;
-    const char *dir, *extension;
-    bool skip[SIDES]; /* --only the other side */
+    uint64_t rows, runs, reads, cache_mb;
+    uint64_t settle_ms;
+    const char *dir, *only, *csv, *extension;
+    bool reuse;
+};
+
+/* What is told of a workload: by the side's process, but for the memory. */
+struct result {
+    double us;                     /* an operation */
+    double own_us;                 /* of them, on the processor in the calling thread */
+    double all_us;                 /* processor time of all threads, with what settling took */
+    double settle_s;               /* until the background work was done */
+    double p50_us, p99_us, max_us; /* of what is timed alone, or 0 */
+    uint64_t operations, digest;
+    struct disk disk;
+    struct worker_memory memory;
 };
 
 struct side {
-    sqlite3 *db;
-    bool kevo;
-    uint64_t rows;
-    uint64_t seed;
+    char name[32], dir[1000];
+    bool skipped, kevo;
+    uint64_t cache_mb;
+    struct worker worker;
+    struct result results[MAX_LOADS][MAX_RUNS];
 };
 
-static void die(sqlite3 *db, const char *what) {
-    fprintf(stderr, "bench_sql: %s: %s\n", what, db ? sqlite3_errmsg(db) : "failed");
+/* ---- a side's process ------------------------------------------------------------------ */
+
+struct bench {
+    struct sql_side side;
+    enum sql_content content;
+    uint64_t settle_ms;
+    const char *dir;
+};
+
+static void begin_fresh(struct bench *b) {
+    if (b->side.db && sqlite3_close(b->side.db) != SQLITE_OK)
+        bench_die("sqlite3_close", sqlite3_errmsg(b->side.db));
+    b->side.db = NULL;
+    remove_dir(b->dir);
+    mkdir(b->dir, 0755);
+    sql_open(&b->side, true);
+}
+
+static void prepare(struct bench *b, const struct sql_load *l) {
+    bool has_rows = b->content == SQL_ROWS || b->content == l->needs;
+    if (l->needs == SQL_EMPTY) {
+        begin_fresh(b);
+    } else if (!has_rows) {
+        begin_fresh(b);
+        sql_fill(&b->side);
+        settle(b->settle_ms);
+    }
+    if (l->before) l->before(&b->side);
+    b->side.digest = 0;
+    b->side.timed = (struct latencies){.count = 0};
+}
+
+static struct result run_load(struct bench *b, const struct sql_load *l) {
+    struct result r = {.us = 0};
+    struct sql_side *s = &b->side;
+    prepare(b, l);
+    double start = clock_us(CLOCK_MONOTONIC), own = clock_us(CLOCK_THREAD_CPUTIME_ID);
+    double all = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+    r.operations = l->run(s, l);
+    double us = clock_us(CLOCK_MONOTONIC) - start;
+    if (l->flags & SQL_TIMED_ALONE) us = (double)s->timed.sum_ns / 1000;
+    r.us = us / (double)r.operations;
+    r.own_us = (clock_us(CLOCK_THREAD_CPUTIME_ID) - own) / (double)r.operations;
+    r.settle_s = settle(b->settle_ms);
+    r.all_us = (clock_us(CLOCK_PROCESS_CPUTIME_ID) - all) / (double)r.operations;
+    r.disk = disk_of(b->dir);
+    if (l->after) l->after(s, l);
+    r.p50_us = latencies_us(&s->timed, 0.5);
+    r.p99_us = latencies_us(&s->timed, 0.99);
+    r.max_us = latencies_us(&s->timed, 1);
+    r.digest = s->digest;
+    b->content = l->leaves;
+    return r;
+}
+
+static _Noreturn void serve(struct side *side, const struct options *o) {
+    static struct bench b;
+    unsigned load;
+    b.side = (struct sql_side){.name = side->name,
+                               .kevo = side->kevo,
+                               .cache_mb = side->cache_mb,
+                               .extension = o->extension,
+                               .rows = o->rows,
+                               .reads = o->reads};
+    snprintf(b.side.path, sizeof b.side.path, "%s/kv.db", side->dir);
+    b.dir = side->dir;
+    b.settle_ms = o->settle_ms;
+    b.content = o->reuse ? SQL_ROWS : SQL_OTHER;
+    if (o->reuse) sql_open(&b.side, false);
+    while (worker_next(&side->worker, &load)) {
+        struct result r = run_load(&b, &sql_loads[load]);
+        worker_answer(&side->worker, &r, sizeof r);
+    }
+    if (b.side.db) sqlite3_close(b.side.db);
+    exit(0);
+}
+
+/* ---- running them in turn ---------------------------------------------------------------- */
+
+static FILE *csv; /* or NULL */
+
+static void open_csv(const struct options *o) {
+    if (!o->csv) return;
+    if (!(csv = fopen(o->csv, "we"))) bench_die(o->csv, strerror(errno));
+    write_machine(csv);
+    fprintf(csv, "# rows: %llu\n# cache_mb: %llu\n# sqlite: %s\n# kevo: %s\n",
+            (unsigned long long)o->rows, (unsigned long long)o->cache_mb, sqlite3_libversion(),
+            KEVO_VERSION);
+    fprintf(csv, "run,workload,side,unit,operations,us,own_us,all_us,settle_s,timed,p50_us,p99_us,"
+                 "max_us,disk_bytes,table_bytes,peak_resident_bytes,peak_private_bytes,"
+                 "private_bytes\n");
+}
+
+static void write_result(uint64_t run, const struct side *side, const struct sql_load *l,
+                         const struct result *r) {
+    if (!csv) return;
+    fprintf(csv, "%llu,%s,%s,%s,%llu,%.4f,%.4f,%.4f,%.2f,", (unsigned long long)run, l->name,
+            side->name, l->unit, (unsigned long long)r->operations, r->us, r->own_us, r->all_us,
+            r->settle_s);
+    if (l->timed)
+        fprintf(csv, "%s,%.3f,%.3f,%.3f,", l->timed, r->p50_us, r->p99_us, r->max_us);
+    else
+        fprintf(csv, ",,,,");
+    fprintf(csv, "%llu,%llu,%llu,%llu,%llu\n", (unsigned long long)r->disk.all_bytes,
+            (unsigned long long)r->disk.table_bytes, (unsigned long long)r->memory.peak_resident,
+            (unsigned long long)r->memory.peak_private, (unsigned long long)r->memory.private);
+    fflush(csv);
+}
+
+static void compare_digests(const struct side *sides, unsigned load, uint64_t run) {
+    const struct side *first = NULL;
+    for (unsigned i = 0; i < SIDES; i++) {
+        if (sides[i].skipped) continue;
+        if (!first) first = &sides[i];
+        if (sides[i].results[load][run].digest != first->results[load][run].digest)
+            bench_die(sql_loads[load].name, "the sides did not read the same");
+    }
+}
+
+static void take_turns(struct side *sides, unsigned load, uint64_t run) {
+    for (unsigned i = 0; i < SIDES; i++) {
+        struct side *side = &sides[(i + run) % SIDES];
+        struct result *r = &side->results[load][run];
+        if (side->skipped) continue;
+        struct worker_memory memory = worker_ask(&side->worker, side->name, load, r, sizeof *r);
+        r->memory = memory;
+        write_result(run, side, &sql_loads[load], r);
+    }
+    compare_digests(sides, load, run);
+}
+
+/* ---- the report ---------------------------------------------------------------------------- */
+
+enum figure { SPEED, CPU, P50, P99, LONGEST, SETTLE, DISK, TABLES, PEAK_RESIDENT, PEAK_PRIVATE };
+
+static double figure_of(const struct result *r, enum figure figure) {
+    switch (figure) {
+    case SPEED: return r->us;
+    case CPU: return r->all_us;
+    case P50: return r->p50_us;
+    case P99: return r->p99_us;
+    case LONGEST: return r->max_us;
+    case SETTLE: return r->settle_s;
+    case DISK: return (double)r->disk.all_bytes / 1e6;
+    case TABLES: return (double)r->disk.table_bytes / 1e6;
+    case PEAK_RESIDENT: return (double)r->memory.peak_resident / 1e6;
+    case PEAK_PRIVATE: return (double)r->memory.peak_private / 1e6;
+    }
+    return 0;
+}
+
+/* The better ordinary table's figure over kevo's, the median of the runs. */
+static double ratio_of(const struct side *sides, unsigned load, uint64_t runs, enum figure f) {
+    double list[MAX_RUNS];
+    for (uint64_t r = 0; r < runs; r++) {
+        double kevo = figure_of(&sides[KEVO].results[load][r], f), best = 0;
+        for (unsigned i = 0; i < KEVO; i++) {
+            double x = figure_of(&sides[i].results[load][r], f);
+            if (!sides[i].skipped && (best == 0 || x < best)) best = x;
+        }
+        list[r] = kevo > 0 ? best / kevo : 0;
+    }
+    return median(list, runs);
+}
+
+static void print_figures(const struct side *sides, unsigned load, uint64_t runs, enum figure f) {
+    printf("%-16s %-6s", sql_loads[load].name, f <= CPU ? sql_loads[load].unit : "");
+    for (unsigned i = 0; i < SIDES; i++) {
+        double list[MAX_RUNS];
+        if (sides[i].skipped) continue;
+        for (uint64_t r = 0; r < runs; r++)
+            list[r] = figure_of(&sides[i].results[load][r], f);
+        printf(" %11.*f", f <= LONGEST ? 3 : 1, median(list, runs));
+    }
+    double ratio = ratio_of(sides, load, runs, f);
+    if (ratio > 0) printf(" %11.2f", ratio);
+    printf("\n");
+}
+
+static void report(const struct side *sides, const bool *wanted, uint64_t runs) {
+    enum { ALL, WRITERS, TIMED };
+    static const struct {
+        enum figure figure;
+        int of; /* other workloads hardly change it, or have no such figure */
+        const char *what;
+    } tables[] = {{SPEED, ALL, "us"},
+                  {CPU, ALL, "cpu, us, all threads"},
+                  {P50, TIMED, "p50, us"},
+                  {P99, TIMED, "p99"},
+                  {LONGEST, TIMED, "longest"},
+                  {SETTLE, WRITERS, "settle, s"},
+                  {DISK, WRITERS, "disk, MB"},
+                  {TABLES, WRITERS, "without logs, MB"},
+                  {PEAK_RESIDENT, ALL, "peak resident, MB"},
+                  {PEAK_PRIVATE, ALL, "peak private, MB"}};
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
+        printf("\n%-23s", tables[t].what);
+        for (unsigned i = 0; i < SIDES; i++) {
+            if (!sides[i].skipped) printf(" %11s", sides[i].name);
+        }
+        printf(" sqlite/kevo\n");
+        for (unsigned load = 0; load < sql_load_count; load++) {
+            if (!wanted[load] || (tables[t].of == WRITERS && !sql_loads[load].writes) ||
+                (tables[t].of == TIMED && !sql_loads[load].timed))
+                continue;
+            print_figures(sides, load, runs, tables[t].figure);
+        }
+    }
+}
+
+/* ---- the command line ------------------------------------------------------------------------ */
+
+static _Noreturn void usage(void) {
+    fprintf(stderr,
+            "usage: bench_sql [--rows N] [--runs N] [--reads N] [--cache MB] [--dir DIR] "
+            "[--only SIDE,SIDE] [--reuse 1] [--settle MS] [--csv FILE] KEVO.so [WORKLOAD ...]\n"
+            "sides: sqlite sqlite256 (named after its cache) kevo\nworkloads:");
+    for (unsigned i = 0; i < sql_load_count; i++)
+        fprintf(stderr, " %s", sql_loads[i].name);
+    fprintf(stderr, "\n");
     exit(1);
 }
 
-static void run(sqlite3 *db, const char *sql) {
-    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) die(db, sql);
-}
-
-static sqlite3_stmt *prepare(sqlite3 *db, const char *sql) {
-    sqlite3_stmt *stmt;
-    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK) die(db, sql);
-    return stmt;
-}
-
-static void step_done(sqlite3 *db, sqlite3_stmt *stmt) {
-    int rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+static int parse_options(int argc, char **argv, struct options *o) {
+    uint64_t reuse = 0;
+    struct {
+        const char *name;
+        uint64_t *number;
+        const char **text;
+    } known[] = {{"--rows", &o->rows, NULL},   {"--runs", &o->runs, NULL},
+                 {"--reads", &o->reads, NULL}, {"--cache", &o->cache_mb, NULL},
+                 {"--reuse", &reuse, NULL},    {"--settle", &o->settle_ms, NULL},
+                 {"--dir", NULL, &o->dir},     {"--only", NULL, &o->only},
+                 {"--csv", NULL, &o->csv}};
+    int i = 1;
+    for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
+        bool found = false;
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+            if (strcmp(argv[i], known[k].name) != 0) continue;
+            found = true;
+            if (known[k].number)
+                *known[k].number = strtoull(argv[i + 1], NULL, 10);
+            else
+                *known[k].text = argv[i + 1];
+        }
+        if (!found) usage();
     }
-    if (rc != SQLITE_DONE) die(db, "step");
-    sqlite3_reset(stmt);
+    o->reuse = reuse != 0;
+    if (o->reads == 0) o->reads = o->rows < 100000 ? o->rows : 100000;
+    if (i >= argc || o->runs < 1 || o->runs > MAX_RUNS || o->rows < 1000 || o->reads < 1000 ||
+        o->cache_mb < 1)
+        usage();
+    o->extension = argv[i++];
+    return i;
 }
 
-static double now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-/* A permutation of 64-bit numbers (splitmix64's finish), so that keys do not repeat. */
-static uint64_t scatter(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
-static void make_key(char key[17], uint64_t i) {
-    snprintf(key, 17, "%016llx", (unsigned long long)scatter(i + 1));
-}
-
-static void make_value(char value[VALUE_BYTES], uint64_t i) {
-    memset(value, 'v', VALUE_BYTES);
-    for (int at = 0; at < VALUE_BYTES / 2; at += 8) {
-        uint64_t r = scatter(i * 131 + (uint64_t)at + 7);
-        memcpy(value + at, &r, at + 8 <= VALUE_BYTES / 2 ? 8 : 2);
-    }
-}
-
-/* ---- workloads: each returns how many rows or queries it did ------------------------- */
-
-static uint64_t fill(struct side *s, const char *sql, uint64_t batch, bool sequential) {
-    sqlite3_stmt *stmt = prepare(s->db, sql);
-    char key[17], value[VALUE_BYTES];
-    for (uint64_t i = 0; i < s->rows; i++) {
-        if (i % batch == 0) run(s->db, "BEGIN");
-        if (sequential)
-            snprintf(key, sizeof key, "%016llx", (unsigned long long)i);
-        else
-            make_key(key, i);
-        make_value(value, i + s->seed);
-        sqlite3_bind_text(stmt, 1, key, 16, SQLITE_STATIC);
-        sqlite3_bind_blob(stmt, 2, value, VALUE_BYTES, SQLITE_STATIC);
-        step_done(s->db, stmt);
-        if (i % batch == batch - 1 || i + 1 == s->rows) run(s->db, "COMMIT");
-    }
-    sqlite3_finalize(stmt);
-    return s->rows;
-}
-
-static const char replace_sql[] = "REPLACE INTO kv VALUES(?, ?)";
-
-static uint64_t fillrandom(struct side *s) {
-    return fill(s, replace_sql, BATCH, false);
-}
-
-static uint64_t insertrandom(struct side *s) {
-    return fill(s, "INSERT INTO kv VALUES(?, ?)", BATCH, false);
-}
-
-static uint64_t fillseq(struct side *s) {
-    return fill(s, replace_sql, BATCH, true);
-}
-
-static uint64_t overwrite(struct side *s) {
-    s->seed++;
-    return fill(s, replace_sql, BATCH, false);
-}
-
-static uint64_t scan_with(struct side *s, const char *sql) {
-    sqlite3_stmt *stmt = prepare(s->db, sql);
-    uint64_t n = 0;
-    int rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        sqlite3_column_text(stmt, 0);
-        sqlite3_column_blob(stmt, 1);
-        n++;
-    }
-    if (rc != SQLITE_DONE) die(s->db, sql);
-    if (n != s->rows) die(NULL, "a scan gave another number of rows than were written");
-    sqlite3_finalize(stmt);
-    return n;
-}
-
-static uint64_t scan(struct side *s) {
-    return scan_with(s, "SELECT key, value FROM kv");
-}
-
-static uint64_t reverse(struct side *s) {
-    return scan_with(s, "SELECT key, value FROM kv ORDER BY key DESC");
-}
-
-static uint64_t count_all(struct side *s) {
-    sqlite3_stmt *stmt = prepare(s->db, "SELECT count(*) FROM kv");
-    if (sqlite3_step(stmt) != SQLITE_ROW) die(s->db, "count");
-    uint64_t n = (uint64_t)sqlite3_column_int64(stmt, 0);
-    if (n != s->rows) die(NULL, "count(*) is wrong");
-    sqlite3_finalize(stmt);
-    return n;
-}
-
-static uint64_t read_random(struct side *s, bool missing) {
-    enum { QUERIES = 100000 };
-    sqlite3_stmt *stmt = prepare(s->db, "SELECT value FROM kv WHERE key = ?");
-    char key[17];
-    for (uint64_t i = 0; i < QUERIES; i++) {
-        uint64_t at = scatter(i * 77 + s->seed) % s->rows;
-        make_key(key, missing ? at + s->rows * 10 : at);
-        sqlite3_bind_text(stmt, 1, key, 16, SQLITE_STATIC);
-        int rc = sqlite3_step(stmt);
-        if (rc != (missing ? SQLITE_DONE : SQLITE_ROW)) die(s->db, "a read found the wrong thing");
-        if (!missing && sqlite3_column_bytes(stmt, 0) != VALUE_BYTES) die(NULL, "a wrong value");
-        sqlite3_reset(stmt);
-    }
-    sqlite3_finalize(stmt);
-    return QUERIES;
-}
-
-static uint64_t readrandom(struct side *s) {
-    return read_random(s, false);
-}
-
-static uint64_t readmissing(struct side *s) {
-    return read_random(s, true);
-}
-
-static uint64_t readrandom_txn(struct side *s) {
-    run(s->db, "BEGIN");
-    uint64_t n = read_random(s, false);
-    run(s->db, "COMMIT");
-    return n;
-}
-
-static uint64_t readmissing_txn(struct side *s) {
-    run(s->db, "BEGIN");
-    uint64_t n = read_random(s, true);
-    run(s->db, "COMMIT");
-    return n;
-}
-
-static uint64_t range100(struct side *s) {
-    enum { QUERIES = 10000 };
-    sqlite3_stmt *stmt = prepare(s->db, "SELECT key, value FROM kv WHERE key >= ? LIMIT 100");
-    char key[17];
-    for (uint64_t i = 0; i < QUERIES; i++) {
-        make_key(key, scatter(i * 31 + 5) % s->rows);
-        sqlite3_bind_text(stmt, 1, key, 16, SQLITE_STATIC);
-        while (sqlite3_step(stmt) == SQLITE_ROW)
-            sqlite3_column_blob(stmt, 1);
-        sqlite3_reset(stmt);
-    }
-    sqlite3_finalize(stmt);
-    return QUERIES;
-}
-
-static uint64_t update(struct side *s) {
-    uint64_t rows = s->rows < 200000 ? s->rows : 200000;
-    sqlite3_stmt *stmt = prepare(s->db, "UPDATE kv SET value = ?2 WHERE key = ?1");
-    char key[17], value[VALUE_BYTES];
-    for (uint64_t i = 0; i < rows; i++) {
-        if (i % BATCH == 0) run(s->db, "BEGIN");
-        make_key(key, scatter(i * 91 + 3) % s->rows);
-        make_value(value, i + s->seed);
-        sqlite3_bind_text(stmt, 1, key, 16, SQLITE_STATIC);
-        sqlite3_bind_blob(stmt, 2, value, VALUE_BYTES, SQLITE_STATIC);
-        step_done(s->db, stmt);
-        if (i % BATCH == BATCH - 1 || i + 1 == rows) run(s->db, "COMMIT");
-    }
-    sqlite3_finalize(stmt);
-    return rows;
-}
-
-static uint64_t single(struct side *s, uint64_t rows) {
-    uint64_t all = s->rows;
-    s->rows = all < rows ? all : rows;
-    uint64_t n = fill(s, replace_sql, 1, false);
-    s->rows = all;
-    return n;
-}
-
-static uint64_t single_normal(struct side *s) {
-    return single(s, 50000);
-}
-
-static uint64_t single_full(struct side *s) {
-    run(s->db, "PRAGMA synchronous = FULL");
-    uint64_t n = single(s, 5000);
-    run(s->db, "PRAGMA synchronous = NORMAL");
-    return n;
-}
-
-struct workload {
-    const char *name;
-    uint64_t (*run)(struct side *);
-    bool fresh; /* on an empty table */
-};
-
-static const struct workload workloads[] = {
-    {"fillseq", fillseq, true},
-    {"insertrandom", insertrandom, true},
-    {"fillrandom", fillrandom, true},
-    {"overwrite", overwrite, false},
-    {"scan", scan, false},
-    {"reverse", reverse, false},
-    {"count", count_all, false},
-    {"readrandom", readrandom, false},
-    {"readrandom_txn", readrandom_txn, false},
-    {"readmissing", readmissing, false},
-    {"readmissing_txn", readmissing_txn, false},
-    {"range100", range100, false},
-    {"update", update, false},
-    {"single_normal", single_normal, false},
-    {"single_full", single_full, false},
-};
-
-/* ---- running them ------------------------------------------------------------------------ */
-
-static void open_side(struct side *s, const struct options *o, bool fresh) {
-    char path[1024], sql[8192];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s.db", o->dir, s->kevo ? "kevo" : "sqlite") >=
-        sizeof path)
-        die(NULL, "the directory's name is too long");
-    if (s->db) sqlite3_close(s->db);
-    s->db = NULL;
-    if (fresh) {
-        snprintf(sql, sizeof sql, "rm -rf '%s' '%s-wal' '%s-shm' '%s-kevo'", path, path, path,
-                 path);
-        if (system(sql)) die(NULL, "cannot clear the directory");
-    }
-    if (sqlite3_open(path, &s->db) != SQLITE_OK) die(s->db, path);
-    run(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
-    if (!s->kevo) {
-        snprintf(sql, sizeof sql, "PRAGMA cache_size = -%llu",
-                 (unsigned long long)o->cache_mb * 1024);
-        run(s->db, sql);
-        if (fresh)
-            run(s->db,
-                "CREATE TABLE kv(key TEXT PRIMARY KEY NOT NULL, value ANY) STRICT, WITHOUT ROWID");
-        return;
-    }
-    char *message = NULL;
-    sqlite3_enable_load_extension(s->db, 1);
-    if (sqlite3_load_extension(s->db, o->extension, NULL, &message) != SQLITE_OK)
-        die(s->db, message);
-    if (fresh) run(s->db, "CREATE VIRTUAL TABLE kv USING kevo");
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *list, uint64_t n) {
-    qsort(list, n, sizeof *list, compare);
-    return list[n / 2];
-}
-
-static bool wanted(const struct workload *w, int argc, char **argv) {
+static void choose_loads(bool *wanted, int argc, char **argv) {
+    for (unsigned k = 0; k < sql_load_count; k++)
+        wanted[k] = argc == 0;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], w->name) == 0) return true;
+        bool found = false;
+        for (unsigned k = 0; k < sql_load_count; k++) {
+            if (strcmp(argv[i], sql_loads[k].name) != 0) continue;
+            wanted[k] = found = true;
+        }
+        if (!found) usage();
     }
-    return argc == 0;
 }
 
-static void measure(const struct workload *w, struct side *sides, const struct options *o) {
-    double us[SIDES][MAX_RUNS] = {{0}};
-    for (uint64_t r = 0; r < o->runs; r++) {
-        for (int i = 0; i < SIDES; i++) {
-            if (o->skip[i]) continue;
-            if (w->fresh) open_side(&sides[i], o, true);
-            double start = now_us();
-            uint64_t n = w->run(&sides[i]);
-            us[i][r] = (now_us() - start) / (double)n;
+static bool is_named(const char *list, const char *name) {
+    size_t len = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)); at += len) {
+        if ((at == list || at[-1] == ',') && (at[len] == '\0' || at[len] == ',')) return true;
+    }
+    return false;
+}
+
+static void choose_sides(struct side *sides, const struct options *o) {
+    unsigned count = 0;
+    snprintf(sides[SQLITE].name, sizeof sides[SQLITE].name, "sqlite");
+    snprintf(sides[SQLITE_CACHE].name, sizeof sides[SQLITE_CACHE].name, "sqlite%llu",
+             (unsigned long long)o->cache_mb);
+    sides[SQLITE_CACHE].cache_mb = o->cache_mb;
+    snprintf(sides[KEVO].name, sizeof sides[KEVO].name, "kevo");
+    sides[KEVO].kevo = true;
+    for (unsigned i = 0; i < SIDES; i++) {
+        sides[i].skipped = o->only && !is_named(o->only, sides[i].name);
+        if ((size_t)snprintf(sides[i].dir, sizeof sides[i].dir, "%s/%s", o->dir, sides[i].name) >=
+            sizeof sides[i].dir)
+            bench_die(o->dir, "the name is too long");
+        count += !sides[i].skipped;
+    }
+    if (count == 0) usage();
+}
+
+static void run_all(struct side *sides, const bool *wanted, const struct options *o) {
+    struct worker workers[SIDES];
+    for (uint64_t run = 0; run < o->runs; run++) {
+        unsigned count = 0;
+        for (unsigned i = 0; i < SIDES; i++) {
+            if (sides[i].skipped) continue;
+            bool child = worker_start(workers, count);
+            sides[i].worker = workers[count++];
+            if (child) serve(&sides[i], o);
+        }
+        for (unsigned load = 0; load < sql_load_count; load++) {
+            if (wanted[load]) take_turns(sides, load, run);
+        }
+        for (unsigned i = 0; i < SIDES; i++) {
+            if (!sides[i].skipped) worker_stop(&sides[i].worker, sides[i].name);
         }
     }
-    double sqlite = median(us[0], o->runs), kevo = median(us[1], o->runs);
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("%-16s sqlite %8.3f us   kevo %8.3f us   sqlite/kevo %6.2f   (peak memory %ld MB)\n",
-           w->name, sqlite, kevo, sqlite / kevo, usage.ru_maxrss / 1024);
-    fflush(stdout);
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.rows = 1000000, .runs = 1, .cache_mb = 256, .dir = "/tmp/kevo-bench"};
-    struct side sides[SIDES] = {{.kevo = false}, {.kevo = true}};
-    int i = 1;
-    for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-        if (strcmp(argv[i], "--rows") == 0)
-            o.rows = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--runs") == 0)
-            o.runs = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--cache") == 0)
-            o.cache_mb = strtoull(argv[i + 1], NULL, 10);
-        else if (strcmp(argv[i], "--dir") == 0)
-            o.dir = argv[i + 1];
-        else if (strcmp(argv[i], "--only") == 0)
-            o.skip[strcmp(argv[i + 1], "kevo") == 0 ? 0 : 1] = true;
-        else
-            die(NULL, "unknown option");
-    }
-    if (i >= argc || o.runs < 1 || o.runs > MAX_RUNS || o.rows < 1) {
-        fprintf(stderr, "usage: bench_sql [--rows N] [--runs N] [--cache MB] [--dir DIR] "
-                        "[--only kevo|sqlite] KEVO.so [WORKLOAD ...]\n");
-        return 1;
-    }
-    o.extension = argv[i++];
+    static struct side sides[SIDES];
+    struct options o = {
+        .rows = 1000000, .runs = 1, .cache_mb = 256, .settle_ms = 300, .dir = "/tmp/kevo-bench"};
+    bool wanted[MAX_LOADS];
+    int at = parse_options(argc, argv, &o);
+    choose_loads(wanted, argc - at, argv + at);
+    choose_sides(sides, &o);
+    signal(SIGPIPE, SIG_IGN);
     mkdir(o.dir, 0755);
-    for (int k = 0; k < SIDES; k++) {
-        sides[k].rows = o.rows;
-        if (!o.skip[k]) open_side(&sides[k], &o, false);
-    }
-    for (size_t w = 0; w < sizeof workloads / sizeof workloads[0]; w++) {
-        if (wanted(&workloads[w], argc - i, argv + i)) measure(&workloads[w], sides, &o);
-    }
-    for (int k = 0; k < SIDES; k++)
-        sqlite3_close(sides[k].db);
+    open_csv(&o);
+    run_all(sides, wanted, &o);
+    printf("%llu rows, %llu runs, SQLite %s, kevo %s\n", (unsigned long long)o.rows,
+           (unsigned long long)o.runs, sqlite3_libversion(), KEVO_VERSION);
+    report(sides, wanted, o.runs);
+    if (csv) fclose(csv);
     return 0;
 }

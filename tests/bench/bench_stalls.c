@@ -18,8 +18,9 @@
 #include <unistd.h>
 
 #include "engine/kevo.h"
+#include "tests/bench/measure.h"
 
-enum { KEY_BYTES = 16, VALUE_BYTES = 100, MAX_WRITERS = 64, BUCKETS = 40 * 16 };
+enum { KEY_BYTES = 16, VALUE_BYTES = 100, MAX_WRITERS = 64 };
 
 static struct {
     uint64_t rows, batch, threads, every_ms;
@@ -31,70 +32,10 @@ static kevo_store *store;
 static _Atomic uint64_t rows_done;
 static atomic_bool finished;
 
-static _Noreturn void die(const char *what, const char *why) {
-    fprintf(stderr, "bench_stalls: %s: %s\n", what, why);
-    exit(1);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* ---- latencies ---------------------------------------------------------------------- */
-
-/* Sixteen buckets for each power of two of nanoseconds. */
-struct latencies {
-    uint64_t buckets[BUCKETS], count, sum_ns, max_ns;
-};
-
-static unsigned bucket_of(uint64_t ns) {
-    if (ns < 16) return (unsigned)ns;
-    unsigned top = 63 - (unsigned)__builtin_clzll(ns);
-    unsigned bucket = (top - 3) * 16 + (unsigned)(ns >> (top - 4) & 15);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static double bucket_ns(unsigned bucket) {
-    if (bucket < 16) return bucket;
-    return (double)((uint64_t)(16 + bucket % 16 + 1) << (bucket / 16 - 1));
-}
-
-static void add(struct latencies *l, uint64_t ns) {
-    l->buckets[bucket_of(ns)]++;
-    l->count++;
-    l->sum_ns += ns;
-    if (ns > l->max_ns) l->max_ns = ns;
-}
-
-static void merge(struct latencies *to, const struct latencies *l) {
-    for (unsigned i = 0; i < BUCKETS; i++)
-        to->buckets[i] += l->buckets[i];
-    to->count += l->count;
-    to->sum_ns += l->sum_ns;
-    if (l->max_ns > to->max_ns) to->max_ns = l->max_ns;
-}
-
-static double percentile_us(const struct latencies *l, double part) {
-    uint64_t wanted = (uint64_t)((double)l->count * part), seen = 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        seen += l->buckets[i];
-        if (seen > wanted) return bucket_ns(i) / 1000;
-    }
-    return (double)l->max_ns / 1000;
-}
-
 /* ---- rows ----------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 static void make_key(uint8_t key[KEY_BYTES], uint64_t n) {
-    uint64_t number = options.ascending ? n : mix(n + 1);
+    uint64_t number = options.ascending ? n : scatter(n + 1);
     for (unsigned i = KEY_BYTES; i-- > 0; number >>= 4)
         key[i] = "0123456789abcdef"[number & 15];
 }
@@ -102,7 +43,7 @@ static void make_key(uint8_t key[KEY_BYTES], uint64_t n) {
 static void make_value(uint8_t value[VALUE_BYTES], uint64_t n) {
     memset(value, 'v', VALUE_BYTES);
     for (unsigned i = 0; i < VALUE_BYTES / 2; i += 8) {
-        uint64_t r = mix(n * 31 + i);
+        uint64_t r = scatter(n * 31 + i);
         memcpy(value + i, &r, i + 8 <= VALUE_BYTES / 2 ? 8 : VALUE_BYTES / 2 - i);
     }
 }
@@ -119,22 +60,22 @@ static void put_row(kevo_batch *b, uint64_t n) {
     make_key(key, n);
     make_value(value, n);
     struct kevo_slice k = {key, sizeof key}, v = {value, sizeof value};
-    if (b ? kevo_batch_put(b, k, v, &err) : kevo_put(store, k, v, &err)) die("put", err.msg);
+    if (b ? kevo_batch_put(b, k, v, &err) : kevo_put(store, k, v, &err)) bench_die("put", err.msg);
 }
 
 static void *write_rows(void *arg) {
     struct writer *w = arg;
     struct kevo_err err;
     kevo_batch *b = NULL;
-    if (options.batch > 1 && kevo_batch_new(&b, &err)) die("batch", err.msg);
+    if (options.batch > 1 && kevo_batch_new(&b, &err)) bench_die("batch", err.msg);
     for (uint64_t n = 0; n < w->count;) {
         uint64_t in_batch = w->count - n < options.batch ? w->count - n : options.batch;
         if (b) kevo_batch_reset(b);
         uint64_t start = now_ns();
         for (uint64_t i = 0; i < in_batch; i++)
             put_row(b, w->first + n + i);
-        if (b && kevo_apply_batch(store, b, NULL, &err)) die("apply", err.msg);
-        add(&w->latencies, now_ns() - start);
+        if (b && kevo_apply_batch(store, b, NULL, &err)) bench_die("apply", err.msg);
+        latencies_add(&w->latencies, now_ns() - start);
         n += in_batch;
         atomic_fetch_add_explicit(&rows_done, in_batch, memory_order_relaxed);
     }
@@ -174,8 +115,8 @@ static void tell(const struct latencies *l, double seconds) {
     printf(
         "latency of a call mean %.2f, p50 %.2f, p99 %.2f, p99.9 %.1f, p99.99 %.0f, p99.999 %.0f, "
         "longest %.0f us\n",
-        (double)l->sum_ns / 1000 / (double)l->count, percentile_us(l, 0.5), percentile_us(l, 0.99),
-        percentile_us(l, 0.999), percentile_us(l, 0.9999), percentile_us(l, 0.99999),
+        (double)l->sum_ns / 1000 / (double)l->count, latencies_us(l, 0.5), latencies_us(l, 0.99),
+        latencies_us(l, 0.999), latencies_us(l, 0.9999), latencies_us(l, 0.99999),
         (double)l->max_ns / 1000);
     printf("stalls            %llu, %.2f s in all, the longest %.1f ms\n",
            (unsigned long long)stats.stalls, (double)stats.stall_us / 1e6,
@@ -196,11 +137,11 @@ static void run(void) {
         writers[i].first = i * share;
         writers[i].count = last ? options.rows - i * share : share;
         if (pthread_create(&writers[i].thread, NULL, write_rows, &writers[i]))
-            die("thread", "cannot be started");
+            bench_die("thread", "cannot be started");
     }
     for (uint64_t i = 0; i < options.threads; i++) {
         pthread_join(writers[i].thread, NULL);
-        merge(&all, &writers[i].latencies);
+        latencies_merge(&all, &writers[i].latencies);
     }
     double seconds = (double)(now_ns() - start) / 1e9;
     atomic_store(&finished, true);
@@ -211,7 +152,7 @@ static void run(void) {
 static uint64_t number(const char *name, const char *text, uint64_t least, uint64_t most) {
     char *end;
     uint64_t n = strtoull(text, &end, 10);
-    if (*end || n < least || n > most) die(name, "no such number");
+    if (*end || n < least || n > most) bench_die(name, "no such number");
     return n;
 }
 
@@ -231,7 +172,7 @@ static void read_option(const char *name, const char *value) {
     else if (strcmp(name, "--dir") == 0)
         options.dir = value;
     else
-        die(name, "no such option");
+        bench_die(name, "no such option");
 }
 
 int main(int argc, char **argv) {
@@ -239,17 +180,17 @@ int main(int argc, char **argv) {
     struct kevo_err err;
     char dir[64] = "/tmp/bench_stalls.XXXXXX";
     for (int i = 1; i < argc; i += 2) {
-        if (i + 1 == argc) die(argv[i], "has no value");
+        if (i + 1 == argc) bench_die(argv[i], "has no value");
         read_option(argv[i], argv[i + 1]);
     }
-    if (!options.dir && !(options.dir = mkdtemp(dir))) die(dir, "cannot be made");
+    if (!options.dir && !(options.dir = mkdtemp(dir))) bench_die(dir, "cannot be made");
     kevo_options_default(&o);
     o.sync = strcmp(options.sync, "off") == 0    ? KEVO_SYNC_OFF
              : strcmp(options.sync, "full") == 0 ? KEVO_SYNC_FULL
                                                  : KEVO_SYNC_NORMAL;
-    if (kevo_open(options.dir, &o, &store, &err)) die("open", err.msg);
+    if (kevo_open(options.dir, &o, &store, &err)) bench_die("open", err.msg);
     run();
     kevo_close(store);
-    if (kevo_destroy(options.dir, &o, &err)) die("destroy", err.msg);
+    if (kevo_destroy(options.dir, &o, &err)) bench_die("destroy", err.msg);
     return 0;
 }

@@ -1,18 +1,21 @@
 #include "tests/bench/load.h"
 
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
-enum { POOL_BYTES = 1 << 20, RANGES = 20, SYNCED_ROWS = 5000, NEXTS = 100 };
+enum {
+    POOL_BYTES = 1 << 20,
+    RANGES = 20,
+    SYNCED_ROWS = 5000,
+    NEXTS = 100,
+    SCANNED_ROWS = 5000000, /* beside writes, in whole scans */
+    WRITES_A_MS = 20
+};
 
 /* Values are taken from here: far more than a block, so that nothing is found twice. */
 static char pool[POOL_BYTES + LOAD_VALUE_BYTES];
-
-/* A permutation of 64-bit numbers (the finish of splitmix64: Steele, Lea, Flood 2014). */
-static uint64_t scatter(uint64_t z) {
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 void load_init(void) {
     for (size_t at = 0; at + LOAD_VALUE_BYTES <= sizeof pool; at += LOAD_VALUE_BYTES) {
@@ -20,6 +23,11 @@ void load_init(void) {
         for (size_t i = 0; i < LOAD_VALUE_BYTES / 2; i++)
             pool[at + i] = (char)(scatter(at + i + 1) >> 24);
     }
+}
+
+void load_release(struct load_state *s) {
+    free(s->zipfian);
+    s->zipfian = NULL;
 }
 
 static struct bytes value_of(uint64_t i) {
@@ -73,10 +81,27 @@ static uint64_t fillrandom_batch(struct load_state *s) {
 
 static uint64_t fillsync(struct load_state *s) {
     uint64_t all = s->rows;
-    if (s->rows > SYNCED_ROWS) s->rows = SYNCED_ROWS;
+    s->rows = all / 10 < SYNCED_ROWS ? all / 10 : SYNCED_ROWS;
     uint64_t done = fill(s, false, false);
     s->rows = all;
     return done;
+}
+
+/* As fillrandom, each call timed. */
+static uint64_t fillsteady(struct load_state *s) {
+    char key[LOAD_KEY_BYTES];
+    s->generation++;
+    series_begin(&s->series);
+    uint64_t before = now_ns();
+    for (uint64_t i = 0; i < s->rows; i++) {
+        s->peer->put(s->db, random_key(i, key), value_of(i + s->generation));
+        uint64_t now = now_ns();
+        latencies_add(&s->timed, now - before);
+        series_add(&s->series, now, now - before);
+        before = now;
+    }
+    series_end(&s->series);
+    return s->rows;
 }
 
 /* Each row once on average, in another order than they were written in. */
@@ -91,13 +116,14 @@ static uint64_t overwrite(struct load_state *s) {
 
 /* ---- reading ------------------------------------------------------------------------- */
 
-static uint64_t walk(struct load_state *s, bool backward) {
+static uint64_t walk(struct load_state *s, bool backward, bool with_values) {
     const struct peer *p = s->peer;
     uint64_t n = 0;
     void *it = p->iter_new(s->db);
     bool on = backward ? p->last(it) : p->first(it);
     for (; on; on = backward ? p->prev(it) : p->next(it)) {
-        s->digest += digest_of(p->key(it)) * digest_of(p->value(it));
+        struct bytes value = p->value(it);
+        s->digest += digest_of(p->key(it)) * (with_values ? digest_of(value) : value.len);
         n++;
     }
     p->iter_free(it);
@@ -105,20 +131,21 @@ static uint64_t walk(struct load_state *s, bool backward) {
 }
 
 static uint64_t readseq(struct load_state *s) {
-    uint64_t n = walk(s, false);
+    uint64_t n = walk(s, false, true);
     if (n != s->rows) bench_die("readseq", "found another number of rows than were written");
     return n;
 }
 
 static uint64_t readreverse(struct load_state *s) {
-    uint64_t n = walk(s, true);
+    uint64_t n = walk(s, true, true);
     if (n != s->rows) bench_die("readreverse", "found another number of rows than were written");
     return n;
 }
 
-/* Of what is left after a deletion, an operation for each row that there was. */
+/* Of what is left after a deletion, an operation for each row that there was. The values
+ * may be those of readseq_writing, which nobody knows. */
 static uint64_t readseq_deleted(struct load_state *s) {
-    if (walk(s, false) == s->rows) bench_die("readseq_deleted", "nothing was deleted");
+    if (walk(s, false, false) == s->rows) bench_die("readseq_deleted", "nothing was deleted");
     return s->rows;
 }
 
@@ -178,6 +205,111 @@ static uint64_t seekrandom_next100(struct load_state *s) {
     return seek_random(s, s->reads / 20 + 1, NEXTS, false);
 }
 
+/* ---- both ------------------------------------------------------------------------------ */
+
+static uint64_t mixed_operations(const struct load_state *s) {
+    return s->reads * 4 < s->rows ? s->reads * 4 : s->rows;
+}
+
+/* Which rows the mixed loads take: zipfian with the constant 0.99, as YCSB has it, by the
+ * method of Gray et al. (Quickly Generating Billion-Record Synthetic Databases, 1994). The
+ * frequent ones are spread over all rows. */
+static void choose_zipfian(struct load_state *s) {
+    const double theta = 0.99, n = (double)s->rows, alpha = 1 / (1 - theta);
+    uint64_t operations = mixed_operations(s);
+    double zeta = 0;
+    if (s->zipfian) return;
+    s->zipfian = calloc(operations, sizeof *s->zipfian);
+    if (!s->zipfian) bench_die("zipfian keys", "no memory");
+    for (uint64_t i = 1; i <= s->rows; i++)
+        zeta += pow((double)i, -theta);
+    double zeta2 = 1 + pow(2, -theta);
+    double eta = (1 - pow(2 / n, 1 - theta)) / (1 - zeta2 / zeta);
+    for (uint64_t i = 0; i < operations; i++) {
+        double u = (double)(scatter(i * 17 + 9) >> 11) / 9007199254740992.0, uz = u * zeta;
+        uint64_t rank = uz < 1 ? 0 : uz < zeta2 ? 1 : (uint64_t)(n * pow(eta * u - eta + 1, alpha));
+        s->zipfian[i] = (uint32_t)(scatter(rank) % s->rows);
+    }
+}
+
+/* Gets and puts of rows that are there. */
+static uint64_t read_and_write(struct load_state *s, unsigned write_percent) {
+    char key[LOAD_KEY_BYTES];
+    uint64_t operations = mixed_operations(s);
+    s->generation++;
+    uint64_t before = now_ns();
+    for (uint64_t i = 0; i < operations; i++) {
+        struct bytes k = random_key(s->zipfian[i], key);
+        if (scatter(i * 53 + 11) % 100 < write_percent)
+            s->peer->put(s->db, k, value_of(i + s->generation));
+        else if (!s->peer->get(s->db, k, &s->digest))
+            bench_die("a read", "missed a key");
+        uint64_t now = now_ns();
+        latencies_add(&s->timed, now - before);
+        before = now;
+    }
+    return operations;
+}
+
+static uint64_t readwrite95(struct load_state *s) {
+    return read_and_write(s, 5);
+}
+
+static uint64_t readwrite50(struct load_state *s) {
+    return read_and_write(s, 50);
+}
+
+struct writer {
+    struct load_state *s;
+    atomic_bool stop;
+    uint64_t puts;
+};
+
+/* Overwrites random rows, so many in each millisecond: more at once after a delay, so that
+ * all engines have the same to do as long as they keep up. */
+static void *write_beside(void *arg) {
+    struct writer *w = arg;
+    struct load_state *s = w->s;
+    char key[LOAD_KEY_BYTES];
+    uint64_t start = now_ns();
+    while (!atomic_load(&w->stop)) {
+        if (w->puts >= (now_ns() - start) / 1000000 * WRITES_A_MS) {
+            sleep_ms(1);
+            continue;
+        }
+        for (unsigned i = 0; i < WRITES_A_MS; i++, w->puts++) {
+            uint64_t begun = now_ns();
+            s->peer->put(s->db, random_key(scatter(w->puts * 41 + 13) % s->rows, key),
+                         value_of(w->puts + s->generation));
+            latencies_add(&s->timed, now_ns() - begun);
+        }
+    }
+    return NULL;
+}
+
+/* Whole scans while rows are overwritten; what values they see is a matter of chance, which
+ * keys is not. */
+static uint64_t readseq_writing(struct load_state *s) {
+    const struct peer *p = s->peer;
+    uint64_t n = 0, scans = SCANNED_ROWS / s->rows;
+    struct writer w = {.s = s};
+    pthread_t thread;
+    scans = scans < 2 ? 2 : scans > 10 ? 10 : scans;
+    s->generation++;
+    if (pthread_create(&thread, NULL, write_beside, &w)) bench_die("a thread", NULL);
+    for (uint64_t i = 0; i < scans; i++) {
+        void *it = p->iter_new(s->db);
+        for (bool on = p->first(it); on; on = p->next(it), n++)
+            s->digest += digest_of(p->key(it)) + p->value(it).len;
+        p->iter_free(it);
+    }
+    atomic_store(&w.stop, true);
+    pthread_join(thread, NULL);
+    s->beside = w.puts;
+    if (n != scans * s->rows) bench_die("readseq_writing", "missed a row");
+    return n;
+}
+
 /* ---- the rest -------------------------------------------------------------------------- */
 
 static uint64_t compact(struct load_state *s) {
@@ -205,22 +337,26 @@ void load_prepare(struct load_state *s, enum load_content content, enum load_con
 }
 
 const struct load loads[] = {
-    {"fillsync", "put", true, CONTENT_SYNCED, CONTENT_OTHER, fillsync},
-    {"fillseq", "put", true, CONTENT_EMPTY, CONTENT_OTHER, fillseq},
-    {"fillseq_batch", "row", true, CONTENT_EMPTY, CONTENT_OTHER, fillseq_batch},
-    {"fillrandom", "put", true, CONTENT_EMPTY, CONTENT_ROWS, fillrandom},
-    {"fillrandom_batch", "row", true, CONTENT_EMPTY, CONTENT_ROWS, fillrandom_batch},
-    {"overwrite", "put", true, CONTENT_ROWS, CONTENT_ROWS, overwrite},
-    {"readseq", "row", false, CONTENT_ROWS, CONTENT_ROWS, readseq},
-    {"readreverse", "row", false, CONTENT_ROWS, CONTENT_ROWS, readreverse},
-    {"readrandom", "get", false, CONTENT_ROWS, CONTENT_ROWS, readrandom},
-    {"readhot", "get", false, CONTENT_ROWS, CONTENT_ROWS, readhot},
-    {"readmissing", "get", false, CONTENT_ROWS, CONTENT_ROWS, readmissing},
-    {"seekrandom", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom},
-    {"seekrandom_reused", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom_reused},
-    {"seekrandom_next100", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom_next100},
-    {"compact", "row", true, CONTENT_ROWS, CONTENT_ROWS, compact},
-    {"deleterange", "row", true, CONTENT_ROWS, CONTENT_DELETED, deleterange},
-    {"readseq_deleted", "row", false, CONTENT_DELETED, CONTENT_DELETED, readseq_deleted},
+    {"fillsync", "put", true, CONTENT_SYNCED, CONTENT_OTHER, fillsync, NULL},
+    {"fillseq", "put", true, CONTENT_EMPTY, CONTENT_OTHER, fillseq, NULL},
+    {"fillseq_batch", "row", true, CONTENT_EMPTY, CONTENT_OTHER, fillseq_batch, NULL},
+    {"fillrandom", "put", true, CONTENT_EMPTY, CONTENT_ROWS, fillrandom, NULL},
+    {"fillrandom_batch", "row", true, CONTENT_EMPTY, CONTENT_ROWS, fillrandom_batch, NULL},
+    {"fillsteady", "put", true, CONTENT_EMPTY, CONTENT_ROWS, fillsteady, NULL},
+    {"overwrite", "put", true, CONTENT_ROWS, CONTENT_ROWS, overwrite, NULL},
+    {"readseq", "row", false, CONTENT_ROWS, CONTENT_ROWS, readseq, NULL},
+    {"readreverse", "row", false, CONTENT_ROWS, CONTENT_ROWS, readreverse, NULL},
+    {"readrandom", "get", false, CONTENT_ROWS, CONTENT_ROWS, readrandom, NULL},
+    {"readhot", "get", false, CONTENT_ROWS, CONTENT_ROWS, readhot, NULL},
+    {"readmissing", "get", false, CONTENT_ROWS, CONTENT_ROWS, readmissing, NULL},
+    {"seekrandom", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom, NULL},
+    {"seekrandom_reused", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom_reused, NULL},
+    {"seekrandom_next100", "seek", false, CONTENT_ROWS, CONTENT_ROWS, seekrandom_next100, NULL},
+    {"readwrite95", "call", true, CONTENT_ROWS, CONTENT_ROWS, readwrite95, choose_zipfian},
+    {"readwrite50", "call", true, CONTENT_ROWS, CONTENT_ROWS, readwrite50, choose_zipfian},
+    {"readseq_writing", "row", true, CONTENT_ROWS, CONTENT_ROWS, readseq_writing, NULL},
+    {"compact", "row", true, CONTENT_ROWS, CONTENT_ROWS, compact, NULL},
+    {"deleterange", "row", true, CONTENT_ROWS, CONTENT_DELETED, deleterange, NULL},
+    {"readseq_deleted", "row", false, CONTENT_DELETED, CONTENT_DELETED, readseq_deleted, NULL},
 };
 const unsigned load_count = sizeof loads / sizeof loads[0];

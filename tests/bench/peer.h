@@ -3,9 +3,10 @@
  *
  * What is the same for all is in struct peer_config and in the head of bench_engine.c;
  * what an engine has its own way about is said in its file. Anything that fails ends the
- * program: a benchmark that goes on after an error measures nothing.
+ * program.
  *
- * Threads: one. */
+ * Threads: one, but for put(), which another thread may call while the first one uses
+ * iterators. */
 #ifndef KEVO_BENCH_PEER_H
 #define KEVO_BENCH_PEER_H
 
@@ -13,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "tests/bench/measure.h"
 
 struct peer_config {
     const char *dir; /* of the database; made when it is not there */
@@ -55,9 +58,6 @@ struct peer {
 };
 
 extern const struct peer peer_kevo, peer_leveldb, peer_rocksdb, peer_lmdb;
-
-/* Print what failed, and why (may be NULL), and exit. */
-_Noreturn void bench_die(const char *what, const char *why);
 
 /* A number that tells values apart and that reads them, first byte and last. */
 static inline uint64_t digest_of(struct bytes value) {

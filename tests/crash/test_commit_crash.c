@@ -1,15 +1,21 @@
 /* Power lost, or the process killed, at every change that SQLite or a store makes to the disk
  * that both lie on; then again at every change of the recovery.
  *
- * A script of random transactions over ordinary and kevo tables in three stores runs once and is
- * watched: before changes of the disk, images are drawn of what it could hold if all ended
- * there. Each is opened afterwards. All tables together must be as they were after one and the
- * same transaction: with a synchronous level that promises it, after the last one that was
- * acknowledged or the one that was under way. Nothing may be damaged, no store in the way of a
- * new one, and writing must go on.
+ * A script of random transactions over ordinary and kevo tables in three stores, or in two
+ * databases and five stores, runs once and is watched: before changes of the disk, images are
+ * drawn of what it could hold if all ended there. Each is opened afterwards. All tables together
+ * must be as they were after one and the same transaction: with a synchronous level that promises
+ * it, after the last one that was acknowledged or the one that was under way. Nothing may be
+ * damaged, no store in the way of a new one, and writing must go on.
  *
- *     test_commit_crash                     a sample of the changes, about ten seconds of work
- *     KEVO_SCRIPTS=20 test_commit_crash     so many scripts in each mode, every change
+ * Where SQLite promises less, less is asked for. Two databases commit together with a rollback
+ * journal on disk that is synced, else each for itself. With the journal modes MEMORY and OFF all
+ * that holds between transactions; in the middle of one SQLite's file may come to anything, but
+ * a kevo table that can be read still has the rows of before or after.
+ *
+ *     test_commit_crash                     a sample of the changes, some ten seconds of work
+ *     KEVO_SCRIPTS=2 test_commit_crash      so many scripts in each mode, every change: two are
+ *                                           more than 50,000 states, each looked at
  *     KEVO_STRIDE=n                         the n-th part of the changes of each recovery (97)
  *     KEVO_MODE=n                           one of the modes alone
  *     KEVO_SEED=n                           the same scripts again */
@@ -18,208 +24,21 @@
 #include <string.h>
 
 #include "ext/world.h"
+#include "tests/crash/crash_script.h"
 #include "tests/lib/crash_env.h"
 #include "tests/lib/disk_vfs.h"
-#include "tests/lib/sql.h"
 
 int sqlite3_kevo_init(sqlite3 *db, char **message, const void *api);
 
-enum { MAX_STEPS = 64, MAX_EXTRA = 3, CHUNK = 48, ACCOUNTS = 4, PADS = 6 };
+enum { CHUNK = 48, SCHEMAS = 2 };
 
-/* ---- the script ------------------------------------------------------------------------ */
-
-/* A step is at most one commit. */
-struct step {
-    char *sql; /* NULL: close the connection and open another */
-};
-
-struct script {
-    struct step steps[MAX_STEPS];
-    unsigned count;
-    struct rng rng;
-    int page_bytes;
-    unsigned number;          /* for values that differ */
-    char extra[MAX_EXTRA][8]; /* tables that come and go; "" not there */
-    unsigned extra_born;
-};
-
-static const char options[] = "memtable_size=4096, memtable_count=2, l0_trigger=2, l0_slow=3, "
-                              "l0_stop=3, table_size=4096, level1_size=4096, retain_ms=0";
-
-static const char create_all[] =
-    "BEGIN; CREATE TABLE acct(id INTEGER PRIMARY KEY, v INTEGER);"
-    "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, %s);"
-    "CREATE VIRTUAL TABLE two USING kevo(b TEXT, a INTEGER, v INTEGER, "
-    "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
-    "CREATE VIRTUAL TABLE pad USING kevo('second.store', k INTEGER, n INTEGER, body BLOB, "
-    "PRIMARY KEY(k DESC), INDEX by_n (n DESC), %s);";
-
-static void put_account(sqlite3_str *s, unsigned account, int amount) {
-    unsigned i = account % ACCOUNTS;
-    switch (account / ACCOUNTS) {
-    case 0: sqlite3_str_appendf(s, "UPDATE acct SET v = v + %d WHERE id = %u;", amount, i); break;
-    case 1:
-        sqlite3_str_appendf(s, "UPDATE kv SET value = value + %d WHERE key = 'k%u';", amount, i);
-        break;
-    default: sqlite3_str_appendf(s, "UPDATE two SET v = v + %d WHERE b = 'b%u';", amount, i);
-    }
-}
-
-static void put_op(struct script *p, sqlite3_str *s) {
-    struct rng *r = &p->rng;
-    unsigned k = (unsigned)rng_below(r, PADS);
-    int amount = 1 + (int)rng_below(r, 99);
-    switch (rng_below(r, 8)) {
-    default:
-        put_account(s, (unsigned)rng_below(r, 3 * ACCOUNTS), -amount);
-        put_account(s, (unsigned)rng_below(r, 3 * ACCOUNTS), amount);
-        break;
-    case 4:
-    case 5: {
-        int bytes = (int)rng_below(r, rng_below(r, 4) ? 300 : 6000);
-        sqlite3_str_appendf(s, "REPLACE INTO pad VALUES(%u, %u, zeroblob(%d));", k, ++p->number,
-                            bytes);
-        break;
-    }
-    case 6: sqlite3_str_appendf(s, "DELETE FROM pad WHERE k = %u;", k); break;
-    case 7:
-        sqlite3_str_appendf(s,
-                            "INSERT OR REPLACE INTO two VALUES('x%u', %u, 0);"
-                            "INSERT OR IGNORE INTO two VALUES('b1', 5, 5), ('y%u', 1, 0);"
-                            "UPDATE two SET a = a + 1 WHERE b = 'b%u';",
-                            k, (unsigned)rng_below(r, 3), k, k % ACCOUNTS);
-    }
-}
-
-static void put_ops(struct script *p, sqlite3_str *s, uint64_t most) {
-    for (uint64_t n = 1 + rng_below(&p->rng, most); n > 0; n--)
-        put_op(p, s);
-}
-
-static void put_transaction(struct script *p, sqlite3_str *s) {
-    struct rng *r = &p->rng;
-    if (rng_below(r, 3)) put_ops(p, s, 3);
-    if (rng_below(r, 3) == 0) {
-        sqlite3_str_appendall(s, "SAVEPOINT a;");
-        put_ops(p, s, 3);
-        if (rng_below(r, 2)) {
-            sqlite3_str_appendall(s, "SAVEPOINT b;");
-            put_ops(p, s, 2);
-            sqlite3_str_appendall(s, rng_below(r, 2) ? "ROLLBACK TO b;" : "RELEASE b;");
-        }
-        sqlite3_str_appendall(s, rng_below(r, 2) ? "ROLLBACK TO a; RELEASE a;" : "RELEASE a;");
-    }
-    put_ops(p, s, 2);
-}
-
-/* The last one lies in a store of its own. */
-static void put_create(sqlite3_str *s, const char *name, unsigned place) {
-    sqlite3_str_appendf(s,
-                        "CREATE VIRTUAL TABLE %s USING kevo(%sk INTEGER PRIMARY KEY, v ANY, "
-                        "INDEX by_v (v));",
-                        name, place == MAX_EXTRA - 1 ? "'third.store', " : "");
-}
-
-static void put_extra(struct script *p, sqlite3_str *s) {
-    struct rng *r = &p->rng;
-    unsigned place = (unsigned)rng_below(r, MAX_EXTRA);
-    char *name = p->extra[place];
-    uint64_t dice = rng_below(r, 6);
-    bool whole = rng_below(r, 2); /* in a transaction with more */
-    if (whole) sqlite3_str_appendall(s, "BEGIN;");
-    if (!*name) {
-        snprintf(name, sizeof p->extra[0], "x%u", ++p->extra_born);
-        put_create(s, name, place);
-        if (whole)
-            sqlite3_str_appendf(s, "INSERT INTO %s VALUES(1, 'one'), (2, zeroblob(30));", name);
-    } else if (dice < 2) {
-        sqlite3_str_appendf(s, "INSERT OR REPLACE INTO %s VALUES(%u, 'new'), (9, 'nine');", name,
-                            ++p->number % 8);
-    } else if (dice < 3) {
-        sqlite3_str_appendf(s, "ALTER TABLE %s RENAME TO ", name);
-        snprintf(name, sizeof p->extra[0], "x%u", ++p->extra_born);
-        sqlite3_str_appendf(s, "%s;", name);
-        if (whole) sqlite3_str_appendf(s, "INSERT OR REPLACE INTO %s VALUES(5, 'renamed');", name);
-    } else {
-        sqlite3_str_appendf(s, "DROP TABLE %s;", name);
-        name[0] = 0;
-    }
-    if (!whole) return;
-    if (rng_below(r, 2)) put_ops(p, s, 2);
-    sqlite3_str_appendall(s, "COMMIT");
-}
-
-static const char *const upkeep[] = {
-    "SELECT kevo_flush('kv')",
-    "SELECT kevo_flush('pad')",
-    "SELECT kevo_compact('kv')",
-    "PRAGMA wal_checkpoint",
-    "PRAGMA wal_checkpoint(TRUNCATE)",
-    "PRAGMA wal_checkpoint(RESTART)",
-    "VACUUM",
-};
-
-static void put_step(struct script *p, sqlite3_str *s) {
-    struct rng *r = &p->rng;
-    switch (rng_below(r, 16)) {
-    case 0: sqlite3_str_appendall(s, upkeep[rng_below(r, sizeof upkeep / sizeof upkeep[0])]); break;
-    case 1: break; /* another connection */
-    case 2:
-        sqlite3_str_appendall(s, "BEGIN;");
-        put_transaction(p, s);
-        if (rng_below(r, 2)) {
-            put_create(s, "gone", (unsigned)rng_below(r, MAX_EXTRA));
-            sqlite3_str_appendall(s, "INSERT INTO gone VALUES(1, 1);");
-        }
-        sqlite3_str_appendall(s, "ROLLBACK");
-        break;
-    case 3:
-    case 4:
-    case 5:
-    case 6: put_extra(p, s); break;
-    case 7: sqlite3_str_appendf(s, "UPDATE kv SET value = value + %d - %d", 7, 7); break;
-    default:
-        sqlite3_str_appendall(s, "BEGIN;");
-        put_transaction(p, s);
-        sqlite3_str_appendall(s, "COMMIT");
-    }
-}
-
-static void put_first(struct script *p, sqlite3_str *s) {
-    sqlite3_str_appendf(s, create_all, options, options);
-    for (unsigned i = 0; i < ACCOUNTS; i++)
-        sqlite3_str_appendf(s,
-                            "INSERT INTO acct VALUES(%u, 1000); INSERT INTO kv VALUES('k%u', 1000);"
-                            "INSERT INTO two VALUES('b%u', %u, 1000);",
-                            i, i, i, i % 2);
-    if (rng_below(&p->rng, 2)) sqlite3_str_appendall(s, "INSERT INTO pad VALUES(1, 1, x'00');");
-    sqlite3_str_appendall(s, "COMMIT");
-}
-
-static void script_init(struct script *p, uint64_t seed, unsigned steps) {
-    static const int pages[] = {4096, 1024, 512};
-    *p = (struct script){.rng = rng_of(seed), .count = steps};
-    p->page_bytes = pages[rng_below(&p->rng, 3)];
-    for (unsigned i = 0; i < steps; i++) {
-        sqlite3_str *s = sqlite3_str_new(NULL);
-        if (i == 0)
-            put_first(p, s);
-        else
-            put_step(p, s);
-        p->steps[i].sql = sqlite3_str_length(s) ? sqlite3_str_finish(s) : NULL;
-        if (!p->steps[i].sql) sqlite3_free(sqlite3_str_finish(s));
-    }
-}
-
-static void script_release(struct script *p) {
-    for (unsigned i = 0; i < p->count; i++)
-        sqlite3_free(p->steps[i].sql);
-}
+static const char *const schemas[SCHEMAS] = {"main", "x"};
 
 /* ---- a machine with a disk ------------------------------------------------------------------- */
 
 struct mode {
     const char *journal, *synchronous;
+    bool attached; /* a second database */
 };
 
 struct machine {
@@ -233,15 +52,22 @@ static int load(sqlite3 *db, char **message, const void *api) {
     return rc == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : rc;
 }
 
+static int set_up(sqlite3 *db, const char *schema, const struct mode *mode, int page_bytes) {
+    return sql_try(db,
+                   "PRAGMA %s.page_size=%d; PRAGMA %s.journal_mode=%s; PRAGMA %s.synchronous=%s;"
+                   "PRAGMA %s.cache_size=20",
+                   schema, page_bytes, schema, mode->journal, schema, mode->synchronous, schema);
+}
+
 static int connect_to(struct machine *m, const struct mode *mode, int page_bytes) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
     int rc = sqlite3_open_v2("/app.db", &m->db, flags, disk_vfs_name(m->vfs));
     if (rc == SQLITE_OK)
-        rc = sql_try(m->db,
-                     "PRAGMA page_size=%d; PRAGMA journal_mode=%s; PRAGMA synchronous=%s;"
-                     "PRAGMA wal_autocheckpoint=15; PRAGMA cache_size=20; PRAGMA temp_store=MEMORY",
-                     page_bytes, mode->journal, mode->synchronous);
-    return rc;
+        rc = sql_try(m->db, "PRAGMA wal_autocheckpoint=15; PRAGMA temp_store=MEMORY");
+    if (rc == SQLITE_OK) rc = set_up(m->db, "main", mode, page_bytes);
+    if (rc != SQLITE_OK || !mode->attached) return rc;
+    rc = sql_try(m->db, "ATTACH '/other.db' AS x");
+    return rc == SQLITE_OK ? set_up(m->db, "x", mode, page_bytes) : rc;
 }
 
 static void start(struct machine *m, struct env *disk, bool powersafe) {
@@ -268,9 +94,9 @@ static void put_blob(sqlite3_str *s, sqlite3_stmt *stmt, int i) {
     sqlite3_str_appendf(s, "x%d.%x", len, hash);
 }
 
-static int put_table(sqlite3_str *s, sqlite3 *db, const char *name) {
+static int put_table(sqlite3_str *s, sqlite3 *db, const char *schema, const char *name) {
     sqlite3_stmt *stmt = NULL;
-    char *sql = sqlite3_mprintf("SELECT * FROM \"%w\"", name);
+    char *sql = sqlite3_mprintf("SELECT * FROM %s.\"%w\"", schema, name);
     int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
     sqlite3_free(sql);
     sqlite3_str_appendf(s, "%s:", name);
@@ -291,17 +117,19 @@ static int put_table(sqlite3_str *s, sqlite3 *db, const char *name) {
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* All rows of all tables but those that a check makes, in one read transaction, as text. */
-static int dump(sqlite3 *db, char **text) {
+/* All rows of all tables of the schema but those that a check makes, in one read transaction, as
+ * text: a line a table. */
+static int dump(sqlite3 *db, const char *schema, char **text) {
     sqlite3_stmt *stmt = NULL;
     sqlite3_str *s = sqlite3_str_new(NULL);
-    int rc = sqlite3_prepare_v2(db,
-                                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT "
-                                "GLOB 'kevo_*' AND name NOT GLOB '*go' AND name NOT GLOB "
+    char *sql = sqlite3_mprintf("SELECT name FROM %s.sqlite_schema WHERE type = 'table' AND name "
+                                "NOT GLOB 'kevo_*' AND name NOT GLOB '*go' AND name NOT GLOB "
                                 "'kgo?' ORDER BY name",
-                                -1, &stmt, NULL);
+                                schema);
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    sqlite3_free(sql);
     while (rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW)
-        rc = put_table(s, db, (const char *)sqlite3_column_text(stmt, 0));
+        rc = put_table(s, db, schema, (const char *)sqlite3_column_text(stmt, 0));
     int end = sqlite3_finalize(stmt);
     if (rc == SQLITE_DONE) rc = end;
     bool empty = sqlite3_str_length(s) == 0;
@@ -319,6 +147,7 @@ struct image {
     enum crash_mode crash;
     uint64_t change;
     unsigned acknowledged; /* steps */
+    bool at_rest;          /* nothing of the next one has begun */
 };
 
 struct pictures {
@@ -327,7 +156,9 @@ struct pictures {
     uint64_t seed;
     bool powersafe;
     const unsigned *acknowledged;
-    struct image at[CHUNK * CRASH_MODES];
+    uint64_t rest;    /* the change with which a step begins */
+    bool all_at_rest; /* are wanted as well */
+    struct image at[(CHUNK + SCRIPT_MAX_STEPS) * CRASH_MODES];
     unsigned count;
 };
 
@@ -348,17 +179,20 @@ static void take_again(void *arg) {
     if (n % a->stride != a->first || a->count == CHANGES_OF_A_LOOK) return;
     /* A kill of the process is as likely as the loss of power. */
     enum crash_mode crash = (enum crash_mode)((a->seed + n) % (CRASH_MODES - a->powersafe));
-    a->at[a->count++] = (struct image){crash_env_image(a->of, crash, a->seed + n), crash, n, 0};
+    a->at[a->count++] =
+        (struct image){crash_env_image(a->of, crash, a->seed + n), crash, n, 0, false};
 }
 
 static void take_pictures(void *arg) {
     struct pictures *p = arg;
     uint64_t n = p->change++;
-    if (n < p->from || n >= p->to || (n - p->from) % p->stride) return;
+    bool at_rest = n == p->rest;
+    if (n < p->from || n >= p->to) return;
+    if ((n - p->from) % p->stride && !(at_rest && p->all_at_rest)) return;
     for (enum crash_mode crash = 0; crash < CRASH_MODES; crash++) {
         if (crash == CRASH_GARBAGE && p->powersafe) continue;
-        p->at[p->count++] =
-            (struct image){crash_env_image(p->of, crash, p->seed + n), crash, n, *p->acknowledged};
+        p->at[p->count++] = (struct image){crash_env_image(p->of, crash, p->seed + n), crash, n,
+                                           *p->acknowledged, at_rest};
     }
 }
 
@@ -375,31 +209,35 @@ struct run {
     struct script script;
     uint64_t seed;
     bool powersafe;
-    char *states[MAX_STEPS + 1]; /* after so many steps */
+    unsigned schemas;
+    char *states[SCHEMAS][SCRIPT_MAX_STEPS + 1]; /* after so many steps */
     unsigned acknowledged;
     struct pictures pictures;
     struct again again;
     uint64_t again_stride; /* of a recovery's changes, those at which all ends again */
-    unsigned checked, checked_again;
+    unsigned checked, checked_again, torn;
 };
 
-static void run_step(struct run *run, struct machine *m, const struct step *step) {
-    if (!step->sql) {
+static void run_step(struct run *run, struct machine *m, const char *sql) {
+    run->pictures.rest = run->pictures.change;
+    if (!sql) {
         sql_close(m->db);
         ck_assert_int_eq(connect_to(m, run->mode, run->script.page_bytes), SQLITE_OK);
         return;
     }
     char *message = NULL;
-    if (sqlite3_exec(m->db, step->sql, NULL, NULL, &message) != SQLITE_OK)
+    if (sqlite3_exec(m->db, sql, NULL, NULL, &message) != SQLITE_OK)
         ck_abort_msg("seed %llu, step %u, %s: %s", (unsigned long long)run->seed, run->acknowledged,
-                     step->sql, message);
+                     sql, message);
 }
 
 static void note_state(struct run *run, struct machine *m) {
-    char **state = &run->states[run->acknowledged];
-    sqlite3_free(*state);
-    int rc = dump(m->db, state);
-    if (rc != SQLITE_OK) ck_abort_msg("reading: %d, %s", rc, sqlite3_errmsg(m->db));
+    for (unsigned i = 0; i < run->schemas; i++) {
+        char **state = &run->states[i][run->acknowledged];
+        sqlite3_free(*state);
+        int rc = dump(m->db, schemas[i], state);
+        if (rc != SQLITE_OK) ck_abort_msg("reading: %d, %s", rc, sqlite3_errmsg(m->db));
+    }
 }
 
 /* The whole script; returns how many changes of the disk it made. */
@@ -409,13 +247,13 @@ static uint64_t run_script(struct run *run) {
     start(&m, disk, run->powersafe);
     run->acknowledged = 0;
     run->pictures.of = disk;
-    run->pictures.change = 0;
+    run->pictures.change = run->pictures.rest = 0;
     run->pictures.acknowledged = &run->acknowledged;
     crash_env_watch(disk, take_pictures, &run->pictures);
     ck_assert_int_eq(connect_to(&m, run->mode, run->script.page_bytes), SQLITE_OK);
     note_state(run, &m);
     while (run->acknowledged < run->script.count) {
-        run_step(run, &m, &run->script.steps[run->acknowledged]);
+        run_step(run, &m, run->script.steps[run->acknowledged]);
         run->acknowledged++;
         note_state(run, &m);
     }
@@ -431,6 +269,11 @@ static bool is(const char *a, const char *b) {
     return strcmp(a, b) == 0;
 }
 
+/* No journal on disk: SQLite cannot undo half a commit after a crash. */
+static bool is_unjournaled(const struct mode *m) {
+    return is(m->journal, "MEMORY") || is(m->journal, "OFF");
+}
+
 /* Whether anything is promised of the image at all. With NORMAL SQLite itself is at the disk's
  * mercy in two cases. The end of its log is not padded to whole sectors, so what is written
  * later, and torn, can damage what was synced. And a rollback journal is synced once, its header
@@ -440,6 +283,7 @@ static bool is_promised(const struct run *run, enum crash_mode crash) {
     const struct mode *m = run->mode;
     if (crash == CRASH_KEPT) return true;
     if (is(m->synchronous, "OFF")) return false;
+    if (is_unjournaled(m)) return true;
     if (!is(m->synchronous, "NORMAL")) return true;
     return is(m->journal, "WAL") ? crash != CRASH_GARBAGE : crash == CRASH_DROPPED;
 }
@@ -451,15 +295,40 @@ static bool last_may_go(const struct mode *m) {
     return is(m->journal, "TRUNCATE") && is(m->synchronous, "NORMAL");
 }
 
-/* The oldest state that may be found. */
-static unsigned oldest(const struct run *run, const struct image *image) {
+/* Whether transactions over two databases are one all the same: by a super-journal, which there
+ * is for rollback journals that are synced. The end of one that is truncated is not, with NORMAL:
+ * that database alone may go back then. */
+static bool is_joint(const struct run *run) {
+    const struct mode *m = run->mode;
+    if (!m->attached) return true;
+    if (is(m->journal, "WAL") || is_unjournaled(m) || is(m->synchronous, "OFF")) return false;
+    return !is(m->journal, "TRUNCATE") || !is(m->synchronous, "NORMAL");
+}
+
+/* From the oldest to the newest state that may be found. */
+struct span {
+    unsigned from, to;
+};
+
+static bool same_states(const struct run *run, unsigned schema, unsigned a, unsigned b) {
+    for (unsigned i = 0; i < run->schemas; i++)
+        if ((i == schema || is_joint(run)) && !is(run->states[i][a], run->states[i][b]))
+            return false;
+    return true;
+}
+
+static unsigned oldest(const struct run *run, unsigned schema, const struct image *image) {
     unsigned n = image->acknowledged;
     if (image->crash == CRASH_KEPT) return n;
     if (is(run->mode->journal, "WAL") && is(run->mode->synchronous, "NORMAL")) return 0;
     if (!last_may_go(run->mode)) return n;
-    while (n > 0 && is(run->states[n], run->states[image->acknowledged]))
+    while (n > 0 && same_states(run, schema, n, image->acknowledged))
         n--;
     return n;
+}
+
+static unsigned newest(const struct run *run, const struct image *image) {
+    return image->acknowledged + (image->acknowledged < run->script.count);
 }
 
 /* ---- looking at an image --------------------------------------------------------------------------------- */
@@ -488,31 +357,53 @@ static void need_exec(struct look *l, const char *sql) {
         fault(l, "%s: %d, %s", sql, sqlite3_extended_errcode(l->m.db), message);
 }
 
-static unsigned find_state(struct look *l, unsigned from, unsigned to) {
-    const struct run *run = l->run;
-    char *found;
-    int rc = dump(l->m.db, &found);
-    if (rc != SQLITE_OK) fault(l, "reading: %d, %s\n%s", rc, sqlite3_errmsg(l->m.db), found);
-    for (unsigned i = to + 1; i-- > from;) {
-        if (!is(found, run->states[i])) continue;
-        sqlite3_free(found);
-        return i;
-    }
-    fault(l, "no state from %u to %u. There is\n%sand not\n%snor\n%s", from, to, found,
-          run->states[from], run->states[to]);
+/* Whether what was found are the states of that number, of the schema or of all. */
+static bool matches(const struct run *run, unsigned schema, char *found[SCHEMAS], unsigned n) {
+    for (unsigned i = 0; i < run->schemas; i++)
+        if ((i == schema || is_joint(run)) && !is(found[i], run->states[i][n])) return false;
+    return true;
+}
+
+static unsigned match(struct look *l, unsigned schema, char *found[SCHEMAS], struct span want) {
+    for (unsigned n = want.to + 1; n-- > want.from;)
+        if (matches(l->run, schema, found, n)) return n;
+    fault(l, "%s is in no state from %u to %u. There is\n%sand not\n%snor\n%s", schemas[schema],
+          want.from, want.to, found[schema], l->run->states[schema][want.from],
+          l->run->states[schema][want.to]);
     return 0;
 }
 
-static void check_sound(struct look *l) {
-    sqlite3_stmt *stmt = NULL;
-    const char *rows = sql_rows(l->m.db, "PRAGMA integrity_check");
-    if (!is(rows, "ok")) fault(l, "integrity_check: %s", rows);
-    stmt = sql_prepare(l->m.db, "SELECT name FROM sqlite_schema WHERE sql LIKE '%%USING kevo%%'");
+/* Which states the databases are in; narrows the spans to these. */
+static void find_state(struct look *l, struct span want[SCHEMAS]) {
+    char *found[SCHEMAS] = {NULL, NULL};
+    for (unsigned i = 0; i < l->run->schemas; i++) {
+        int rc = dump(l->m.db, schemas[i], &found[i]);
+        if (rc != SQLITE_OK) fault(l, "reading: %d, %s\n%s", rc, sqlite3_errmsg(l->m.db), found[i]);
+    }
+    for (unsigned i = 0; i < l->run->schemas; i++) {
+        unsigned n = match(l, i, found, want[i]);
+        want[i] = (struct span){n, n};
+    }
+    for (unsigned i = 0; i < l->run->schemas; i++)
+        sqlite3_free(found[i]);
+}
+
+static void check_schema(struct look *l, const char *schema) {
+    sqlite3_stmt *stmt = sql_prepare(
+        l->m.db, "SELECT name FROM %s.sqlite_schema WHERE sql LIKE '%%USING kevo%%'", schema);
     while (sqlite3_step(stmt) == SQLITE_ROW) {
-        rows = sql_rows(l->m.db, "SELECT kevo_check('%q')", sqlite3_column_text(stmt, 0));
-        if (!is(rows, "ok")) fault(l, "kevo_check of %s: %s", sqlite3_column_text(stmt, 0), rows);
+        const char *name = (const char *)sqlite3_column_text(stmt, 0);
+        const char *rows = sql_rows(l->m.db, "SELECT kevo_check('%s.%q')", schema, name);
+        if (!is(rows, "ok")) fault(l, "kevo_check of %s: %s", name, rows);
     }
     sqlite3_finalize(stmt);
+}
+
+static void check_sound(struct look *l) {
+    const char *rows = sql_rows(l->m.db, "PRAGMA integrity_check");
+    if (!is(rows, "ok")) fault(l, "integrity_check: %s", rows);
+    for (unsigned i = 0; i < l->run->schemas; i++)
+        check_schema(l, schemas[i]);
 }
 
 /* New tables in all places, and rows in all stores. */
@@ -531,6 +422,11 @@ static void go_on(struct look *l) {
         "CREATE VIRTUAL TABLE IF NOT EXISTS kgo3 USING kevo('third.store', n INTEGER PRIMARY KEY);"
         "REPLACE INTO kgo2 VALUES(1); REPLACE INTO kgo3 VALUES(1); RELEASE a;"
         "DROP TABLE kgo2; DROP TABLE kgo3");
+    if (l->run->mode->attached)
+        need_exec(l, "BEGIN; CREATE TABLE IF NOT EXISTS x.xgo(n);"
+                     "CREATE VIRTUAL TABLE IF NOT EXISTS x.kgo4 USING kevo(n INTEGER PRIMARY KEY);"
+                     "INSERT INTO xgo VALUES(1); REPLACE INTO kgo4 VALUES(1); REPLACE INTO kgo "
+                     "VALUES(1, 'on'); COMMIT; SELECT kevo_flush('kgo4'); DROP TABLE kgo4");
 }
 
 static void compare_new(struct look *l) {
@@ -539,38 +435,83 @@ static void compare_new(struct look *l) {
     if (!is(a, b)) fault(l, "what was written on goes apart: %s and %s", a, b);
 }
 
-/* The image, its recovery, and how it goes on. Returns the state that was found. */
-static unsigned look_at(const struct run *run, struct env *disk, unsigned from, unsigned to,
-                        const char *when) {
+/* The image, its recovery, and how it goes on. Narrows the spans to the states that were found. */
+static void look_at(const struct run *run, struct env *disk, struct span want[SCHEMAS],
+                    const char *when) {
     struct look l = {.run = run};
     snprintf(l.when, sizeof l.when, "%s", when);
     start(&l.m, disk, run->powersafe);
     try_connect(&l);
-    unsigned state = find_state(&l, from, to);
+    find_state(&l, want);
     check_sound(&l);
     go_on(&l);
-    find_state(&l, state, state);
+    find_state(&l, want);
     compare_new(&l);
     sql_close(l.m.db);
     try_connect(&l);
-    find_state(&l, state, state);
+    find_state(&l, want);
     compare_new(&l);
     check_sound(&l);
     stop(&l.m);
-    return state;
 }
 
+/* ---- in the middle of a commit without a journal ------------------------------------------------ */
+
+static bool has_line(const char *state, const char *line) {
+    const char *at = strstr(state, line);
+    return at && (at == state || at[-1] == '\n');
+}
+
+/* Tables of one store that can be read are in one and the same state, before or after. What cannot
+ * be read is told as an error. */
+static void look_at_torn(struct look *l, const char *const *tables, unsigned count,
+                         const struct image *image) {
+    char *lines[4] = {NULL};
+    bool before = true, after = true;
+    for (unsigned i = 0; i < count; i++) {
+        sqlite3_str *s = sqlite3_str_new(NULL);
+        int rc = put_table(s, l->m.db, "main", tables[i]);
+        lines[i] = sqlite3_str_finish(s);
+        if (rc != SQLITE_OK) continue;
+        before = before && has_line(l->run->states[0][image->acknowledged], lines[i]);
+        after = after && has_line(l->run->states[0][newest(l->run, image)], lines[i]);
+    }
+    if (!before && !after)
+        fault(l, "there is\n%s\n%s\nbetween\n%s\nand\n%s", lines[0], lines[1] ? lines[1] : "",
+              l->run->states[0][image->acknowledged], l->run->states[0][newest(l->run, image)]);
+    for (unsigned i = 0; i < count; i++)
+        sqlite3_free(lines[i]);
+}
+
+static void check_torn(struct run *run, struct image *image, const char *when) {
+    static const char *const first[] = {"kv", "two"}, *const second[] = {"pad"};
+    struct look l = {.run = run};
+    snprintf(l.when, sizeof l.when, "%s", when);
+    if (image->acknowledged == 0) return;
+    start(&l.m, image->disk, run->powersafe);
+    if (connect_to(&l.m, run->mode, run->script.page_bytes) == SQLITE_OK) {
+        look_at_torn(&l, first, 2, image);
+        look_at_torn(&l, second, 1, image);
+    }
+    stop(&l.m);
+    run->torn++;
+}
+
+/* ---- looking at all images -------------------------------------------------------------------------- */
+
 static void say_when(const struct run *run, const struct image *image, char when[200]) {
-    snprintf(when, 200, "journal_mode=%s synchronous=%s script %llu, at change %llu (step %u), %s",
-             run->mode->journal, run->mode->synchronous, (unsigned long long)run->seed,
-             (unsigned long long)image->change, image->acknowledged, crash_names[image->crash]);
+    snprintf(when, 200,
+             "journal_mode=%s synchronous=%s%s script %llu, at change %llu (step %u%s), %s",
+             run->mode->journal, run->mode->synchronous, run->mode->attached ? " attached" : "",
+             (unsigned long long)run->seed, (unsigned long long)image->change, image->acknowledged,
+             image->at_rest ? ", at rest" : "", crash_names[image->crash]);
 }
 
 /* What was found once is found again, though the process ends anywhere in between. On a disk where
  * a torn write damages what lies beside it SQLite's log cannot promise that: it is padded to
  * whole sectors as commits are synced, but is written on, after recovery, from the end of
  * the last whole frame, in the middle of a sector. Then both sides must have lost the same. */
-static void check_again(struct run *run, unsigned state, const char *when) {
+static void check_again(struct run *run, const struct span found[SCHEMAS], const char *when) {
     struct again *a = &run->again;
     for (unsigned i = 0; i < a->count; i++) {
         char again[300];
@@ -578,7 +519,9 @@ static void check_again(struct run *run, unsigned state, const char *when) {
                  (unsigned long long)a->at[i].change, crash_names[a->at[i].crash]);
         if (is_promised(run, a->at[i].crash)) {
             bool torn = a->at[i].crash == CRASH_GARBAGE && is(run->mode->journal, "WAL");
-            look_at(run, a->at[i].disk, torn ? 0 : state, state, again);
+            struct span want[SCHEMAS] = {found[0], found[1]};
+            if (torn) want[0].from = want[1].from = 0;
+            look_at(run, a->at[i].disk, want, again);
             run->checked_again++;
         }
         crash_env_free(a->at[i].disk);
@@ -588,24 +531,48 @@ static void check_again(struct run *run, unsigned state, const char *when) {
 static void check_image(struct run *run, struct image *image) {
     char when[200];
     struct again *a = &run->again;
+    struct span want[SCHEMAS];
+    bool unjournaled = is_unjournaled(run->mode);
     say_when(run, image, when);
-    unsigned newest = image->acknowledged + (image->acknowledged < run->script.count);
+    if (unjournaled && !image->at_rest) {
+        check_torn(run, image, when);
+        return;
+    }
+    for (unsigned i = 0; i < SCHEMAS; i++)
+        want[i] = (struct span){i < run->schemas ? oldest(run, i, image) : 0, newest(run, image)};
     uint64_t first = (image->change * 7 + image->crash) % run->again_stride;
     *a = (struct again){image->disk,    0,         first, run->again_stride, image->change,
                         run->powersafe, .count = 0};
-    crash_env_watch(image->disk, take_again, a);
-    unsigned state = look_at(run, image->disk, oldest(run, image), newest, when);
+    if (!unjournaled) crash_env_watch(image->disk, take_again, a);
+    look_at(run, image->disk, want, when);
     run->checked++;
-    check_again(run, state, when);
+    check_again(run, want, when);
 }
 
 /* ---- the loops ------------------------------------------------------------------------------------------- */
 
+#define LEVELS(journal)                                                                            \
+    {journal, "FULL", false}, {journal, "NORMAL", false}, {journal, "EXTRA", false}, {             \
+        journal, "OFF", false                                                                      \
+    }
 static const struct mode modes[] = {
-    {"WAL", "FULL"},      {"WAL", "NORMAL"},      {"WAL", "EXTRA"},      {"WAL", "OFF"},
-    {"DELETE", "FULL"},   {"DELETE", "NORMAL"},   {"DELETE", "EXTRA"},   {"DELETE", "OFF"},
-    {"TRUNCATE", "FULL"}, {"TRUNCATE", "NORMAL"}, {"TRUNCATE", "EXTRA"}, {"TRUNCATE", "OFF"},
-    {"PERSIST", "FULL"},  {"PERSIST", "NORMAL"},  {"PERSIST", "EXTRA"},  {"PERSIST", "OFF"},
+    LEVELS("WAL"),
+    LEVELS("DELETE"),
+    LEVELS("TRUNCATE"),
+    LEVELS("PERSIST"),
+    LEVELS("MEMORY"),
+    LEVELS("OFF"),
+    {"WAL", "FULL", true},
+    {"WAL", "NORMAL", true},
+    {"WAL", "OFF", true},
+    {"DELETE", "FULL", true},
+    {"DELETE", "NORMAL", true},
+    {"DELETE", "EXTRA", true},
+    {"DELETE", "OFF", true},
+    {"TRUNCATE", "FULL", true},
+    {"TRUNCATE", "NORMAL", true},
+    {"PERSIST", "FULL", true},
+    {"PERSIST", "NORMAL", true},
 };
 enum { MODES = sizeof modes / sizeof modes[0] };
 
@@ -615,6 +582,7 @@ static void crash_everywhere(struct run *run, uint64_t stride) {
     p->seed = run->seed;
     p->powersafe = run->powersafe;
     p->stride = stride;
+    p->all_at_rest = is_unjournaled(run->mode);
     for (p->from = 0; p->from < changes; p->from = p->to) {
         p->to = p->from + CHUNK * stride;
         changes = run_script(run);
@@ -624,21 +592,32 @@ static void crash_everywhere(struct run *run, uint64_t stride) {
     }
 }
 
+static void run_release(struct run *run) {
+    for (unsigned i = 0; i < SCHEMAS; i++) {
+        for (unsigned n = 0; n <= SCRIPT_MAX_STEPS; n++)
+            sqlite3_free(run->states[i][n]);
+    }
+    script_release(&run->script);
+}
+
 START_TEST(crashes) {
     static struct run run;
+    const struct mode *mode = &modes[_i];
     uint64_t scripts = harness_count("KEVO_SCRIPTS", 0);
+    struct script_kind kind = {mode->attached, !is(mode->journal, "OFF")};
     sqlite3_auto_extension((void (*)(void))load);
     for (uint64_t n = 0; n < (scripts ? scripts : 1); n++) {
-        run = (struct run){.mode = &modes[_i], .seed = harness_seed() + n * MODES + (unsigned)_i};
+        run = (struct run){.mode = mode, .seed = harness_seed() + n * MODES + (unsigned)_i};
         run.powersafe = run.seed & 1;
-        script_init(&run.script, run.seed, 30);
+        run.schemas = mode->attached ? 2 : 1;
+        script_init(&run.script, kind, run.seed, 30);
         run.again_stride = harness_count("KEVO_STRIDE", 97);
         crash_everywhere(&run, scripts ? 1 : 43);
-        printf("%s %s: %u states, %u in recovery\n", run.mode->journal, run.mode->synchronous,
-               run.checked, run.checked_again);
-        for (unsigned i = 0; i <= MAX_STEPS; i++)
-            sqlite3_free(run.states[i]);
-        script_release(&run.script);
+        printf("%s %s%s: %u states, %u in recovery", mode->journal, mode->synchronous,
+               mode->attached ? ", attached" : "", run.checked, run.checked_again);
+        if (run.torn) printf(", %u in the middle of a commit", run.torn);
+        printf("\n");
+        run_release(&run);
     }
 }
 END_TEST
