@@ -206,33 +206,39 @@ static struct superversion *begin_read(kevo_store *s, const struct kevo_read *re
 /* ---- point reads --------------------------------------------------------------------- */
 
 /* A version that a range tombstone hides is as good as deleted. */
-static int memtable_look(const struct memtable *m, slice key, uint64_t max_seq,
+static int memtable_look(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                          struct table_value *v, uint64_t *cover) {
     *cover = memtable_cover(m, key, max_seq);
-    int rc = memtable_get(m, key, max_seq, &v->type, &v->seq, &v->value);
+    int rc = memtable_get_hashed(m, key, hash, max_seq, &v->type, &v->seq, &v->value);
     if (rc == 0 && v->seq < *cover) v->type = ENTRY_DELETE;
     return rc;
 }
 
 /* A batch is in one memtable, and those behind have older ones only: a range tombstone over
  * the key hides whatever they have of it. *cover gets its seq, 0: there is none. */
-static int memtables_get(const struct superversion *sv, slice key, uint64_t max_seq,
+static int memtables_get(const struct superversion *sv, slice key, uint64_t hash, uint64_t max_seq,
                          struct table_value *v, uint64_t *cover) {
-    int rc = memtable_look(sv->active, key, max_seq, v, cover);
+    int rc = memtable_look(sv->active, key, hash, max_seq, v, cover);
     for (unsigned i = 0; rc == KEVO_NOTFOUND && !*cover && i < sv->immutable_count; i++)
-        rc = memtable_look(sv->immutable[i], key, max_seq, v, cover);
+        rc = memtable_look(sv->immutable[i], key, hash, max_seq, v, cover);
     return rc;
 }
 
 static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint64_t max_seq,
                          struct table_value *v, struct kevo_err *err) {
-    uint64_t checks = 0, rejects = 0, cover;
-    int rc = memtables_get(sv, key, max_seq, v, &cover);
+    struct version_lookup q;
+    uint64_t hash = key_hash(key), cover;
+    /* Wait for the memory of all filters at once. */
+    memtable_will_get(sv->active, hash);
+    for (unsigned i = 0; i < sv->immutable_count; i++)
+        memtable_will_get(sv->immutable[i], hash);
+    version_lookup_init(&q, sv->version, &s->home, key, hash, max_seq);
+    int rc = memtables_get(sv, key, hash, max_seq, v, &cover);
     if (rc != KEVO_NOTFOUND) return rc;
-    rc = version_get(sv->version, &s->home, key, max_seq, cover, v, &checks, &rejects, err);
-    if (checks) {
-        count(&s->counters.filter_checks, checks);
-        count(&s->counters.filter_rejects, rejects);
+    rc = version_lookup_get(&q, cover, v, err);
+    if (q.filter_checks) {
+        count(&s->counters.filter_checks, q.filter_checks);
+        count(&s->counters.filter_rejects, q.filter_rejects);
     }
     return rc;
 }
@@ -246,7 +252,7 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
                    struct kevo_value *value) {
     struct table_value v = {.block = NULL};
     uint64_t cover;
-    int rc = memtable_look(buffer, key, SEQ_MAX, &v, &cover);
+    int rc = memtable_look(buffer, key, 0, SEQ_MAX, &v, &cover); /* it has no filter */
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
     count(&store->counters.gets_found, 1);
