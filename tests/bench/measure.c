@@ -114,8 +114,10 @@ void series_end(struct series *s) {
 
 double settle(uint64_t quiet_ms) {
     enum { QUIET_WINDOWS = 3 };
-    uint64_t window_ms = quiet_ms / QUIET_WINDOWS;
-    double start = clock_us(CLOCK_MONOTONIC), busy_us = (double)window_ms * 1000 / 20;
+    /* Not so short that looking is itself work. */
+    uint64_t window_ms = quiet_ms / QUIET_WINDOWS < 5 ? 5 : quiet_ms / QUIET_WINDOWS;
+    double busy_us = window_ms < 20 ? 1000 : (double)window_ms * 50;
+    double start = clock_us(CLOCK_MONOTONIC);
     for (int quiet = 0; quiet < QUIET_WINDOWS;) {
         double before = clock_us(CLOCK_PROCESS_CPUTIME_ID);
         sleep_ms((long)window_ms);

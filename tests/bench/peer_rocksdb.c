@@ -22,11 +22,7 @@ static void check(char *message, const char *what) {
 }
 
 static void describe(char *text, size_t room) {
-#if defined(ROCKSDB_MAJOR) && defined(ROCKSDB_MINOR)
-    snprintf(text, room, "%d.%d, lz4", ROCKSDB_MAJOR, ROCKSDB_MINOR);
-#else
-    snprintf(text, room, "lz4");
-#endif
+    snprintf(text, room, "%s, lz4", ROCKSDB_VERSION);
 }
 
 static void set_options(struct rocks_db *db, const struct peer_config *c) {

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Turn the results of bench_sql and bench_engine into tables and charts.
 
-    report.py [--results DIR] [--charts DIR] [--readme FILE]
+    report.py [--results DIR] [--charts DIR] [--readme FILE] [--print]
 
-Each DIR/sql-*.csv, engine-*.csv and series-*.csv gives a chart NAME.svg; in FILE, what stands
-between `<!-- bench NAME -->` and `<!-- /bench -->` is written anew, when there is such a file,
-and left alone when there is none. Without FILE the tables are printed.
+Each sql-*.csv, engine-*.csv and series-*.csv in DIR, tests/bench/results/ if not said, gives a
+chart NAME.svg; in FILE, the project's README.md, what stands between `<!-- bench NAME -->` and
+`<!-- /bench -->` is written anew when there is such a file, and left alone when there is none.
+With --print nothing is changed but the charts, and all tables are printed.
 
 A figure is the median of the runs. A ratio is that of the best alternative to kevo within one
 run, the median of the runs: above 1 kevo is better, below 1 worse. Goals are what the project set
@@ -194,8 +195,8 @@ def measured(results):
     versions = ['SQLite ' + about['sqlite'], 'kevo ' + about['kevo']] if results.kind == 'sql' else [
         '%s %s' % (SIDE_NAMES.get(s, s), about.get(s, '')) for s in results.sides]
     runs = 'one run' if results.runs == 1 else 'medians of %d runs' % results.runs
-    return '%s rows, %s, on %s: %s, %s cores, %s GB of memory, %s. %s.' % (
-        rows_text(about), runs, about.get('date', '?'), about.get('processor', 'a processor'),
+    return '**%s rows.** %s, %s, on %s, %s cores, %s GB of memory, %s. %s.' % (
+        rows_text(about), runs[0].upper() + runs[1:], about.get('date', '?'), about.get('processor', 'a processor'),
         about.get('cores', '?'), about.get('memory_gb', '?'), about.get('kernel', '?'),
         '; '.join(versions))
 
@@ -277,14 +278,15 @@ def latency_table(results, timed):
             figures = [results.median(load, side, column) for column, _ in parts]
             cells.append(' / '.join(number(x) for x in figures) if None not in figures else '')
         rows.append([text] + cells)
-    return table(head, rows) if rows else ''
+    if not rows:
+        return ''
+    return '<details><summary>Percentiles</summary>\n\n%s\n\n</details>' % table(head, rows)
 
 
 def embed(results, charts, readme, what):
     """An image, by its path from the README."""
-    path = os.path.join(charts, results.name + '.svg')
-    if readme:
-        path = os.path.relpath(path, os.path.dirname(os.path.abspath(readme)))
+    path = os.path.relpath(os.path.join(charts, results.name + '.svg'),
+                           os.path.dirname(os.path.abspath(readme)))
     return '![%s](%s)' % (what, path)
 
 
@@ -341,7 +343,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
     parser.add_argument('--results', default=os.path.join(HERE, 'results'))
     parser.add_argument('--charts', default=os.path.join(HERE, 'charts'))
-    parser.add_argument('--readme', default=None)
+    parser.add_argument('--readme', default=os.path.join(HERE, '..', '..', 'README.md'))
+    parser.add_argument('--print', action='store_true')
     args = parser.parse_args()
     files = sorted(f for f in os.listdir(args.results)
                    if re.fullmatch(r'(sql|engine|series)-[a-z0-9]+\.csv', f))
@@ -354,7 +357,7 @@ def main():
         sections[results.name] = section(results, args.charts, args.readme)
         with open(os.path.join(args.charts, results.name + '.svg'), 'w', encoding='utf-8') as svg:
             svg.write(draw(results))
-    if not args.readme:
+    if args.print:
         for name, text in sections.items():
             print('## %s\n\n%s\n' % (name, text))
         return
