@@ -169,8 +169,12 @@ static void put_step(struct script *p, sqlite3_str *s) {
 }
 
 static void put_first(struct script *p, sqlite3_str *s) {
-    sqlite3_str_appendf(s, create_all, options, options);
-    if (p->kind.attached) sqlite3_str_appendf(s, create_attached, options, options);
+    char in_runs[sizeof options + 40];
+    snprintf(in_runs, sizeof in_runs, "%s, txn_memory_size=4096", options);
+    /* In half of the scripts each write of a transaction is a file. */
+    const char *with = rng_below(&p->rng, 2) ? in_runs : options;
+    sqlite3_str_appendf(s, create_all, with, with);
+    if (p->kind.attached) sqlite3_str_appendf(s, create_attached, with, with);
     for (unsigned i = 0; i < ACCOUNTS; i++)
         sqlite3_str_appendf(s,
                             "INSERT INTO acct VALUES(%u, 1000); INSERT INTO kv VALUES('k%u', 1000);"

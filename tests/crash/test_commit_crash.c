@@ -14,7 +14,7 @@
  * a kevo table that can be read still has the rows of before or after.
  *
  *     test_commit_crash                     a sample of the changes, some ten seconds of work
- *     KEVO_SCRIPTS=2 test_commit_crash      so many scripts in each mode, every change: two are
+ *     KEVO_SCRIPTS=1 test_commit_crash      so many scripts in each mode, every change: one is
  *                                           more than 50,000 states, each looked at
  *     KEVO_STRIDE=n                         the n-th part of the changes of each recovery (97)
  *     KEVO_MODE=n                           one of the modes alone
@@ -612,7 +612,7 @@ START_TEST(crashes) {
         run.schemas = mode->attached ? 2 : 1;
         script_init(&run.script, kind, run.seed, 30);
         run.again_stride = harness_count("KEVO_STRIDE", 97);
-        crash_everywhere(&run, scripts ? 1 : 43);
+        crash_everywhere(&run, scripts ? 1 : mode->attached ? 307 : 101);
         printf("%s %s%s: %u states, %u in recovery", mode->journal, mode->synchronous,
                mode->attached ? ", attached" : "", run.checked, run.checked_again);
         if (run.torn) printf(", %u in the middle of a commit", run.torn);
