@@ -151,8 +151,9 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
 /* A table_get with this hash is near: start to bring in what it looks at first. */
 void table_will_get(const struct table *t, uint64_t hash);
 
-/* An iterator over the table, which must outlive it. `keep` false for readers
- * that pass once (compaction): blocks they decompress do not enter the cache. */
+/* An iterator over the table, which must outlive it. `keep` false for readers that pass once
+ * (compaction): blocks they decompress do not enter the cache, and the memory of the map behind
+ * them is given back. */
 int table_iter_new(struct table *t, bool keep, struct iter **it, struct kevo_err *err);
 
 /* About how many bytes of the file, and entries, hold keys < `key`. Index and filter belong

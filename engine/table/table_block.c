@@ -150,3 +150,11 @@ int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
     if (s.kind == BLOCK_RAW) return again ? verify(t, &s, err) : verify_once(t, i, &s, err);
     return pass_by(t, &s, scratch, &b->bytes, err);
 }
+
+void table_pass(const struct table *t, uint64_t offset, uint64_t *passed) {
+    const uint64_t window = 2 << 20;
+    uint64_t end = offset / window * window;
+    if (end <= *passed) return;
+    t->env->advise(t->env, t->map + *passed, (size_t)(end - *passed), false);
+    *passed = end;
+}

@@ -54,6 +54,11 @@ void table_block_aim(const struct table *t, size_t i, unsigned step);
  * beyond the last. */
 void table_block_fetch(const struct table *t, size_t i);
 
+/* A reader that passes once has come to `offset`: the system may take back the memory of the map
+ * before it, so that merging files of any size needs little of it. *passed is how far that was
+ * told, at first 0. */
+void table_pass(const struct table *t, uint64_t offset, uint64_t *passed);
+
 static inline void table_block_release(struct table *t, struct table_block *b) {
     if (b->pin) cache_unpin(t->cache, b->pin);
     b->pin = NULL;

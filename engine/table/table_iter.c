@@ -15,6 +15,7 @@ struct table_iter {
     size_t at;                 /* which block that is; the table's count: none */
     size_t aimed;              /* the block that the seek announced will look at */
     unsigned run;              /* blocks passed since the last seek */
+    uint64_t passed;           /* see table_pass(); unless `keep` */
     bool keep;
 };
 
@@ -68,6 +69,7 @@ static int go_forward(struct table_iter *it, size_t i, struct kevo_err *err) {
         it->run++;
         int rc = enter_block(it, i, err);
         if (rc == 0 && (!it->keep || it->run >= SCAN_RUN)) read_ahead(it);
+        if (rc == 0 && !it->keep) table_pass(it->table, it->source.offset, &it->passed);
         table_block_fetch(it->table, i + 1);
         if (rc == 0) rc = block_iter_ops.seek_first(&it->block.base, err);
         if (rc || it->block.base.valid) return rc;

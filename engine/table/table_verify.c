@@ -8,6 +8,7 @@ struct audit {
     struct table *table;
     size_t block_at;
     uint64_t offset; /* of that block */
+    uint64_t passed; /* see table_pass() */
     struct table_properties seen;
     struct buf last_key;
     uint64_t last_seq;
@@ -66,6 +67,7 @@ static int check_block(struct audit *a, struct block_iter *it, struct buf *scrat
     struct table_block b;
     int rc = table_block_read(a->table, a->block_at, true, scratch, &b, err);
     a->offset = b.offset;
+    table_pass(a->table, b.offset, &a->passed);
     if (rc == 0) rc = block_iter_set(it, b.bytes, a->table->path, b.offset, err);
     if (rc == 0) rc = it->base.ops->seek_first(&it->base, err);
     if (rc == 0) rc = check_boundary(a, &it->base, err);

@@ -1,5 +1,6 @@
 #include "engine/table/table.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engine/base/checksum.h"
@@ -359,6 +360,55 @@ START_TEST(range_tombstones) {
 }
 END_TEST
 
+/* What readers that pass once have told of the map behind them. */
+static const uint8_t *passed_to;
+static uint64_t passed_bytes;
+
+static void note_advice(struct env *env, const uint8_t *data, size_t len, bool soon) {
+    (void)env;
+    if (soon) return;
+    if (passed_to) ck_assert_ptr_eq(data, passed_to);
+    passed_to = data + len;
+    passed_bytes += len;
+}
+
+/* Merging and checking give the memory of the map back as they go, and only what lies behind:
+ * files larger than memory need little of it. Readers that come again keep it. */
+START_TEST(memory_behind_is_given_back) {
+    enum { ENTRIES = 450, VALUE = 20000 };
+    static struct iter_suite_entry entries[ENTRIES];
+    static char keys[ENTRIES][8], value[VALUE];
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        snprintf(keys[i], sizeof keys[i], "%06u", i);
+        entries[i] =
+            (struct iter_suite_entry){slice_of_str(keys[i]), 7, ENTRY_PUT, slice_of(value, VALUE)};
+    }
+    struct iter_suite_set *set = iter_suite_sorted(entries, ENTRIES);
+    struct table_writer_options options = table_options(4096, KEVO_COMPRESSION_NONE, 10);
+    struct one_table o;
+    struct iter *it;
+    one_table_init(&o, set, &options, 1 << 20);
+    o.env->advise = note_advice;
+    for (int keep = 0; keep < 2; keep++) {
+        passed_to = NULL;
+        passed_bytes = 0;
+        ck_ok(table_iter_new(o.table, keep, &it, &test_err));
+        ck_ok(it->ops->seek_first(it, &test_err));
+        for (unsigned i = 0; it->valid; i++) {
+            if (passed_to) ck_assert(it->value.data >= passed_to);
+            ck_ok(it->ops->next(it, &test_err));
+        }
+        iter_close(it);
+        ck_assert_uint_eq(passed_bytes, keep ? 0 : 8 << 20);
+    }
+    passed_to = NULL;
+    ck_ok(table_verify(o.table, &test_err));
+    ck_assert_uint_eq(passed_bytes, 8 << 20);
+    one_table_release(&o);
+    iter_suite_free(set);
+}
+END_TEST
+
 START_TEST(on_disk) {
     struct iter_suite_set *set = one_table_set();
     char file[ENV_PATH_MAX];
@@ -394,6 +444,7 @@ int main(void) {
     tcase_add_test(tcase, filter_is_asked);
     tcase_add_test(tcase, scans_spare_the_cache);
     tcase_add_loop_test(tcase, range_tombstones, 0, 40);
+    tcase_add_test(tcase, memory_behind_is_given_back);
     tcase_add_test(tcase, on_disk);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
