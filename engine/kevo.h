@@ -377,6 +377,11 @@ void kevo_ingest_free(kevo_ingest *ingest);
  * calls this, after kevo_resolve(). */
 int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err);
 
+/* Ask `cancelled` now and then while what a large transaction wrote is put into files or merged:
+ * if it answers true, the call that does so, a write or kevo_txn_prepare(), changes nothing and
+ * returns KEVO_CANCELLED. NULL, as at first: never. */
+void kevo_txn_on_merge(kevo_txn *txn, bool (*cancelled)(void *arg), void *arg);
+
 /* Write into the private buffer; nothing shared changes. Either all of one
  * call happens or, on error, nothing. Beyond txn_memory_bytes the buffer is written to a file
  * first, which nobody else knows of: KEVO_FULL, KEVO_IOERR. */

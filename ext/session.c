@@ -11,6 +11,7 @@
 #include "ext/claim.h"
 #include "ext/convert.h"
 #include "ext/dropped.h"
+#include "ext/vtab.h"
 #include "ext/world.h"
 
 /* ---- where the store is ---------------------------------------------------------- */
@@ -120,8 +121,15 @@ int session_sync_database(struct session *s) {
 
 /* ---- life --------------------------------------------------------------------------- */
 
-static void session_free(struct session *s) {
+/* A statement that is not finalized keeps its connection open. */
+static void finalize_statements(struct session *s) {
     sqlite3_finalize(s->marker_stmt);
+    sqlite3_finalize(s->probe);
+    s->marker_stmt = s->probe = NULL;
+}
+
+static void session_free(struct session *s) {
+    finalize_statements(s);
     kevo_snapshot_free(s->snapshot);
     kevo_txn_unref(s->txn);
     registry_close(s->shared);
@@ -193,8 +201,7 @@ void session_unref(struct session *s) {
         session_free(s);
         return;
     }
-    sqlite3_finalize(s->marker_stmt);
-    s->marker_stmt = NULL;
+    finalize_statements(s);
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
     s->seen.known = false;
@@ -575,6 +582,15 @@ static int bring_up_to_date(struct session *s, char **message) {
     return rc;
 }
 
+/* Asked while a large transaction's files are merged, which may take long. SQLite prepares
+ * nothing either once it is interrupted. */
+static bool is_interrupted(void *arg) {
+    struct session *s = arg;
+    int rc = s->probe ? SQLITE_OK
+                      : sqlite3_prepare_v2(s->connection->db, "SELECT 1", -1, &s->probe, NULL);
+    return rc == SQLITE_INTERRUPT || (rc == SQLITE_OK && vtab_interrupted(s->probe));
+}
+
 int session_begin(struct session *s, char **message) {
     struct kevo_err err;
     if (session_is_open(s)) return SQLITE_OK;
@@ -582,6 +598,7 @@ int session_begin(struct session *s, char **message) {
     if (rc == SQLITE_OK) rc = bring_up_to_date(s, message);
     if (rc != SQLITE_OK) return rc;
     if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
+    kevo_txn_on_merge(s->txn, is_interrupted, s);
     drop_snapshot(s);
     s->seen.known = false;
     session_enter(s, SESSION_BEGIN);

@@ -61,6 +61,7 @@ struct session {
     kevo_store *store;           /* shared->store */
 
     sqlite3_stmt *marker_stmt;
+    sqlite3_stmt *probe; /* tells of sqlite3_interrupt() */
     struct {
         bool known;
         unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) when it was read */

@@ -181,6 +181,16 @@ int runs_iters(const struct runs *r, slice lower, slice upper, const struct rang
 
 static const uint64_t no_snapshot = 0; /* every version stays */
 
+static uint64_t next_file(void *arg) {
+    struct runs *r = arg;
+    return store_next_file(r->store);
+}
+
+static bool is_cancelled(void *arg) {
+    struct runs *r = arg;
+    return r->cancelled && r->cancelled(r->cancelled_arg);
+}
+
 static struct build build_of(struct runs *r, unsigned level, uint64_t table_bytes) {
     kevo_store *s = r->store;
     return (struct build){
@@ -191,8 +201,9 @@ static struct build build_of(struct runs *r, unsigned level, uint64_t table_byte
         .level = level,
         .snapshots = &no_snapshot,
         .snapshot_count = 1,
-        .next_file_number = store_next_file,
-        .arg = s,
+        .next_file_number = next_file,
+        .cancelled = is_cancelled,
+        .arg = r,
     };
 }
 

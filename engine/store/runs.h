@@ -41,13 +41,15 @@ struct runs {
     uint64_t changes;                    /* grows when readers have to look anew, also since the
                                             transaction has another buffer */
     bool handed_over;                    /* the files are the store's: they are not removed here */
+    bool (*cancelled)(void *arg); /* asked now and then while files are written; may be NULL */
+    void *cancelled_arg;
 };
 
 /* Remove all runs, unless they were handed over. */
 void runs_release(struct runs *r);
 
 /* Write a buffer, which is not empty, as the newest run. After an error nothing has changed.
- * KEVO_FULL, KEVO_IOERR, KEVO_NOMEM. */
+ * KEVO_FULL, KEVO_IOERR, KEVO_NOMEM, KEVO_CANCELLED. */
 int runs_add(struct runs *r, struct memtable *buffer, struct kevo_err *err);
 
 /* Undo the writes with a number > op. Cannot fail. */

@@ -62,6 +62,11 @@ int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err) {
     return 0;
 }
 
+void kevo_txn_on_merge(kevo_txn *txn, bool (*cancelled)(void *arg), void *arg) {
+    txn->runs.cancelled = cancelled;
+    txn->runs.cancelled_arg = arg;
+}
+
 void kevo_txn_ref(kevo_txn *txn) {
     atomic_fetch_add_explicit(&txn->refs, 1, memory_order_relaxed);
 }

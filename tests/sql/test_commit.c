@@ -425,6 +425,28 @@ START_TEST(a_large_transaction) {
 }
 END_TEST
 
+/* ---- interrupt -------------------------------------------------------------------------------- */
+
+static void interrupt_now(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    (void)argc;
+    sqlite3_interrupt(sqlite3_context_db_handle(context));
+    sqlite3_result_value(context, argv[0]);
+}
+
+/* Each write here puts what was written before into a file. SQLite itself would not look whether
+ * it was interrupted before the row is written. */
+START_TEST(interrupted_while_writing_files) {
+    sqlite3_create_function(db, "interrupt_now", 1, SQLITE_UTF8, NULL, interrupt_now, NULL, NULL);
+    sql_exec(db, "BEGIN; INSERT INTO plain VALUES('a', 1); INSERT INTO kv VALUES('a', 1)");
+    expect_error(db, SQLITE_INTERRUPT, "", "INSERT INTO kv VALUES('b', interrupt_now(2))");
+    ck_assert_int_eq(sqlite3_get_autocommit(db), 1); /* as SQLite does with changes */
+    expect_rows(db, "", ALL);
+    sql_exec(db, "BEGIN; INSERT INTO plain VALUES('c', 3); INSERT INTO kv VALUES('c', 3), ('d', 4);"
+                 "COMMIT");
+    expect_everywhere("p|c|3;k|c|3;k|d|4");
+}
+END_TEST
+
 /* A journal that is deleted blocks writers while somebody reads: COMMIT can be BUSY. */
 static void add_busy_tests(TCase *tc) {
     tcase_add_test(tc, commit_busy_then_retry);
@@ -470,6 +492,7 @@ int main(void) {
         TCase *tc = tcase_create(cases[i].name);
         tcase_add_checked_fixture(tc, cases[i].setup, teardown);
         if (cases[i].busy) add_busy_tests(tc);
+        if (i >= 2) tcase_add_test(tc, interrupted_while_writing_files);
         add_tests(tc);
         suite_add_tcase(suite, tc);
     }

@@ -266,6 +266,45 @@ START_TEST(memory_is_bounded) {
 }
 END_TEST
 
+static int patience; /* so often the answer is no */
+
+static bool is_out_of_patience(void *arg) {
+    (void)arg;
+    return patience-- <= 0;
+}
+
+/* Given up at each of its questions, a write or prepare changes nothing, and can be repeated. */
+START_TEST(merges_can_be_given_up) {
+    static struct rows rows;
+    struct kevo_read read = {.snapshot = NULL};
+    struct kevo_commit c;
+    unsigned given_up = 0;
+    kevo_txn *t = kv_txn(store);
+    kevo_txn_on_merge(t, is_out_of_patience, NULL);
+    for (unsigned i = 0; i < ROWS; i++) {
+        int rc = KEVO_CANCELLED;
+        unsigned row = i * 77 % ROWS;
+        for (int most = 0; rc == KEVO_CANCELLED; most++) {
+            patience = most;
+            rc = kevo_txn_put(t, row_key(row), row_value(row + 1), &test_err);
+            given_up += rc == KEVO_CANCELLED;
+        }
+        must(rc);
+        rows.value[row] = row + 1;
+    }
+    ck_assert_uint_gt(given_up, 100);
+    patience = 0;
+    ck_assert_int_eq(kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err), KEVO_CANCELLED);
+    patience = 1000;
+    prepare(t);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    check_rows(&read, &rows);
+    ck_ok(kevo_verify(store, &test_err));
+    ck_assert_uint_eq(kv_files(env, ".sst"), kv_tables(store));
+}
+END_TEST
+
 START_TEST(a_value_of_a_run_outlives_it) {
     kevo_txn *t = kv_txn(store);
     struct kevo_read read = {.txn = t};
@@ -530,6 +569,7 @@ int main(void) {
     tcase_add_test(self, what_was_undone_is_not_written);
     tcase_add_test(self, a_transaction_that_was_undone_is_not_large);
     tcase_add_test(self, memory_is_bounded);
+    tcase_add_test(self, merges_can_be_given_up);
     tcase_add_test(self, a_value_of_a_run_outlives_it);
     tcase_add_test(self, the_compactor_leaves_what_is_shown_alone);
     tcase_add_test(self, a_running_compaction_has_its_level);
