@@ -117,6 +117,15 @@ int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_
 /* Make everything appended durable. A failure sets `failed`. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);
 
+/* Nothing more can be appended, since it is not known what the disk has of the log: after a sync
+ * that failed it may lack what is read from memory, and no later sync will tell. Leaves a mark
+ * beside the segment for whoever opens it before that memory is gone; as far as that is possible. */
+void wal_fail(struct wal_writer *w);
+
+/* If there is such a mark: write the segment anew, as far as `end`, from what is read of it, durably. */
+int wal_renew(struct env *env, const char *dir, uint64_t number, uint64_t end, unsigned mode,
+              struct kevo_err *err);
+
 /* Cut what a crash left behind record `last`, which ends at `offset`: there is no valid
  * record. The sector that it ends in stays as it is. Synced. A failure sets `failed`. */
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err);

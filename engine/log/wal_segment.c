@@ -3,6 +3,9 @@
 #include "engine/base/error.h"
 #include "engine/log/wal.h"
 
+#include <stdio.h>
+#include <string.h>
+
 static int path_of(char path[ENV_PATH_MAX], const char *dir, uint64_t number, bool spare,
                    struct kevo_err *err) {
     char name[WAL_NAME_BYTES];
@@ -34,6 +37,56 @@ static int writer_new(struct env *env, const char *dir, uint64_t number, const c
     }
     *out = w;
     return 0;
+}
+
+/* "000007.unsynced" for the path of segment 7. */
+static int unsynced_path(char path[ENV_PATH_MAX], const char *segment, struct kevo_err *err) {
+    int stem = (int)(strlen(segment) - strlen(".wal"));
+    int len = snprintf(path, ENV_PATH_MAX, "%.*s.unsynced", stem, segment);
+    return len < ENV_PATH_MAX ? 0 : kevo_fail(err, KEVO_CANTOPEN, "%s: too long", segment);
+}
+
+void wal_fail(struct wal_writer *w) {
+    char path[ENV_PATH_MAX];
+    struct env_file *mark;
+    w->failed = true;
+    if (unsynced_path(path, w->path, NULL)) return;
+    if (w->env->open(w->env, path, ENV_WRITE | ENV_CREATE, 0600, &mark, NULL) == 0)
+        w->env->close(w->env, mark);
+}
+
+/* The first `end` bytes of a file, as many as there are, into a new one, durably. */
+static int copy_durably(struct env *env, const char *from, const char *to, uint64_t end,
+                        unsigned mode, struct kevo_err *err) {
+    struct env_file *in = NULL, *out = NULL;
+    const uint8_t *data = NULL;
+    uint64_t size = 0;
+    int rc = env->open(env, from, ENV_READ, 0, &in, err);
+    if (rc == 0) rc = env->size(env, in, &size, err);
+    if (rc == 0) rc = env->map(env, in, size, &data, err);
+    if (rc == 0)
+        rc = env->open(env, to, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, mode, &out, err);
+    if (rc == 0) rc = env->write(env, out, 0, data, (size_t)(end < size ? end : size), err);
+    if (rc == 0) rc = env->sync(env, out, err);
+    if (data) env->unmap(env, data, size);
+    env->close(env, out);
+    env->close(env, in);
+    return rc;
+}
+
+int wal_renew(struct env *env, const char *dir, uint64_t number, uint64_t end, unsigned mode,
+              struct kevo_err *err) {
+    char path[ENV_PATH_MAX], spare[ENV_PATH_MAX], mark[ENV_PATH_MAX];
+    struct env_stat st;
+    int rc = path_of(path, dir, number, false, err);
+    if (rc == 0) rc = path_of(spare, dir, number, true, err);
+    if (rc == 0) rc = unsynced_path(mark, path, err);
+    if (rc == 0) rc = env->stat(env, mark, &st, err);
+    if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
+    rc = copy_durably(env, path, spare, end, mode, err);
+    if (rc == 0) rc = env->rename(env, spare, path, err);
+    if (rc == 0) rc = env->sync_dir(env, dir, err);
+    return rc ? rc : env->unlink(env, mark, err);
 }
 
 static void writer_free(struct wal_writer *w) {

@@ -60,7 +60,7 @@ static int undo_append(struct wal_writer *w, int rc) {
         w->env->sync(w->env, w->file, &ignored) == 0)
         w->allocated = w->offset;
     else
-        w->failed = true;
+        wal_fail(w);
     return rc;
 }
 
@@ -97,7 +97,7 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err) {
     if (w->synced == w->offset) return 0;
     int rc = w->env->sync(w->env, w->file, err);
     if (rc) {
-        w->failed = true;
+        wal_fail(w);
         return rc;
     }
     w->offset = w->synced = w->started = wal_sector_end(w->offset);
@@ -116,7 +116,7 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
     int rc = w->env->truncate(w->env, w->file, offset, err);
     if (rc == 0) rc = w->env->sync(w->env, w->file, err);
     if (rc) {
-        w->failed = true;
+        wal_fail(w);
         return rc;
     }
     w->offset = w->synced = w->started = w->allocated = offset;

@@ -153,7 +153,8 @@ static bool is_store_name(const char *name) {
     uint64_t number;
     return strcmp(name, dir_lock_name) == 0 || strcmp(name, "MANIFEST") == 0 ||
            strcmp(name, "MANIFEST.new") == 0 || strcmp(name, gone_name) == 0 ||
-           is_data_name(name) || dir_parse_name(name, "spare", &number);
+           strcmp(name, "MANIFEST.unsynced") == 0 || is_data_name(name) ||
+           dir_parse_name(name, "spare", &number) || dir_parse_name(name, "unsynced", &number);
 }
 
 static int look_at_name(void *arg, const char *name) {

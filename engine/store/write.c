@@ -54,6 +54,8 @@ static int sweep_name(void *arg, const char *name) {
         orphan = number < s->state.wal_floor;
     else if (digits >= 6 && strcmp(name + digits, ".spare") == 0)
         orphan = true;
+    else if (digits >= 6 && strcmp(name + digits, ".unsynced") == 0)
+        orphan = number < s->wal->number;
     if (!orphan) return 0;
     char path[ENV_PATH_MAX];
     int rc = env_join(path, s->dir, name, sweep->err);
@@ -67,7 +69,7 @@ static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     /* Tables being written by a flush are not in the version yet: none runs before
      * the first sweep. */
     pthread_mutex_lock(&s->manifest_mutex);
-    if (rc == 0) rc = manifest_sync(s->manifest, err);
+    if (rc == 0) rc = manifest_sync(s->manifest, &s->state, err);
     if (rc == 0) rc = s->env->list(s->env, s->dir, sweep_name, &sweep, err);
     pthread_mutex_unlock(&s->manifest_mutex);
     superversion_release(sv);
@@ -87,7 +89,8 @@ static int open_log(kevo_store *s, struct kevo_err *err) {
     if (s->tail.number == 0)
         return wal_create(s->env, s->dir, s->active->segment, 0, s->state.uuid, s->tail.last,
                           s->options.file_mode, &s->wal, err);
-    int rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);
+    int rc = wal_renew(s->env, s->dir, s->tail.number, s->tail.offset, s->options.file_mode, err);
+    if (rc == 0) rc = wal_reopen(s->env, s->dir, s->tail.number, s->tail.salt, &s->wal, err);
     /* If this fails, what the log holds is not known: the writer stays, and refuses. */
     return rc ? rc : wal_cut(s->wal, s->tail.offset, s->tail.last, err);
 }

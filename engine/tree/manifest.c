@@ -28,12 +28,14 @@ static const uint8_t magic[8] = "kevomani";
 struct manifest {
     const struct table_home *home;
     char path[ENV_PATH_MAX], new_path[ENV_PATH_MAX];
+    char mark_path[ENV_PATH_MAX]; /* of what says that a sync failed */
     unsigned file_mode;
     struct env_file *file;
     uint64_t salt;
     uint64_t end;        /* where the next record goes */
     uint64_t rewrite_at; /* an `end` beyond this calls for a rewrite */
     bool torn;           /* bytes without meaning follow `end` */
+    bool unsynced;       /* ... nor what was read: a sync had failed */
     bool refused;        /* what is on disk is not known any more */
     struct kevo_err cause;
 };
@@ -224,6 +226,7 @@ static int manifest_new(const struct table_home *home, unsigned file_mode, struc
     made->file_mode = file_mode;
     int rc = env_join(made->path, home->dir, "MANIFEST", err);
     if (rc == 0) rc = env_join(made->new_path, home->dir, "MANIFEST.new", err);
+    if (rc == 0) rc = env_join(made->mark_path, home->dir, "MANIFEST.unsynced", err);
     if (rc) {
         mem_free(made);
         return rc;
@@ -361,6 +364,13 @@ static int read_file(struct manifest *m, struct buf *bytes, struct kevo_err *err
     return env->read(env, m->file, 0, bytes->data, (size_t)size, &bytes->len, err);
 }
 
+static int look_for_mark(struct manifest *m, struct kevo_err *err) {
+    struct env_stat st;
+    int rc = m->home->env->stat(m->home->env, m->mark_path, &st, err);
+    m->unsynced = rc == 0;
+    return rc == KEVO_NOTFOUND ? 0 : rc;
+}
+
 static int open_and_read(const struct table_home *home, unsigned file_mode, unsigned flags,
                          struct manifest **m, struct manifest_state *state, struct kevo_err *err) {
     struct manifest *made;
@@ -371,6 +381,7 @@ static int open_and_read(const struct table_home *home, unsigned file_mode, unsi
     int rc = manifest_new(home, file_mode, &made, err);
     if (rc) return rc;
     rc = home->env->open(home->env, made->path, flags, 0, &made->file, err);
+    if (rc == 0) rc = look_for_mark(made, err);
     if (rc == 0) rc = read_file(made, &bytes, err);
     if (rc == 0) rc = read_header(made, buf_slice(&bytes), state, err);
     if (rc == 0) rc = read_records(made, buf_slice(&bytes), &replay, err);
@@ -428,19 +439,17 @@ int manifest_make_writable(struct manifest *m, struct kevo_err *err) {
 
 /* What is on disk is in doubt: refuse everything from now on. */
 static int refuse(struct manifest *m, const struct kevo_err *cause, struct kevo_err *err) {
-    if (!m->refused) m->cause = *cause;
-    m->refused = true;
+    struct env *env = m->home->env;
+    struct env_file *mark;
+    if (!m->refused) {
+        m->cause = *cause;
+        m->refused = true;
+        /* At best effort, and never synced: it is for who reads the same memory. */
+        if (env->open(env, m->mark_path, ENV_WRITE | ENV_CREATE, m->file_mode, &mark, NULL) == 0)
+            env->close(env, mark);
+    }
     return kevo_fail(err, KEVO_READONLY, "%s: no more writes until it is opened again: %.300s",
                      m->path, m->cause.msg);
-}
-
-int manifest_sync(struct manifest *m, struct kevo_err *err) {
-    struct env *env = m->home->env;
-    struct kevo_err cause;
-    if (m->refused) return refuse(m, &m->cause, err);
-    int rc = env->sync(env, m->file, &cause);
-    if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
-    return rc ? refuse(m, &cause, err) : 0;
 }
 
 /* Written without a sync and without asking whether it worked: see manifest.h. */
@@ -477,21 +486,48 @@ static int write_record(struct manifest *m, slice record, struct kevo_err *err) 
     return 0;
 }
 
-/* Replace the log by one that only states *state. A failure to write the new file
- * changes nothing and is tried again when the log has grown; once the name may
- * have changed, the manifest is refused: its file is one of two. */
-static void rewrite(struct manifest *m, const struct manifest_state *state) {
+/* Go on in a new file under the name of the old one. Once the name may have changed, the
+ * manifest is refused if that fails: its file is one of two. */
+static int put_in_place(struct manifest *m, const struct fresh *fresh, struct kevo_err *err) {
     struct env *env = m->home->env;
-    struct fresh fresh;
     struct kevo_err cause = {0};
-    if (write_new(m, state, &fresh, NULL)) {
-        m->rewrite_at = m->end + REWRITE_MIN_BYTES;
-        return;
-    }
-    adopt(m, &fresh);
+    adopt(m, fresh);
     int rc = env->rename(env, m->new_path, m->path, &cause);
     if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
-    if (rc) refuse(m, &cause, NULL);
+    return rc ? refuse(m, &cause, err) : 0;
+}
+
+/* Replace the log by one that only states *state. A failure to write the new file
+ * changes nothing and is tried again when the log has grown. */
+static void rewrite(struct manifest *m, const struct manifest_state *state) {
+    struct fresh fresh;
+    if (write_new(m, state, &fresh, NULL))
+        m->rewrite_at = m->end + REWRITE_MIN_BYTES;
+    else
+        put_in_place(m, &fresh, NULL);
+}
+
+/* After a sync that failed: the disk gets what was read. */
+static int renew(struct manifest *m, const struct manifest_state *state, struct kevo_err *err) {
+    struct fresh fresh;
+    if (!m->unsynced) return 0;
+    int rc = write_new(m, state, &fresh, err);
+    if (rc == 0) rc = put_in_place(m, &fresh, err);
+    if (rc) return rc;
+    m->unsynced = false;
+    m->home->env->unlink(m->home->env, m->mark_path, NULL); /* else it is done once more */
+    return 0;
+}
+
+int manifest_sync(struct manifest *m, const struct manifest_state *state, struct kevo_err *err) {
+    struct env *env = m->home->env;
+    struct kevo_err cause;
+    if (m->refused) return refuse(m, &m->cause, err);
+    int rc = renew(m, state, err);
+    if (rc) return rc;
+    rc = env->sync(env, m->file, &cause);
+    if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
+    return rc ? refuse(m, &cause, err) : 0;
 }
 
 static void swap(struct buf *a, struct buf *b) {
@@ -528,7 +564,8 @@ int manifest_append(struct manifest *m, const struct version_edit *edit,
     int rc = 0;
     if (m->refused) return refuse(m, &m->cause, err);
     check_edit(edit, state);
-    rc = version_apply(state->version, edit, &next, err);
+    rc = renew(m, state, err);
+    if (rc == 0) rc = version_apply(state->version, edit, &next, err);
     if (rc == 0 && (!buf_set(&options, buf_slice(&edit->options)) ||
                     !buf_set(&owner, buf_slice(&edit->owner))))
         rc = kevo_nomem(err);

@@ -8,6 +8,10 @@
  * what its contents need it is written anew as MANIFEST.new, synced, renamed over
  * MANIFEST, and the directory synced.
  *
+ * After a sync that failed the disk may lack what is read from memory, and no later sync will
+ * tell: a file MANIFEST.unsynced is left as a mark, and whoever opens the store next for writing
+ * writes the manifest anew before anything else.
+ *
  * After a record has been synced an end mark is written behind it, which the next
  * record overwrites: it tells a last record that was damaged later from one that
  * was never whole. Losing a mark loses only that. */
@@ -62,9 +66,10 @@ int manifest_identity(const struct table_home *home, uint8_t uuid[16], int *auth
 int manifest_append(struct manifest *m, const struct version_edit *edit,
                     struct manifest_state *state, struct kevo_err *err);
 
-/* After manifest_open(), before anything is deleted for what it says: what was read may not be
- * durable yet, if its writer was killed. A failure is final, as for manifest_append(). */
-int manifest_sync(struct manifest *m, struct kevo_err *err);
+/* After manifest_open(), before anything is deleted for what it says, which is *state: what was
+ * read may not be durable yet, if its writer was killed. If a sync had failed it is written anew.
+ * A failure is final, as for manifest_append(), but for KEVO_FULL and the like. */
+int manifest_sync(struct manifest *m, const struct manifest_state *state, struct kevo_err *err);
 
 void manifest_close(struct manifest *m); /* m may be NULL */
 

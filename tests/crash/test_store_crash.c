@@ -430,27 +430,28 @@ END_TEST
  * were. */
 struct heir {
     const struct world *world; /* as of the kill */
-    uint64_t killed_at, changes;
+    const char *what;          /* happened to the process before */
+    uint64_t n, changes;       /* ... at its n-th change or sync */
 };
 
 static void lose_power(void *arg) {
     struct heir *h = arg;
     char when[120];
-    enum crash_mode mode = (enum crash_mode)(h->changes++ % CRASH_MODES);
-    snprintf(when, sizeof when, "killed at change %llu, power lost before change %llu then, %s",
-             (unsigned long long)h->killed_at, (unsigned long long)h->changes, modes[mode]);
-    struct env *image = crash_env_image(h->world->disk, mode, h->killed_at + h->changes);
+    enum crash_mode mode = (enum crash_mode)((h->n + h->changes++) % CRASH_MODES);
+    snprintf(when, sizeof when, "%s %llu, power lost before change %llu then, %s", h->what,
+             (unsigned long long)h->n, (unsigned long long)h->changes, modes[mode]);
+    struct env *image = crash_env_image(h->world->disk, mode, h->n + h->changes);
     check_image(h->world, image, when);
     crash_env_free(image);
 }
 
 /* The next process recovers and goes on, as far as it does not change what is committed. */
-static void inherit(const struct world *killed, uint64_t n) {
+static void inherit(const struct world *killed, const char *what, uint64_t n) {
     struct world w = *killed;
-    struct heir heir = {killed, n, n};
+    struct heir heir = {killed, what, n, 0};
     unsigned index;
     char when[60];
-    snprintf(when, sizeof when, "killed at change %llu", (unsigned long long)n);
+    snprintf(when, sizeof when, "%s %llu", what, (unsigned long long)n);
     crash_env_stop_after(w.disk, UINT64_MAX);
     crash_env_watch(w.disk, lose_power, &heir);
     int rc = recover(&w, when, &index);
@@ -472,10 +473,34 @@ START_TEST(killed_and_then_power_lost) {
         crash_env_stop_after(w->disk, n);
         work(w, 40);
         bool stopped = crash_env_stopped(w->disk);
-        inherit(w, n);
+        inherit(w, "killed at change", n);
         crash_env_free(w->disk);
         ck_assert_uint_eq(fault_alloc_live(), 0);
         if (!stopped) break;
+    }
+}
+END_TEST
+
+/* A sync fails, and what it should have made durable never is; who opens the store next sees it
+ * all the same. */
+START_TEST(a_sync_failed_and_then_power_lost) {
+    static struct world world;
+    uint64_t seed = harness_seed() + 4;
+    for (uint64_t n = 1; n < 150; n++) {
+        struct world *w = &world;
+        setup(w, kinds[_i].authority, kinds[_i].sync, seed);
+        if (kinds[_i].in_runs) w->options.txn_memory_bytes = IN_RUNS;
+        int rc = kevo_open(KV_DIR, &w->options, &w->store, &test_err);
+        crash_env_fail_sync(w->disk, n);
+        for (unsigned i = 0; rc == 0 && i < 40; i++)
+            rc = do_something(w);
+        crash_env_fail_sync(w->disk, 0);
+        kevo_close(w->store);
+        w->store = NULL;
+        if (rc) inherit(w, "failed sync", n);
+        crash_env_free(w->disk);
+        ck_assert_uint_eq(fault_alloc_live(), 0);
+        if (!rc) break;
     }
 }
 END_TEST
@@ -613,6 +638,7 @@ int main(void) {
     suite_add_tcase(suite, tc);
     tcase_set_timeout(killed, 600);
     tcase_add_loop_test(killed, killed_and_then_power_lost, 0, KINDS);
+    tcase_add_loop_test(killed, a_sync_failed_and_then_power_lost, 0, KINDS);
     suite_add_tcase(suite, killed);
     return harness_run(suite);
 }
