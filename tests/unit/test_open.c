@@ -414,6 +414,8 @@ START_TEST(a_lost_end_is_put_back_in_memory) {
     free(before);
     free(after);
 
+    ck_ok(kevo_verify(s, &test_err));
+
     /* A copy has it too, on disk. */
     kevo_store *copy;
     struct kevo_options of_copy = options;
