@@ -238,11 +238,9 @@ static bool is_at_splice(const struct memtable *m, slice key) {
     return brackets(m, m->splice[0], 0, &t);
 }
 
-void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
+static void search_together(const struct memtable *m, const slice *keys, unsigned count) {
     struct walk walks[MEMTABLE_WARM_MAX];
     int top = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
-    assert(count <= MEMTABLE_WARM_MAX);
-    if (count == 0 || (is_at_splice(m, keys[0]) && is_at_splice(m, keys[count - 1]))) return;
     for (unsigned i = 0; i < count; i++) {
         walks[i] = (struct walk){target_of(keys[i], SEQ_MAX), m->head, NULL, top};
         look_ahead(&walks[i]);
@@ -260,6 +258,23 @@ void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) 
             left++;
         }
     }
+}
+
+void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
+    assert(count <= MEMTABLE_WARM_MAX);
+    if (count == 0 || (is_at_splice(m, keys[0]) && is_at_splice(m, keys[count - 1]))) return;
+    search_together(m, keys, count);
+}
+
+void memtable_get_ahead(const struct memtable *m, const slice *keys, const uint64_t *hashes,
+                        unsigned count) {
+    slice likely[MEMTABLE_WARM_MAX];
+    unsigned likely_count = 0;
+    assert(count <= MEMTABLE_WARM_MAX);
+    if (memtable_live_count(m) == 0) return;
+    for (unsigned i = 0; i < count; i++)
+        if (!m->filter || filter_has(m, hashes[i])) likely[likely_count++] = keys[i];
+    search_together(m, likely, likely_count);
 }
 
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
