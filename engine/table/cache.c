@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "engine/base/alloc.h"
+#include "engine/table/slab.h"
 
 /* A block has one reference for each pin and one while it is in its shard's table.
  * Pins are added under the shard's mutex only, so a block seen there with the
@@ -20,7 +21,10 @@
  * that reads the entry has the end of the block at hand, where a search begins.
  *
  * The memory of what was evicted is kept for the next blocks: a full cache neither asks
- * the allocator nor gives back, which costs more than a search in a block does. */
+ * the allocator nor gives back, which costs more than a search in a block does.
+ *
+ * Blocks of one size, which nearly all are where rows are short, lie in huge pages: a cache is
+ * read at random, and looking up the addresses of small pages takes as long as the rest. */
 struct entry {
     struct cache_block block; /* first: the caller's view */
     _Atomic uint32_t refs;
@@ -29,7 +33,8 @@ struct entry {
     bool is_protected;           /* which list it is in */
     struct entry *newer, *older; /* in its list; `older` also links victims */
     uint64_t id, offset;
-    size_t room; /* bytes before this struct; the block is the last of them */
+    size_t room;            /* bytes before this struct; the block is the last of them */
+    struct slab_page *page; /* that it lies in; NULL: memory of its own */
 };
 
 struct list {
@@ -57,11 +62,16 @@ struct shard {
 
 enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8 };
 enum { MAX_SPARES = 16, ROOM_UNIT = 256, LARGEST_SPARE = 64 * 1024 };
+enum { LEAST_PIECE = 2048, LARGEST_PIECE = 32 * 1024, PIECE_RUN = 8, LEAST_PAGES = 8 };
 static const uint64_t least_shard_bytes = 512 * 1024; /* fewer shards in a small cache */
 
-/* Memory without a block, for one that fits. */
+/* Memory without a block, for one that fits, and where it comes from. */
 struct spares {
     pthread_mutex_t mutex;
+    struct slab slab;
+    size_t slab_room;               /* of its pieces; 0: not chosen yet */
+    size_t last_room;               /* what was asked for last, */
+    unsigned run;                   /* ... and so many times before */
     struct entry *list[MAX_SPARES]; /* the latest last */
     unsigned count;
     uint64_t bytes, limit_bytes;
@@ -103,12 +113,19 @@ static bool shard_init(struct shard *s, uint64_t capacity_bytes) {
     return false;
 }
 
-static void shard_release(struct shard *s) {
+static void free_entry(struct spares *s, struct entry *e) {
+    if (e->page)
+        slab_give(&s->slab, e->page, memory_of(e));
+    else
+        mem_free(memory_of(e));
+}
+
+static void shard_release(struct shard *s, struct spares *spares) {
     for (size_t i = 0; i < s->slot_count; i++) {
         struct entry *e = s->slots[i].entry;
         if (!e) continue;
         assert(atomic_load(&e->refs) == 1);
-        mem_free(memory_of(e));
+        free_entry(spares, e);
     }
     mem_free(s->slots);
     pthread_mutex_destroy(&s->mutex);
@@ -127,6 +144,10 @@ struct cache *cache_new(uint64_t capacity_bytes) {
     }
     c->capacity_bytes = capacity_bytes;
     c->spares.limit_bytes = capacity_bytes / 64;
+    uint64_t pages = capacity_bytes / MEM_HUGE_BYTES;
+    slab_init(&c->spares.slab, pages < LEAST_PAGES  ? 0
+                               : pages < UINT32_MAX ? (unsigned)pages
+                                                    : UINT32_MAX);
     unsigned shards = MAX_SHARDS;
     while (shards > 1 && capacity_bytes / shards < least_shard_bytes)
         shards /= 2;
@@ -142,9 +163,10 @@ struct cache *cache_new(uint64_t capacity_bytes) {
 void cache_free(struct cache *c) {
     if (!c) return;
     for (unsigned i = 0; i < c->shard_count; i++)
-        shard_release(&c->shards[i]);
+        shard_release(&c->shards[i], &c->spares);
     for (unsigned i = 0; i < c->spares.count; i++)
-        mem_free(memory_of(c->spares.list[i]));
+        free_entry(&c->spares, c->spares.list[i]);
+    slab_release(&c->spares.slab);
     pthread_mutex_destroy(&c->spares.mutex);
     pthread_mutex_destroy(&c->charge_mutex);
     mem_free(c);
@@ -333,10 +355,42 @@ static void give_back(struct spares *s, struct entry *e) {
         if (kept) {
             s->list[s->count++] = e;
             s->bytes += e->room;
+        } else if (e->page) {
+            free_entry(s, e);
+            kept = true;
         }
         pthread_mutex_unlock(&s->mutex);
     }
     if (!kept) mem_free(memory_of(e));
+}
+
+/* The size of pieces is that of several blocks in a row. It is chosen anew when none is left of
+ * another size. Needs the mutex. */
+static void see_room(struct spares *s, size_t room) {
+    s->run = room == s->last_room ? s->run + 1 : 0;
+    s->last_room = room;
+    if (s->run < PIECE_RUN || s->slab_room == room || s->slab.page_count > 0) return;
+    if (s->slab.limit == 0 || room < LEAST_PIECE || room > LARGEST_PIECE) return;
+    slab_choose(&s->slab, room + sizeof(struct entry));
+    s->slab_room = room;
+}
+
+/* An entry in a huge page, or NULL. */
+static struct entry *take_piece(struct spares *s, size_t room) {
+    struct entry *e = NULL;
+    pthread_mutex_lock(&s->mutex);
+    see_room(s, room);
+    if (room <= s->slab_room && s->slab_room - room <= s->slab_room / 16) {
+        struct slab_page *page;
+        uint8_t *bytes = slab_take(&s->slab, &page);
+        if (bytes) {
+            e = (struct entry *)(bytes + s->slab_room);
+            e->room = s->slab_room;
+            e->page = page;
+        }
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return e;
 }
 
 static struct entry *new_entry(size_t room) {
@@ -346,6 +400,7 @@ static struct entry *new_entry(size_t room) {
         return NULL;
     struct entry *e = (struct entry *)(bytes + room);
     e->room = room;
+    e->page = NULL;
     return e;
 }
 
@@ -407,10 +462,13 @@ struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
     if (used < len || room < len) return NULL;
     struct entry *e = take_spare(&c->spares, room);
+    if (!e) e = take_piece(&c->spares, room);
     if (!e) e = new_entry(room);
     if (!e) return NULL;
-    *e = (struct entry){
-        .block = {.data = (uint8_t *)e - used, .len = len}, .refs = 1, .room = e->room};
+    *e = (struct entry){.block = {.data = (uint8_t *)e - used, .len = len},
+                        .refs = 1,
+                        .room = e->room,
+                        .page = e->page};
     return &e->block;
 }
 

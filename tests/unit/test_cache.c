@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "engine/table/slab.h"
 #include "tests/lib/harness.h"
 
 enum { BLOCK = 1000 };
@@ -289,6 +290,60 @@ START_TEST(charges) {
 }
 END_TEST
 
+/* Whatever is brought in and goes again, nobody's bytes are another's, and all memory is given back:
+ * blocks of one size, a bit smaller, of another size, and of sizes that change. */
+START_TEST(blocks_of_all_sizes) {
+    static const uint32_t sizes[] = {4200, 4100, 9000, 300, 4200};
+    uint64_t before = fault_alloc_live();
+    struct cache *c = cache_new(20 << 20);
+    for (uint64_t n = 0; n < 40000; n++) {
+        uint32_t len = n < 30000 ? sizes[n / 6000] : sizes[n % 5];
+        load(c, 1 + n % 3, n, len);
+        uint64_t at = n > 100 ? n - n * 7919 % 100 : 0;
+        touch(c, 1 + at % 3, at);
+    }
+    ck_assert_uint_gt(used(c), 19 << 20);
+    ck_assert_uint_le(used(c), 20 << 20);
+    for (uint64_t id = 1; id <= 3; id++)
+        cache_erase(c, id);
+    ck_assert_uint_eq(used(c), 0);
+    cache_free(c);
+    ck_assert_uint_eq(fault_alloc_live(), before);
+}
+END_TEST
+
+/* Pieces do not overlap; a page is taken when there is no room, up to the limit, and goes when it
+ * is empty, but for the last one. */
+START_TEST(pieces) {
+    enum { PIECE = 30000, FIT = (2 << 20) / PIECE, PAGES = 3, COUNT = PAGES * FIT };
+    uint64_t before = fault_alloc_live();
+    struct slab slab;
+    struct slab_page *pages[COUNT], *none;
+    uint8_t *list[COUNT];
+    slab_init(&slab, PAGES);
+    slab_choose(&slab, PIECE);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            ck_assert_ptr_nonnull(list[i] = slab_take(&slab, &pages[i]));
+            memset(list[i], i, PIECE);
+        }
+        ck_assert_ptr_null(slab_take(&slab, &none));
+        ck_assert_uint_eq(slab.page_count, PAGES);
+        for (int i = 0; i < COUNT; i++) /* every third comes back, and is taken again */
+            if (i % 3 == 0) slab_give(&slab, pages[i], list[i]);
+        for (int i = 0; i < COUNT; i++)
+            if (i % 3 == 0) memset(list[i] = slab_take(&slab, &pages[i]), i, PIECE);
+        for (int i = 0; i < COUNT; i++) {
+            ck_assert(list[i][0] == (uint8_t)i && list[i][PIECE - 1] == (uint8_t)i);
+            slab_give(&slab, pages[i], list[i]);
+        }
+        ck_assert_uint_eq(slab.page_count, 1);
+    }
+    slab_release(&slab);
+    ck_assert_uint_eq(fault_alloc_live(), before);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cache");
     TCase *tcase = tcase_create("cache");
@@ -305,6 +360,8 @@ int main(void) {
     tcase_add_test(tcase, no_memory);
     tcase_add_test(tcase, many_threads);
     tcase_add_test(tcase, charges);
+    tcase_add_test(tcase, blocks_of_all_sizes);
+    tcase_add_test(tcase, pieces);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
 }

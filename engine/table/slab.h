@@ -1,0 +1,37 @@
+/* slab.h - pieces of memory of one size, many to a huge page: what is read at random finds the
+ * addresses of its pages in the processor's cache then.
+ *
+ * A page goes back to the system when all of its pieces have come back, but for the last one
+ * with room, so that one piece that comes and goes does not move a page each time.
+ *
+ * Threads: one at a time. */
+#ifndef KEVO_TABLE_SLAB_H
+#define KEVO_TABLE_SLAB_H
+
+#include "engine/base/slice.h"
+
+struct slab_page;
+
+struct slab {
+    size_t piece_bytes;         /* 0: none was chosen */
+    unsigned page_count, limit; /* pages held, and how many at most */
+    struct slab_page *open;     /* those with room, in a list */
+};
+
+enum { SLAB_ALIGN = 64, SLAB_MAX_PIECE = 64 << 10 };
+
+/* Without pages; no size is chosen. */
+void slab_init(struct slab *s, unsigned limit);
+/* Frees all pages: every piece has come back. */
+void slab_release(struct slab *s);
+
+/* From now on pieces have so many bytes, rounded up to SLAB_ALIGN: there are no pages, and it is
+ * at most SLAB_MAX_PIECE. */
+void slab_choose(struct slab *s, size_t piece_bytes);
+
+/* A piece, aligned to SLAB_ALIGN where the allocator aligns pages so, and the page it is of, to be
+ * given back with it. NULL when the limit is reached or there is no memory. */
+void *slab_take(struct slab *s, struct slab_page **page);
+void slab_give(struct slab *s, struct slab_page *page, void *piece);
+
+#endif
