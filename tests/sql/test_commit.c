@@ -425,6 +425,23 @@ START_TEST(a_large_transaction) {
 }
 END_TEST
 
+/* ---- journal_mode=OFF ----------------------------------------------------------------------- */
+
+/* SQLite cannot undo then. ROLLBACK forgets what had not left its cache, but ROLLBACK TO and a
+ * statement that fails take back nothing of ordinary tables; of kevo tables they do. */
+START_TEST(without_a_journal) {
+    sql_exec(db, "PRAGMA journal_mode = OFF; INSERT INTO kv VALUES('old', 0)");
+    sql_exec(db,
+             "BEGIN; INSERT INTO plain VALUES('a', 1); INSERT INTO kv VALUES('a', 1); ROLLBACK");
+    expect_rows(other, "k|old|0", ALL);
+    sql_exec(db, "BEGIN; INSERT INTO kv VALUES('a', 1); SAVEPOINT s; INSERT INTO plain VALUES('b', "
+                 "2); INSERT INTO kv VALUES('b', 2); ROLLBACK TO s");
+    expect_error(db, SQLITE_CONSTRAINT, "UNIQUE", "INSERT INTO kv VALUES('c', 3), ('a', 2)");
+    sql_exec(db, "COMMIT");
+    expect_everywhere("p|b|2;k|a|1;k|old|0");
+}
+END_TEST
+
 /* ---- interrupt -------------------------------------------------------------------------------- */
 
 static void interrupt_now(sqlite3_context *context, int argc, sqlite3_value **argv) {
@@ -492,6 +509,7 @@ int main(void) {
         TCase *tc = tcase_create(cases[i].name);
         tcase_add_checked_fixture(tc, cases[i].setup, teardown);
         if (cases[i].busy) add_busy_tests(tc);
+        if (cases[i].busy) tcase_add_test(tc, without_a_journal);
         if (i >= 2) tcase_add_test(tc, interrupted_while_writing_files);
         add_tests(tc);
         suite_add_tcase(suite, tc);
