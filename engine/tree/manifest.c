@@ -36,6 +36,7 @@ struct manifest {
     uint64_t rewrite_at; /* an `end` beyond this calls for a rewrite */
     bool torn;           /* bytes without meaning follow `end` */
     bool unsynced;       /* ... nor what was read: a sync had failed */
+    bool unnamed;        /* the file's name may not be durable: who gave it to it may be gone */
     bool refused;        /* what is on disk is not known any more */
     struct kevo_err cause;
 };
@@ -393,6 +394,7 @@ static int open_and_read(const struct table_home *home, unsigned file_mode, unsi
         manifest_state_release(state);
         return rc;
     }
+    made->unnamed = true;
     *m = made;
     return 0;
 }
@@ -494,7 +496,9 @@ static int put_in_place(struct manifest *m, const struct fresh *fresh, struct ke
     adopt(m, fresh);
     int rc = env->rename(env, m->new_path, m->path, &cause);
     if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
-    return rc ? refuse(m, &cause, err) : 0;
+    if (rc) return refuse(m, &cause, err);
+    m->unnamed = false;
+    return 0;
 }
 
 /* Replace the log by one that only states *state. A failure to write the new file
@@ -519,15 +523,23 @@ static int renew(struct manifest *m, const struct manifest_state *state, struct 
     return 0;
 }
 
+/* What is appended to a file whose name is lost is lost as well. */
+static int sync_name(struct manifest *m, struct kevo_err *err) {
+    struct kevo_err cause;
+    if (!m->unnamed) return 0;
+    if (m->home->env->sync_dir(m->home->env, m->home->dir, &cause)) return refuse(m, &cause, err);
+    m->unnamed = false;
+    return 0;
+}
+
 int manifest_sync(struct manifest *m, const struct manifest_state *state, struct kevo_err *err) {
-    struct env *env = m->home->env;
     struct kevo_err cause;
     if (m->refused) return refuse(m, &m->cause, err);
     int rc = renew(m, state, err);
     if (rc) return rc;
-    rc = env->sync(env, m->file, &cause);
-    if (rc == 0) rc = env->sync_dir(env, m->home->dir, &cause);
-    return rc ? refuse(m, &cause, err) : 0;
+    if (m->home->env->sync(m->home->env, m->file, &cause)) return refuse(m, &cause, err);
+    m->unnamed = true; /* names of tables and segments may be lacking too */
+    return sync_name(m, err);
 }
 
 static void swap(struct buf *a, struct buf *b) {
@@ -565,6 +577,7 @@ int manifest_append(struct manifest *m, const struct version_edit *edit,
     if (m->refused) return refuse(m, &m->cause, err);
     check_edit(edit, state);
     rc = renew(m, state, err);
+    if (rc == 0) rc = sync_name(m, err);
     if (rc == 0) rc = version_apply(state->version, edit, &next, err);
     if (rc == 0 && (!buf_set(&options, buf_slice(&edit->options)) ||
                     !buf_set(&owner, buf_slice(&edit->owner))))

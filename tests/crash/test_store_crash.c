@@ -505,6 +505,39 @@ START_TEST(a_sync_failed_and_then_power_lost) {
 }
 END_TEST
 
+/* The manifest was just written anew, and its name was not durable yet. */
+START_TEST(killed_while_the_manifest_is_replaced) {
+    static struct world world;
+    static char long_owner[7000];
+    memset(long_owner, 'o', sizeof long_owner);
+    for (uint64_t n = 0;; n++) {
+        struct world *w = &world;
+        char owner[8];
+        kevo_store *s;
+        setup(w, KEVO_AUTHORITY_SELF, KEVO_SYNC_FULL, 1);
+        must(kevo_open(KV_DIR, &w->options, &s, &test_err));
+        crash_env_stop_after(w->disk, crash_env_changes(w->disk) + n);
+        int rc = 0;
+        for (size_t i = 1; rc == 0 && i < 12; i++)
+            rc = kevo_set_owner(s, slice_of(long_owner, sizeof long_owner - i), &test_err);
+        kevo_close(s);
+        crash_env_stop_after(w->disk, UINT64_MAX);
+        must(kevo_open(KV_DIR, &w->options, &s, &test_err));
+        must(kevo_set_owner(s, kv_slice("heir"), &test_err));
+        struct env *image = crash_env_image(w->disk, CRASH_DROPPED, n);
+        kevo_close(s);
+        crash_env_free(w->disk);
+        w->options.env = image;
+        must(kevo_open(KV_DIR, &w->options, &s, &test_err));
+        ck_assert_uint_eq(kevo_get_owner(s, owner, sizeof owner), 4);
+        ck_assert(memcmp(owner, "heir", 4) == 0);
+        kevo_close(s);
+        crash_env_free(image);
+        if (rc == 0) break;
+    }
+}
+END_TEST
+
 /* Power lost while a store is removed: it is there, all of it, or it is gone, and what is left
  * is in nobody's way. */
 START_TEST(power_lost_while_a_store_is_removed) {
@@ -638,6 +671,7 @@ int main(void) {
     suite_add_tcase(suite, tc);
     tcase_set_timeout(killed, 600);
     tcase_add_loop_test(killed, killed_and_then_power_lost, 0, KINDS);
+    tcase_add_test(killed, killed_while_the_manifest_is_replaced);
     tcase_add_loop_test(killed, a_sync_failed_and_then_power_lost, 0, KINDS);
     suite_add_tcase(suite, killed);
     return harness_run(suite);

@@ -850,6 +850,7 @@ START_TEST(failing_rename) {
     struct buf image = make_manifest(&rng, true);
     buf_release(&image);
     ck_ok(manifest_open(&home, FILE_MODE, &m, &s, &test_err));
+    ck_ok(manifest_sync(m, &s, &test_err)); /* its name is durable now */
     fault_env_plan(fault,
                    (struct fault_plan){.kinds = _i ? FAULT_SYNC_DIR : FAULT_RENAME, .nth = 1});
     while (!fault_env_hit(fault))
