@@ -499,6 +499,14 @@ struct kevo_slice kevo_iter_key(const kevo_iter *iter);
 struct kevo_slice kevo_iter_value(const kevo_iter *iter);
 void kevo_iter_free(kevo_iter *iter); /* iter may be NULL */
 
+/* The same without a call for each: what the iterator stands on, in a place of its own that
+ * every motion writes to. */
+struct kevo_entry {
+    bool valid;
+    struct kevo_slice key, value; /* undefined while it is not */
+};
+const struct kevo_entry *kevo_iter_entry(const kevo_iter *iter);
+
 /* Counts the keys in [lower, upper) that read->snapshot sees, stretch by stretch: exactly, and
  * mostly without looking at the larger part of them. The bounds are copied; `read` must have a
  * snapshot and neither transaction, prefix nor suffix (KEVO_INVALID). KEVO_NOTFOUND when

@@ -63,17 +63,35 @@ int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err) {
     }
 }
 
+/* Copy 8 to 64 bytes a word at a time, since they are few. Whether one of them is zero. */
+static inline bool copy_short(char *to, slice text) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t word, zeros = 0;
+    for (size_t at = 0, last = text.len - 8;; at += 8) {
+        if (at > last) at = last;
+        memcpy(&word, text.data + at, 8);
+        memcpy(to + at, &word, 8);
+        zeros |= (word - ones) & ~word & tops;
+        if (at == last) return zeros != 0;
+    }
+}
+
+static bool copy_text(char *to, slice text) {
+    if (text.len >= 8 && text.len <= 64) return copy_short(to, text);
+    if (text.len) memcpy(to, text.data, text.len);
+    return text.len && memchr(text.data, 0, text.len);
+}
+
 /* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
  * copied once more, into memory allocated for it, when it is asked for by
  * sqlite3_column_text(). */
 static void result_text(sqlite3_context *context, slice text) {
     char copy[256];
-    if (text.len >= sizeof copy || (text.len && memchr(text.data, 0, text.len))) {
+    if (text.len >= sizeof copy || copy_text(copy, text)) {
         sqlite3_result_text64(context, (const char *)text.data, text.len, SQLITE_TRANSIENT,
                               SQLITE_UTF8);
         return;
     }
-    if (text.len) memcpy(copy, text.data, text.len);
     copy[text.len] = 0;
     sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
 }

@@ -17,14 +17,16 @@ struct cursor {
     struct vtab *table;
     struct plan plan;
     const struct schema *keys; /* of the table, or of the index that the plan uses */
+    size_t verbatim_at;        /* 0, or where in a key its only column stands as it is */
     struct plan_ranges ranges;
     size_t range; /* index of the range we are in */
     bool eof;
-    bool on_point;            /* the row is `value`, not the iterator's */
-    kevo_iter *iter;          /* in a range that is no point */
-    struct kevo_value value;  /* on a point */
-    kevo_txn *txn;            /* a reference: what `value` may point into */
-    unsigned epoch;           /* of the session when the iterator was made */
+    bool on_point;                  /* the row is `value`, not the iterator's */
+    kevo_iter *iter;                /* in a range that is no point */
+    const struct kevo_entry *entry; /* what it stands on */
+    struct kevo_value value;        /* on a point */
+    kevo_txn *txn;                  /* a reference: what `value` may point into */
+    unsigned epoch;                 /* of the session when the iterator was made */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */
     struct looked_up {        /* over an index */
@@ -166,10 +168,12 @@ static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, sli
     read->lower = lower;
     read->upper = upper;
     int rc = kevo_iter_new(session_of(c)->store, read, &c->iter, err);
-    if (rc == 0)
+    if (rc == 0) {
+        c->entry = kevo_iter_entry(c->iter);
         rc = c->plan.reverse ? kevo_iter_last(c->iter, err) : kevo_iter_first(c->iter, err);
-    *found = rc == 0 && kevo_iter_valid(c->iter);
-    if (*found) stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+    }
+    *found = rc == 0 && c->entry->valid;
+    if (*found) stand_on(c, c->entry->key, c->entry->value);
     c->epoch = session_of(c)->epoch;
     c->counting.unseen = 0;
     return rc;
@@ -248,8 +252,8 @@ static int advance(struct cursor *c) {
         c->eof = true;
         return vtab_report(c->table, &err);
     }
-    if (kevo_iter_valid(c->iter)) {
-        stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+    if (c->entry->valid) {
+        stand_on(c, c->entry->key, c->entry->value);
         return SQLITE_OK;
     }
     c->range++;
@@ -334,11 +338,11 @@ static int be_seen(struct cursor *c) {
     c->counting.refused = true;
     for (; c->counting.behind; c->counting.behind--) {
         if (kevo_iter_next(c->iter, &err)) return vtab_report(c->table, &err);
-        if (!kevo_iter_valid(c->iter)) return SQLITE_CORRUPT_VTAB;
+        if (!c->entry->valid) return SQLITE_CORRUPT_VTAB;
     }
     if (!c->counting.counter) return SQLITE_OK;
     stop_counting(c);
-    stand_on(c, kevo_iter_key(c->iter), kevo_iter_value(c->iter));
+    stand_on(c, c->entry->key, c->entry->value);
     return SQLITE_OK;
 }
 
@@ -488,6 +492,12 @@ static int skip_offset(struct cursor *c, sqlite3_value *offset) {
     return rc;
 }
 
+static size_t find_verbatim(const struct cursor *c) {
+    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES];
+    if (c->plan.index || !keycode_is_verbatim(c->keys, 0)) return 0;
+    return keycode_prefix(c->keys, c->table->table_id, prefix);
+}
+
 int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
                   sqlite3_value **argv) {
     struct cursor *c = cursor_of(cursor);
@@ -496,6 +506,7 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     c->counting = (struct counting){.refused = false};
     c->plan = plan_of_index(index);
     c->keys = plan_schema(c->table->schema, &c->plan);
+    c->verbatim_at = find_verbatim(c);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
     int rc = make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);
@@ -597,6 +608,14 @@ static int result_whole_key(struct cursor *c, sqlite3_context *context) {
     return SQLITE_OK;
 }
 
+/* The same where the key is one column that needs no decoding. */
+static void result_verbatim(struct cursor *c, sqlite3_context *context) {
+    size_t at = c->verbatim_at < c->key.len ? c->verbatim_at : c->key.len;
+    struct value v = {.bytes = slice_of(c->key.data + at, c->key.len - at)};
+    v.type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
+    result_value(context, &v);
+}
+
 int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
     struct cursor *c = cursor_of(cursor);
     const struct schema *s = c->table->schema;
@@ -609,6 +628,10 @@ int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int col
     /* An UPDATE that leaves the column alone need not carry it along. */
     if (index >= 0 && sqlite3_vtab_nochange(context)) return SQLITE_OK;
     if (index >= 0 && !c->plan.index) return result_row_column(c, context, (unsigned)index);
+    if (c->verbatim_at) {
+        result_verbatim(c, context);
+        return SQLITE_OK;
+    }
     int n = schema_key_position(c->keys, column);
     return n >= 0 ? result_key_column(c, context, (unsigned)n)
                   : result_row_column(c, context, (unsigned)index);

@@ -106,15 +106,15 @@ static int fail_row(unsigned index, struct kevo_err *err) {
 }
 
 /* The body's length by its tag, UINT64_MAX for a tag that is not written. */
-static uint64_t body_bytes(uint64_t tag) {
+static inline uint64_t body_bytes(uint64_t tag) {
     static const uint8_t fixed[TAG_BYTES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 4};
     if (tag >= TAG_BYTES) return (tag - TAG_BYTES) >> 1;
     return tag == TAG_UNUSED ? UINT64_MAX : fixed[tag];
 }
 
 /* Read a tag at p: its body is [*body, *body + *len). False: not a row of ours. */
-static bool read_tag(const uint8_t *p, const uint8_t *end, uint64_t *tag, const uint8_t **body,
-                     size_t *len) {
+static inline bool read_tag(const uint8_t *p, const uint8_t *end, uint64_t *tag,
+                            const uint8_t **body, size_t *len) {
     p = get_varint(p, end, tag);
     if (!p) return false;
     uint64_t bytes = body_bytes(*tag);
@@ -132,7 +132,7 @@ static int64_t get_integer(const uint8_t *p, size_t bytes) {
     return (int64_t)(u << spare) >> spare;
 }
 
-static bool get_value(uint64_t tag, const uint8_t *body, size_t len, struct value *v) {
+static inline bool get_value(uint64_t tag, const uint8_t *body, size_t len, struct value *v) {
     if (tag >= TAG_BYTES) {
         v->type = tag & 1 ? VALUE_BLOB : VALUE_TEXT;
         v->bytes = slice_of(body, len);

@@ -72,6 +72,10 @@ static inline const uint8_t *get_varint(const uint8_t *p, const uint8_t *end, ui
         *v = *p;
         return p + 1;
     }
+    if (end - p > 1 && p[1] < 0x80) {
+        *v = (uint64_t)p[1] << 7 | (p[0] & 0x7f);
+        return p + 2;
+    }
     uint64_t result = 0;
     for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
         uint8_t byte = *p++;

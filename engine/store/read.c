@@ -589,7 +589,7 @@ static bool buffer_changed(kevo_iter *it) {
 }
 
 static int refuse(kevo_iter *it, int rc) {
-    it->view.valid = false;
+    it->view.entry.valid = false;
     return rc;
 }
 
@@ -629,18 +629,18 @@ static int begin_seek(kevo_iter *it, slice *key, struct kevo_err *err) {
 }
 
 static bool is_wanted(const kevo_iter *it) {
-    return it->suffix.len == 0 || slice_has_suffix(it->view.key, buf_slice(&it->suffix));
+    return it->suffix.len == 0 || slice_has_suffix(it->view.entry.key, buf_slice(&it->suffix));
 }
 
 /* A motion was made, forward or backward: go on to a key that is wanted. */
 static int pass_forward(kevo_iter *it, int rc, struct kevo_err *err) {
-    while (rc == 0 && it->view.valid && !is_wanted(it))
+    while (rc == 0 && it->view.entry.valid && !is_wanted(it))
         rc = view_iter_next(&it->view, err);
     return rc;
 }
 
 static int pass_backward(kevo_iter *it, int rc, struct kevo_err *err) {
-    while (rc == 0 && it->view.valid && !is_wanted(it))
+    while (rc == 0 && it->view.entry.valid && !is_wanted(it))
         rc = view_iter_prev(&it->view, err);
     return rc;
 }
@@ -667,15 +667,21 @@ int kevo_iter_seek_for_prev(kevo_iter *iter, slice key, struct kevo_err *err) {
 
 /* Whether the iterator stands, after a seek, on the key that it stood on. */
 static bool has_not_moved(const kevo_iter *it) {
-    return it->view.valid && slice_eq(it->view.key, buf_slice(&it->at));
+    return it->view.entry.valid && slice_eq(it->view.entry.key, buf_slice(&it->at));
+}
+
+/* Whether a motion is that of the view: nothing comes between two of them, every key is wanted. */
+static inline bool is_plain(const kevo_iter *it) {
+    return !it->txn && it->suffix.len == 0;
 }
 
 int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
-    assert(iter->view.valid);
+    assert(iter->view.entry.valid);
     int rc = store_check_process(iter->store, err);
     if (rc) return refuse(iter, rc);
+    if (is_plain(iter)) return view_iter_next(&iter->view, err);
     if (buffer_changed(iter)) {
-        if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+        if (!buf_set(&iter->at, iter->view.entry.key)) return refuse(iter, kevo_nomem(err));
         rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
         if (rc || !has_not_moved(iter)) return rc;
     }
@@ -683,25 +689,30 @@ int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
 }
 
 int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err) {
-    assert(iter->view.valid);
+    assert(iter->view.entry.valid);
     int rc = store_check_process(iter->store, err);
     if (rc) return refuse(iter, rc);
+    if (is_plain(iter)) return view_iter_prev(&iter->view, err);
     if (buffer_changed(iter)) {
-        if (!buf_set(&iter->at, iter->view.key)) return refuse(iter, kevo_nomem(err));
+        if (!buf_set(&iter->at, iter->view.entry.key)) return refuse(iter, kevo_nomem(err));
         rc = kevo_iter_seek_for_prev(iter, buf_slice(&iter->at), err);
         if (rc || !has_not_moved(iter)) return rc;
     }
     return pass_backward(iter, view_iter_prev(&iter->view, err), err);
 }
 
+const struct kevo_entry *kevo_iter_entry(const kevo_iter *iter) {
+    return &iter->view.entry;
+}
+
 bool kevo_iter_valid(const kevo_iter *iter) {
-    return iter->view.valid;
+    return iter->view.entry.valid;
 }
 
 slice kevo_iter_key(const kevo_iter *iter) {
-    return iter->view.key;
+    return iter->view.entry.key;
 }
 
 slice kevo_iter_value(const kevo_iter *iter) {
-    return iter->view.value;
+    return iter->view.entry.value;
 }

@@ -125,7 +125,7 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
     unsigned passed = 0; /* versions of one key, about */
     int rc;
     v->forward = true;
-    v->valid = false;
+    v->entry.valid = false;
     while (s->valid) {
         if (passing && is_saved_key(v, s->key)) {
             if (++passed < PATIENCE) {
@@ -150,9 +150,9 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
             continue;
         }
         if (lives(v, s)) {
-            v->valid = true;
-            slice_copy(&v->key, &s->key);
-            slice_copy(&v->value, &s->value);
+            v->entry.valid = true;
+            slice_copy(&v->entry.key, &s->key);
+            slice_copy(&v->entry.value, &s->value);
             begin_stretch(v);
             return 0;
         }
@@ -166,7 +166,7 @@ static int find_forward(struct view_iter *v, bool passing, struct kevo_err *err)
 
 int view_iter_first(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
-    v->valid = false;
+    v->entry.valid = false;
     forget_stretch(v);
     int rc = v->has_lower ? s->ops->seek(s, buf_slice(&v->lower), SEQ_MAX, err)
                           : s->ops->seek_first(s, err);
@@ -176,7 +176,7 @@ int view_iter_first(struct view_iter *v, struct kevo_err *err) {
 int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
     struct iter *s = v->source;
     if (below_bounds(v, key)) return view_iter_first(v, err);
-    v->valid = false;
+    v->entry.valid = false;
     forget_stretch(v);
     if (above_bounds(v, key)) return 0;
     /* `key` may be borrowed from the source itself. */
@@ -190,23 +190,23 @@ int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
 static inline bool step_in_stretch(struct view_iter *v, struct iter *leaf) {
     if (!leaf->valid || !iter_in_stretch(&v->stretch, leaf->key, true)) return false;
     if (is_saved_key(v, leaf->key) || !visible(v, leaf->seq) || !lives(v, leaf)) return false;
-    v->valid = true;
-    slice_copy(&v->key, &leaf->key);
-    slice_copy(&v->value, &leaf->value);
+    v->entry.valid = true;
+    slice_copy(&v->entry.key, &leaf->key);
+    slice_copy(&v->entry.value, &leaf->value);
     return true;
 }
 
 int view_iter_next(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
     int rc;
-    assert(v->valid);
-    v->valid = false;
+    assert(v->entry.valid);
+    v->entry.valid = false;
     if (!v->forward) {
         forget_stretch(v);
         rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err);
         return rc ? rc : find_forward(v, true, err);
     }
-    if ((rc = save_key(v, v->key, err))) return rc;
+    if ((rc = save_key(v, v->entry.key, err))) return rc;
     struct iter *leaf = v->stretch.leaf;
     if ((rc = leaf->ops->next(leaf, err))) return rc;
     if (step_in_stretch(v, leaf)) return 0;
@@ -255,7 +255,7 @@ static int find_backward(struct view_iter *v, struct kevo_err *err) {
     struct iter *s;
     int rc;
     v->forward = false;
-    v->valid = false;
+    v->entry.valid = false;
     while ((rc = look_back(v, &s, err)) == 0 && s->valid) {
         if (below_bounds(v, s->key)) return 0;
         if ((rc = save_key(v, s->key, err))) return rc;
@@ -274,9 +274,9 @@ static int find_backward(struct view_iter *v, struct kevo_err *err) {
             if ((rc = s->ops->prev(s, err))) return rc;
         } while (s->valid && is_saved_key(v, s->key));
         if (found) {
-            v->valid = true;
-            v->key = buf_slice(&v->saved_key);
-            v->value = buf_slice(&v->saved_value);
+            v->entry.valid = true;
+            v->entry.key = buf_slice(&v->saved_key);
+            v->entry.value = buf_slice(&v->saved_value);
             return 0;
         }
     }
@@ -285,7 +285,7 @@ static int find_backward(struct view_iter *v, struct kevo_err *err) {
 
 int view_iter_last(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
-    v->valid = false;
+    v->entry.valid = false;
     forget_stretch(v);
     int rc = v->has_upper ? s->ops->seek_before(s, buf_slice(&v->upper), err)
                           : s->ops->seek_last(s, err);
@@ -295,7 +295,7 @@ int view_iter_last(struct view_iter *v, struct kevo_err *err) {
 int view_iter_seek_for_prev(struct view_iter *v, slice key, struct kevo_err *err) {
     struct iter *s = v->source;
     if (above_bounds(v, key)) return view_iter_last(v, err);
-    v->valid = false;
+    v->entry.valid = false;
     forget_stretch(v);
     if (below_bounds(v, key)) return 0;
     /* key with a zero byte after it is the very next key there can be. */
@@ -308,11 +308,11 @@ int view_iter_seek_for_prev(struct view_iter *v, slice key, struct kevo_err *err
 int view_iter_prev(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
     int rc;
-    assert(v->valid);
-    v->valid = false;
+    assert(v->entry.valid);
+    v->entry.valid = false;
     if (v->forward) {
         /* Step off the key shown; newer versions, not visible, may come first. */
-        if ((rc = save_key(v, v->key, err))) return rc;
+        if ((rc = save_key(v, v->entry.key, err))) return rc;
         if ((rc = end_stretch(v, err))) return rc;
         for (unsigned passed = 0;;) {
             rc = ++passed > PATIENCE ? s->ops->seek_before(s, buf_slice(&v->saved_key), err)

@@ -7,7 +7,7 @@
  * checked on every key that is passed, so that a run of tombstones outside them
  * is never walked.
  *
- * Motions return 0 or an error; `valid`, `key` and `value` tell the position and
+ * Motions return 0 or an error; `entry` tells the position, whose bytes
  * are borrowed until the next motion. Moving backward copies the entry, since its
  * source has moved on by then; moving forward copies nothing but a key that has
  * to be compared. */
@@ -19,8 +19,7 @@
 #include "engine/tree/iter.h"
 
 struct view_iter {
-    bool valid;
-    slice key, value;
+    struct kevo_entry entry;
     struct iter *source;         /* every version, owned */
     struct iter_stretch stretch; /* of the source; leaf NULL: not in one */
     uint64_t snapshot;

@@ -127,6 +127,22 @@ START_TEST(keys) {
 }
 END_TEST
 
+/* Short texts of every length, without a zero byte and with one at every place. */
+START_TEST(zero_bytes) {
+    sql_exec(db, "CREATE TABLE texts(t TEXT PRIMARY KEY) WITHOUT ROWID;"
+                 "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 70)"
+                 "INSERT INTO texts SELECT CAST(CAST(substr(hex(zeroblob(40)), 1, place.i) AS BLOB)"
+                 " || CASE WHEN place.i < length.i THEN x'00' ELSE x'' END"
+                 " || substr(hex(zeroblob(40)), 1, max(0, length.i - place.i - 1)) AS TEXT)"
+                 " FROM n AS length, n AS place WHERE place.i <= length.i;"
+                 "INSERT INTO kv SELECT t, t FROM texts");
+    expect_rows(db, "2556|2556", "SELECT count(*), count(DISTINCT hex(key)) FROM kv");
+    expect_rows(db, "0", "SELECT count(*) FROM kv WHERE hex(key) <> hex(value)");
+    expect_rows(db, "", "SELECT hex(t) FROM texts EXCEPT SELECT hex(key) FROM kv");
+    expect_rows(db, "", "SELECT hex(t) FROM texts EXCEPT SELECT hex(value) FROM kv");
+}
+END_TEST
+
 START_TEST(too_big) {
     sql_exec(db, "BEGIN; INSERT INTO kv VALUES('a', 1)");
     expect_error(db, SQLITE_TOOBIG, "", "INSERT INTO kv VALUES(printf('%%.70000c', 'k'), 1)");
@@ -305,6 +321,7 @@ int main(void) {
     }
     tcase_add_test(tcase, negative_zero);
     tcase_add_test(tcase, keys);
+    tcase_add_test(tcase, zero_bytes);
     tcase_add_test(tcase, too_big);
     tcase_add_test(tcase, join_with_integers);
     tcase_add_test(tcase, delete_by_or_with_real_keys);

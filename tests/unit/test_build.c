@@ -747,11 +747,11 @@ static struct iter *version_iter(struct version *v, slice lower, slice upper,
 static void expect_row(const struct view_iter *v, const struct model *m, unsigned k,
                        uint64_t snapshot) {
     const struct change *c = model_row(m, k, snapshot);
-    if (!v->valid) ck_abort_msg("ended before %s at snapshot %d", m->keys[k], (int)snapshot);
-    if (!slice_eq(v->key, slice_of_str(m->keys[k])))
-        ck_abort_msg("at %.*s, expected %s at snapshot %d", (int)v->key.len,
-                     (const char *)v->key.data, m->keys[k], (int)snapshot);
-    if (!is_value(v->value, c)) ck_abort_msg("value of %s", m->keys[k]);
+    if (!v->entry.valid) ck_abort_msg("ended before %s at snapshot %d", m->keys[k], (int)snapshot);
+    if (!slice_eq(v->entry.key, slice_of_str(m->keys[k])))
+        ck_abort_msg("at %.*s, expected %s at snapshot %d", (int)v->entry.key.len,
+                     (const char *)v->entry.key.data, m->keys[k], (int)snapshot);
+    if (!is_value(v->entry.value, c)) ck_abort_msg("value of %s", m->keys[k]);
 }
 
 /* Both ways through the keys [low, high). */
@@ -769,14 +769,16 @@ static void check_scan(const struct model *m, uint64_t snapshot, unsigned low, u
         expect_row(&v, m, k, snapshot);
         must(view_iter_next(&v, &test_err));
     }
-    if (v.valid) ck_abort_msg("%.*s is too much", (int)v.key.len, (const char *)v.key.data);
+    if (v.entry.valid)
+        ck_abort_msg("%.*s is too much", (int)v.entry.key.len, (const char *)v.entry.key.data);
     must(view_iter_last(&v, &test_err));
     for (unsigned k = high; k-- > low;) {
         if (!model_row(m, k, snapshot)) continue;
         expect_row(&v, m, k, snapshot);
         must(view_iter_prev(&v, &test_err));
     }
-    if (v.valid) ck_abort_msg("%.*s is too much", (int)v.key.len, (const char *)v.key.data);
+    if (v.entry.valid)
+        ck_abort_msg("%.*s is too much", (int)v.entry.key.len, (const char *)v.entry.key.data);
     view_iter_release(&v);
     range_set_free(hidden);
 }

@@ -178,10 +178,10 @@ START_TEST(views) {
             must(up ? view_iter_next(&v, &test_err) : view_iter_prev(&v, &test_err));
             at = up ? at + 1 : at ? at - 1 : count;
         }
-        ck_assert_int_eq(v.valid, at < count);
-        if (!v.valid) continue;
-        ck_assert(slice_eq(v.key, rows[at]->key));
-        ck_assert(slice_eq(v.value, rows[at]->value));
+        ck_assert_int_eq(v.entry.valid, at < count);
+        if (!v.entry.valid) continue;
+        ck_assert(slice_eq(v.entry.key, rows[at]->key));
+        ck_assert(slice_eq(v.entry.value, rows[at]->value));
     }
     view_iter_release(&v);
     range_set_free(hidden);

@@ -46,12 +46,13 @@ static size_t model_find(const struct model *m, slice key) {
 
 static void expect(const struct view_iter *v, const struct model *m, size_t at, const char *what) {
     if (at >= m->count) {
-        if (v->valid) ck_abort_msg("%s: valid, expected the end", what);
+        if (v->entry.valid) ck_abort_msg("%s: valid, expected the end", what);
         return;
     }
-    if (!v->valid) ck_abort_msg("%s: invalid, expected pair %zu of %zu", what, at, m->count);
-    if (!slice_eq(v->key, m->pairs[at].key)) ck_abort_msg("%s: key of pair %zu differs", what, at);
-    if (!slice_eq(v->value, m->pairs[at].value))
+    if (!v->entry.valid) ck_abort_msg("%s: invalid, expected pair %zu of %zu", what, at, m->count);
+    if (!slice_eq(v->entry.key, m->pairs[at].key))
+        ck_abort_msg("%s: key of pair %zu differs", what, at);
+    if (!slice_eq(v->entry.value, m->pairs[at].value))
         ck_abort_msg("%s: value of pair %zu differs", what, at);
 }
 
@@ -103,7 +104,7 @@ static void check_view(struct view_iter *v, const struct model *m, const struct 
     for (unsigned i = 0; i < 600 && set->count; i++) {
         if (at == m->count || rng_below(rng, 8) == 0) {
             slice key = set->entries[rng_below(rng, set->count)].key;
-            if (v->valid && rng_below(rng, 4) == 0)
+            if (v->entry.valid && rng_below(rng, 4) == 0)
                 key = m->pairs[at].key;
             else if (key.len > 1 && rng_below(rng, 4) == 0)
                 key.len--;
@@ -207,9 +208,9 @@ START_TEST(named_case) {
                         slice_of(NULL, 0), slice_of(NULL, 0), &test_err));
     struct buf seen = {0};
     must(view_iter_first(&v, &test_err));
-    for (; v.valid; view_iter_next(&v, &test_err)) {
-        ck_assert(buf_append(&seen, v.key.data, v.key.len));
-        ck_assert(buf_append(&seen, v.value.data, v.value.len));
+    for (; v.entry.valid; view_iter_next(&v, &test_err)) {
+        ck_assert(buf_append(&seen, v.entry.key.data, v.entry.key.len));
+        ck_assert(buf_append(&seen, v.entry.value.data, v.entry.value.len));
     }
     ck_assert(buf_append(&seen, "", 1));
     ck_assert_msg(memcmp(seen.data, cases[_i].seen, seen.len) == 0, "%s", cases[_i].name);
@@ -245,13 +246,13 @@ START_TEST(bounds_stop_at_tombstones) {
                         slice_of(m->keys[1010], 4), &test_err));
     array_iter_motions = 0;
     must(view_iter_first(&v, &test_err));
-    ck_assert(!v.valid);
+    ck_assert(!v.entry.valid);
     must(view_iter_last(&v, &test_err));
-    ck_assert(!v.valid);
+    ck_assert(!v.entry.valid);
     must(view_iter_seek(&v, slice_of(m->keys[5], 4), &test_err));
-    ck_assert(!v.valid);
+    ck_assert(!v.entry.valid);
     must(view_iter_seek_for_prev(&v, slice_of(m->keys[1500], 4), &test_err));
-    ck_assert(!v.valid);
+    ck_assert(!v.entry.valid);
     ck_assert_uint_lt(array_iter_motions, 60);
     must(view_iter_seek(&v, slice_of(m->keys[1500], 4), &test_err));
     must(view_iter_seek_for_prev(&v, slice_of(m->keys[5], 4), &test_err));
@@ -281,7 +282,7 @@ START_TEST(many_versions_of_a_key) {
             if (*w == '|') {
                 if (w[1] == '<') must(view_iter_last(&v, &test_err));
                 if (w[1] == '>') must(view_iter_first(&v, &test_err));
-            } else if (v.valid) {
+            } else if (v.entry.valid) {
                 must(*w == '>' ? view_iter_next(&v, &test_err) : view_iter_prev(&v, &test_err));
             }
         }
@@ -305,13 +306,13 @@ START_TEST(source_errors) {
         must(view_iter_init(&v, source, 30, slice_of(NULL, 0), slice_of(NULL, 0), &test_err));
         array_iter_fail_at(source, n);
         int rc = view_iter_first(&v, &test_err);
-        while (rc == 0 && v.valid)
+        while (rc == 0 && v.entry.valid)
             rc = view_iter_next(&v, &test_err);
         if (rc == 0) rc = view_iter_last(&v, &test_err);
-        while (rc == 0 && v.valid)
+        while (rc == 0 && v.entry.valid)
             rc = view_iter_prev(&v, &test_err);
         failed = rc != 0;
-        ck_assert(!failed || (rc == KEVO_IOERR && !v.valid));
+        ck_assert(!failed || (rc == KEVO_IOERR && !v.entry.valid));
         array_iter_fail_at(source, 0);
         check_scans(&v, &m);
         view_iter_release(&v);
@@ -327,10 +328,10 @@ static int walk_with(struct iter *source, slice lower, slice upper, bool *taken)
     *taken = rc == 0;
     if (rc) return rc;
     rc = view_iter_first(&v, &test_err);
-    while (rc == 0 && v.valid)
+    while (rc == 0 && v.entry.valid)
         rc = view_iter_next(&v, &test_err);
     if (rc == 0) rc = view_iter_last(&v, &test_err);
-    while (rc == 0 && v.valid)
+    while (rc == 0 && v.entry.valid)
         rc = view_iter_prev(&v, &test_err);
     view_iter_release(&v);
     return rc;
