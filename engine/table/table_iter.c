@@ -63,6 +63,19 @@ static int enter_block(struct table_iter *it, size_t i, struct kevo_err *err) {
     return 0;
 }
 
+/* The iterator stands in a block, and will come to the `next` one, mostly, and then to the one
+ * `after` it: bring in the first, from the cache or as it is stored, and where the second will
+ * be looked up. A long scan leaves the cache alone, so it finds little there. */
+static void prepare_next(const struct table_iter *it, size_t next, size_t after) {
+    const struct table *t = it->table;
+    if (it->run >= SCAN_RUN || !it->keep) {
+        table_block_fetch(t, next);
+        return;
+    }
+    if (next < t->index.count) table_block_aim(t, next, 2);
+    if (after < t->index.count) table_block_aim(t, after, 1);
+}
+
 /* From the end of block i on: the first entry of the blocks behind it. */
 static int go_forward(struct table_iter *it, size_t i, struct kevo_err *err) {
     while (++i < it->table->index.count) {
@@ -70,7 +83,7 @@ static int go_forward(struct table_iter *it, size_t i, struct kevo_err *err) {
         int rc = enter_block(it, i, err);
         if (rc == 0 && (!it->keep || it->run >= SCAN_RUN)) read_ahead(it);
         if (rc == 0 && !it->keep) table_pass(it->table, it->source.offset, &it->passed);
-        table_block_fetch(it->table, i + 1);
+        prepare_next(it, i + 1, i + 2);
         if (rc == 0) rc = block_iter_ops.seek_first(&it->block.base, err);
         if (rc || it->block.base.valid) return rc;
     }
@@ -83,7 +96,7 @@ static int go_backward(struct table_iter *it, size_t i, struct kevo_err *err) {
     while (i-- > 0) {
         it->run++;
         int rc = enter_block(it, i, err);
-        if (i > 0) table_block_fetch(it->table, i - 1);
+        prepare_next(it, i - 1, i - 2); /* before the first: beyond the last */
         if (rc == 0) rc = block_iter_ops.seek_last(&it->block.base, err);
         if (rc || it->block.base.valid) return rc;
     }
