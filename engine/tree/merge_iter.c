@@ -171,23 +171,27 @@ static int turn(struct merge_iter *m, bool forward, struct kevo_err *err) {
 
 /* heap[0]'s child has moved: find who leads now. */
 static inline void settle(struct merge_iter *m) {
-    struct slot *top = &m->heap[0];
+    struct slot *top = &m->heap[0], *next = &m->heap[m->runner_up];
     if (top->it->valid) {
         top->prefix = slice_prefix64(top->it->key);
-        if (m->runner_up == 0 || leads(top, &m->heap[m->runner_up], m->forward)) {
-            iter_show(&m->base, m->heap[0].it);
+        if (m->runner_up == 0 || leads(top, next, m->forward)) {
+            iter_show(&m->base, top->it);
             return;
         }
+        struct slot moved = *top;
+        *top = *next;
+        *next = moved;
+        sift_down(m, m->runner_up);
     } else {
         if (--m->heap_count == 0) {
             m->base.valid = false;
             return;
         }
         *top = m->heap[m->heap_count];
+        sift_down(m, 0);
     }
-    sift_down(m, 0);
     find_runner_up(m);
-    iter_show(&m->base, m->heap[0].it);
+    iter_show(&m->base, top->it);
 }
 
 static int merge_next(struct iter *it, struct kevo_err *err) {
