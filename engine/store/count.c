@@ -172,7 +172,7 @@ static bool meets_too_many(const struct walk *w) {
     return w->met > PATIENCE && w->met > w->walked / 16;
 }
 
-static int use_pending(struct walk *w, struct kevo_err *err) {
+static inline int use_pending(struct walk *w, struct kevo_err *err) {
     struct table_value v = {.block = NULL};
     if (!w->pending) return 0;
     w->pending = false;
@@ -192,10 +192,10 @@ static int use_pending(struct walk *w, struct kevo_err *err) {
     return 0;
 }
 
-static int meet(struct walk *w, const struct iter *it, struct kevo_err *err) {
+static inline int meet(struct walk *w, const struct iter *it, struct kevo_err *err) {
     int rc = use_pending(w, err);
     if (rc) return rc;
-    if (!buf_set(&w->key, it->key)) return kevo_nomem(err);
+    if (!iter_save_key(&w->key, it->key)) return kevo_nomem(err);
     w->pending = true;
     w->type = it->type;
     w->seq = it->seq;
@@ -205,17 +205,37 @@ static int meet(struct walk *w, const struct iter *it, struct kevo_err *err) {
     return 0;
 }
 
+/* An entry: the first version of a key that is visible decides about it. */
+static inline int look_at(struct walk *w, const struct iter *it, struct kevo_err *err) {
+    if (it->seq > w->counter->snapshot) return 0;
+    if (w->walked + w->pending && iter_is_key(&w->key, it->key)) return 0;
+    return meet(w, it, err);
+}
+
+/* What one source has for itself, or an entry. */
+static int walk_stretch(struct walk *w, struct iter *it, slice end, struct kevo_err *err) {
+    struct iter_stretch s;
+    iter_begin_stretch(it, &s);
+    if (end.data) iter_cut_stretch(&s, end, true);
+    if (!iter_in_stretch(&s, s.leaf->key, true)) {
+        int rc = look_at(w, it, err);
+        return rc ? rc : it->ops->next(it, err);
+    }
+    do {
+        int rc = look_at(w, s.leaf, err);
+        if (rc == 0) rc = s.leaf->ops->next(s.leaf, err);
+        if (rc || meets_too_many(w)) return rc;
+    } while (s.leaf->valid && iter_in_stretch(&s, s.leaf->key, true));
+    return iter_rejoin(it, err);
+}
+
 static int walk_to(struct walk *w, struct iter *it, slice end, struct kevo_err *err) {
-    const struct kevo_counter *c = w->counter;
     uint64_t end_prefix = end.data ? slice_prefix64(end) : UINT64_MAX;
-    int rc = it->ops->seek(it, key_in(&c->at), SEQ_MAX, err);
-    for (; rc == 0 && it->valid; rc = it->ops->next(it, err)) {
+    int rc = it->ops->seek(it, key_in(&w->counter->at), SEQ_MAX, err);
+    while (rc == 0 && it->valid) {
         if (end.data && slice_prefix64(it->key) >= end_prefix && slice_cmp(it->key, end) >= 0)
             break;
-        /* The first version that is visible decides. */
-        if (it->seq > c->snapshot) continue;
-        if (w->walked + w->pending && slice_eq(it->key, buf_slice(&w->key))) continue;
-        rc = meet(w, it, err);
+        rc = walk_stretch(w, it, end, err);
         if (rc || meets_too_many(w)) return rc;
     }
     return rc ? rc : use_pending(w, err);

@@ -15,7 +15,7 @@
 #ifndef KEVO_TREE_ITER_H
 #define KEVO_TREE_ITER_H
 
-#include "engine/base/slice.h"
+#include "engine/base/buf.h"
 
 enum entry_type {
     ENTRY_DELETE = 0, /* a tombstone: the key is gone as of this batch */
@@ -93,6 +93,28 @@ static inline void iter_show(struct iter *to, const struct iter *from) {
     to->seq = from->seq;
     slice_copy(&to->key, &from->key);
     slice_copy(&to->value, &from->value);
+}
+
+/* Keep a key that an iterator has shown; one for each row: short ones are copied without a call.
+ * `key` may lie in *kept. False when there is no memory. */
+static inline bool iter_save_key(struct buf *kept, slice key) {
+    if (key.len < 16 || key.len > 32 || key.len > kept->cap) return buf_set(kept, key);
+    uint8_t head[16], tail[16];
+    memcpy(head, key.data, 16);
+    memcpy(tail, key.data + key.len - 16, 16);
+    memcpy(kept->data, head, 16);
+    memcpy(kept->data + key.len - 16, tail, 16);
+    kept->len = key.len;
+    return true;
+}
+
+/* Whether that was `key`. Neighbours mostly differ in their last bytes: those are looked at
+ * first. */
+static inline bool iter_is_key(const struct buf *kept, slice key) {
+    if (key.len != kept->len) return false;
+    if (key.len >= 8 && memcmp(key.data + key.len - 8, kept->data + key.len - 8, 8) != 0)
+        return false;
+    return slice_eq(key, buf_slice(kept));
 }
 
 /* slice_cmp of keys whose slice_prefix64 is the same: a word at a time, since keys are short

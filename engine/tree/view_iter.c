@@ -25,26 +25,13 @@ static inline bool below_bounds(const struct view_iter *v, slice key) {
     return v->has_lower && slice_cmp(key, buf_slice(&v->lower)) < 0;
 }
 
-/* Neighbours mostly differ in their last bytes: those are looked at first. */
 static inline bool is_saved_key(const struct view_iter *v, slice key) {
-    if (key.len != v->saved_key.len) return false;
-    if (key.len >= 8 && memcmp(key.data + key.len - 8, v->saved_key.data + key.len - 8, 8) != 0)
-        return false;
-    return slice_eq(key, buf_slice(&v->saved_key));
+    return iter_is_key(&v->saved_key, key);
 }
 
-/* One for each row: short keys are copied without a call. `key` may be saved_key. */
+/* `key` may be saved_key. */
 static inline int save_key(struct view_iter *v, slice key, struct kevo_err *err) {
-    struct buf *b = &v->saved_key;
-    if (key.len < 16 || key.len > 32 || key.len > b->cap)
-        return buf_set(b, key) ? 0 : kevo_nomem(err);
-    uint8_t head[16], tail[16];
-    memcpy(head, key.data, 16);
-    memcpy(tail, key.data + key.len - 16, 16);
-    memcpy(b->data, head, 16);
-    memcpy(b->data + key.len - 16, tail, 16);
-    b->len = key.len;
-    return 0;
+    return iter_save_key(&v->saved_key, key) ? 0 : kevo_nomem(err);
 }
 
 int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
