@@ -473,7 +473,8 @@ void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint6
 
 /* Nodes know their successors only. So a step back searches for a node some way before, and
  * records those from there on; the steps after it take one of them each. What is added
- * between two of them meanwhile is not seen. */
+ * between two of them meanwhile is not seen. Meanwhile a scout goes through those that will be
+ * recorded next, so that their memory has arrived by then. */
 enum { BEHIND_LEVEL = 2, BEHIND_MOST = 64 };
 
 struct memtable_iter {
@@ -482,6 +483,8 @@ struct memtable_iter {
     struct memnode *node;
     struct memnode *behind[BEHIND_MOST]; /* a ring of nodes before it, the nearest last */
     unsigned behind_end, behind_count;
+    struct memnode *scout; /* NULL: none; it goes no further than to: */
+    struct memnode *scout_end;
 };
 
 static struct memtable_iter *of(struct iter *it) {
@@ -524,27 +527,46 @@ static int forward_from(struct memtable_iter *mi, struct memnode *n) {
     return 0;
 }
 
-/* Record nodes before `end`, the last of them at least; none when it is the first. */
-static void record_behind(struct memtable_iter *mi, const struct memnode *end) {
-    struct target t = {end->prefix, node_key(end), end->seq};
-    int level = atomic_load_explicit(&mi->memtable->height, memory_order_relaxed) - 1;
-    struct memnode *n = mi->memtable->head;
-    for (struct memnode *next; level >= BEHIND_LEVEL;) {
-        next = node_next(n, level);
-        prefetch_node(node_next(n, level - 1));
+/* A node some way before n, or the head. */
+static struct memnode *find_far_before(const struct memtable *m, const struct memnode *n) {
+    struct target t = {n->prefix, node_key(n), n->seq};
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    struct memnode *found = m->head;
+    while (level >= BEHIND_LEVEL) {
+        struct memnode *next = node_next(found, level);
+        prefetch_node(node_next(found, level - 1));
         if (next && node_before(next, &t))
-            n = next;
+            found = next;
         else
             level--;
     }
+    return found;
+}
+
+static void send_scout(struct memtable_iter *mi, struct memnode *end) {
+    mi->scout = end == mi->memtable->head ? NULL : find_far_before(mi->memtable, end);
+    mi->scout_end = end;
+    prefetch_entry(mi->scout);
+}
+
+static void move_scout(struct memtable_iter *mi) {
+    for (int steps = 0; steps < 2 && mi->scout && mi->scout != mi->scout_end; steps++) {
+        mi->scout = node_next(mi->scout, 0);
+        prefetch_entry(mi->scout);
+    }
+}
+
+/* Record nodes before `end`, the last of them at least; none when it is the first. */
+static void record_behind(struct memtable_iter *mi, const struct memnode *end) {
+    struct memnode *begin = find_far_before(mi->memtable, end);
     mi->behind_count = 0;
-    for (; n != end; n = node_next(n, 0)) {
+    for (struct memnode *n = begin; n != end; n = node_next(n, 0)) {
         prefetch_entry(node_next(n, 0));
-        if (n->height > 1) prefetch_node(node_next(n, 1));
         if (n == mi->memtable->head) continue;
         mi->behind[mi->behind_end++ % BEHIND_MOST] = n;
         if (mi->behind_count < BEHIND_MOST) mi->behind_count++;
     }
+    send_scout(mi, begin);
 }
 
 /* Stand on the last entry before `n`. */
@@ -558,6 +580,7 @@ static int step_back(struct memtable_iter *mi, struct memnode *n) {
         mi->behind_count--;
         n = mi->behind[--mi->behind_end % BEHIND_MOST];
     } while (!stand_on(mi, n));
+    move_scout(mi);
     return 0;
 }
 
