@@ -57,9 +57,13 @@ struct block_frame {
 
 /* An entry of a restart run, recorded while moving backward. */
 struct block_run_entry {
-    uint32_t at;       /* offset of its head */
-    uint32_t value_at; /* offset of its value */
-    uint32_t shared;   /* key bytes shared with the entry before */
+    uint64_t seq;
+    size_t key_at;      /* offset of its key in `run_keys` */
+    size_t key_len;     /* bytes */
+    uint32_t at, end;   /* offsets of its head and of the one behind */
+    uint32_t value_at;  /* offset of its value */
+    uint32_t value_end; /* and of what is behind it */
+    uint8_t type;
 };
 
 /* An iterator over one block's bytes, which it borrows. Embedded by value in
@@ -74,6 +78,7 @@ struct block_iter {
     struct buf key;      /* the current key, with room behind it for a wide copy */
     struct block_run_entry *run;
     size_t run_count, run_cap;
+    struct buf run_keys;  /* their keys, whole */
     size_t run_pos;       /* run[run_pos] is the current entry iff its offset is `at` */
     uint32_t run_restart; /* the restart point run[0] lies at */
     const char *name;

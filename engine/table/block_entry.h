@@ -125,6 +125,7 @@ enum { BLOCK_KEY_SLOP = 16 }; /* bytes behind the key that a wide copy may write
 
 int block_iter_damaged(struct block_iter *it, struct kevo_err *err); /* makes it invalid */
 int block_iter_grow_key(struct block_iter *it, size_t len, struct kevo_err *err);
+int block_iter_take_key(struct block_iter *it, struct kevo_err *err); /* base.key into `key` */
 
 /* Stand on the entry *e, whose first e->shared key bytes are in place. */
 static inline int block_iter_stand(struct block_iter *it, const struct block_entry *e,
@@ -157,6 +158,10 @@ static inline int block_iter_step(struct block_iter *it, struct kevo_err *err) {
     if (it->next == it->frame.heads_end) {
         it->base.valid = false;
         return 0;
+    }
+    if (unlikely(it->base.key.data != it->key.data)) { /* the last step was backward */
+        int rc = block_iter_take_key(it, err);
+        if (rc) return rc;
     }
     if (unlikely(!block_entry_decode(&it->frame, it->next, it->value_next, &e) ||
                  e.shared > it->base.key.len))

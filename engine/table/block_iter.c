@@ -11,6 +11,7 @@ void block_iter_init(struct block_iter *it) {
 
 void block_iter_release(struct block_iter *it) {
     buf_release(&it->key);
+    buf_release(&it->run_keys);
     mem_free(it->run);
     it->run = NULL;
     it->run_count = it->run_cap = 0;
@@ -39,6 +40,17 @@ int block_iter_grow_key(struct block_iter *it, size_t len, struct kevo_err *err)
     if (buf_reserve(&it->key, (len < FIRST_BYTES ? FIRST_BYTES : len) + BLOCK_KEY_SLOP)) return 0;
     it->base.valid = false;
     return kevo_nomem(err);
+}
+
+int block_iter_take_key(struct block_iter *it, struct kevo_err *err) {
+    slice key = it->base.key;
+    if (key.len + BLOCK_KEY_SLOP > it->key.cap) {
+        int rc = block_iter_grow_key(it, key.len, err);
+        if (rc) return rc;
+    }
+    if (key.len) memcpy(it->key.data, key.data, key.len);
+    it->base.key.data = it->key.data;
+    return 0;
 }
 
 /* ---- moving forward ---------------------------------------------------------- */
@@ -83,15 +95,45 @@ static int block_next(struct iter *base, struct kevo_err *err) {
 /* ---- moving backward ---------------------------------------------------------- */
 
 /* Entries know their successors only. So the first step back walks the run from
- * its restart point and records where its entries lie; the steps after it take
- * one entry each, until the run is used up. */
+ * its restart point, records its entries and puts their keys together; the steps after it
+ * take one entry each, until the run is used up. */
 
-static bool record(struct block_iter *it, const struct block_run_entry *entry) {
-    if (it->run_count == it->run_cap &&
-        !mem_grow((void **)&it->run, &it->run_cap, it->run_count + 1, sizeof *it->run))
-        return false;
-    it->run[it->run_count++] = *entry;
-    return true;
+/* What long keys take of memory is bounded: then only the last entry is kept, and those before
+ * it are recorded when it comes to them. */
+enum { RUN_KEYS_BYTES = 1 << 20 };
+
+static void forget_older(struct block_iter *it) {
+    struct block_run_entry last = it->run[it->run_count - 1];
+    memmove(it->run_keys.data, it->run_keys.data + last.key_at, last.key_len);
+    it->run_keys.len = last.key_len;
+    last.key_at = 0;
+    it->run[0] = last;
+    it->run_count = 1;
+}
+
+static int record(struct block_iter *it, const struct block_entry *e, struct kevo_err *err) {
+    size_t key_len = (size_t)e->shared + e->unshared;
+    struct buf *keys = &it->run_keys;
+    if (unlikely(keys->len > RUN_KEYS_BYTES)) forget_older(it);
+    if ((it->run_count == it->run_cap &&
+         !mem_grow((void **)&it->run, &it->run_cap, it->run_count + 1, sizeof *it->run)) ||
+        !buf_reserve(keys, key_len + 1)) {
+        it->base.valid = false;
+        return kevo_nomem(err);
+    }
+    uint8_t *key = keys->data + keys->len;
+    if (e->shared) memcpy(key, keys->data + it->run[it->run_count - 1].key_at, e->shared);
+    if (e->unshared) memcpy(key + e->shared, it->frame.data + e->key_at, e->unshared);
+    it->run[it->run_count++] = (struct block_run_entry){.seq = e->seq,
+                                                        .key_at = keys->len,
+                                                        .key_len = key_len,
+                                                        .at = e->at,
+                                                        .end = e->end,
+                                                        .value_at = e->value_at,
+                                                        .value_end = e->value_end,
+                                                        .type = e->type};
+    keys->len += key_len;
+    return 0;
 }
 
 /* Record the entries from restart point `restart` to offset `limit`, which must be
@@ -102,48 +144,29 @@ static int record_run(struct block_iter *it, uint32_t restart, uint32_t limit,
     size_t passed_len = 0;
     it->run_restart = restart;
     it->run_count = 0;
+    buf_reset(&it->run_keys);
     if (!block_restart_decode(&it->frame, restart, &e)) return block_iter_damaged(it, err);
     while (e.at < limit && e.shared <= passed_len) {
-        if (!record(it, &(struct block_run_entry){e.at, e.value_at, e.shared})) {
-            it->base.valid = false;
-            return kevo_nomem(err);
-        }
-        if (e.end == limit) return 0;
+        int rc = record(it, &e, err);
+        if (rc || e.end == limit) return rc;
         passed_len = (size_t)e.shared + e.unshared;
         if (!block_entry_decode(&it->frame, e.end, e.value_end, &e)) break;
     }
     return block_iter_damaged(it, err);
 }
 
-/* Put the first `need` key bytes of run[pos] together from the entries before it;
- * the first `have` are in place already. */
-static bool gather_key(struct block_iter *it, size_t pos, size_t need, size_t have) {
-    struct block_entry e;
-    while (need > have) {
-        if (pos-- == 0 ||
-            !block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
-            return false;
-        if (e.shared >= need) continue;
-        size_t from = e.shared > have ? e.shared : have;
-        if (need - e.shared > e.unshared) return false;
-        memcpy(it->key.data + from, it->frame.data + e.key_at + (from - e.shared), need - from);
-        need = from;
-    }
-    return true;
-}
-
-/* Stand on run[pos], the first `have` bytes of whose key are in place. */
-static int stand_in_run(struct block_iter *it, size_t pos, size_t have, struct kevo_err *err) {
-    struct block_entry e;
-    if (!block_entry_decode(&it->frame, it->run[pos].at, it->run[pos].value_at, &e))
-        return block_iter_damaged(it, err);
-    if (unlikely(e.shared > it->key.cap)) {
-        int rc = block_iter_grow_key(it, e.shared, err);
-        if (rc) return rc;
-    }
-    if (!gather_key(it, pos, e.shared, have)) return block_iter_damaged(it, err);
+/* Stand on run[pos]. Its key stays where it is until a step forward. */
+static void stand_in_run(struct block_iter *it, size_t pos) {
+    const struct block_run_entry *e = &it->run[pos];
     it->run_pos = pos;
-    return block_iter_stand(it, &e, err);
+    it->at = e->at;
+    it->next = e->end;
+    it->value_next = e->value_end;
+    it->base.valid = true;
+    it->base.type = e->type;
+    it->base.seq = e->seq + it->base_seq;
+    it->base.key = slice_of(it->run_keys.data + e->key_at, e->key_len);
+    it->base.value = slice_of(it->frame.data + e->value_at, e->value_end - e->value_at);
 }
 
 /* Stand on the last entry before offset `limit`, coming from restart point
@@ -151,7 +174,9 @@ static int stand_in_run(struct block_iter *it, size_t pos, size_t have, struct k
 static int enter_run(struct block_iter *it, uint32_t restart, uint32_t limit,
                      struct kevo_err *err) {
     int rc = record_run(it, restart, limit, err);
-    return rc ? rc : stand_in_run(it, it->run_count - 1, 0, err);
+    if (rc) return rc;
+    stand_in_run(it, it->run_count - 1);
+    return 0;
 }
 
 /* The last restart point that lies before offset `at`. */
@@ -177,10 +202,14 @@ static int block_prev(struct iter *base, struct kevo_err *err) {
     }
     if (it->run_pos >= it->run_count || it->run[it->run_pos].at != at)
         return enter_run(it, restart_before(&it->frame, at), at, err);
-    /* The entry before has the bytes in place that this one shares with it. */
-    if (it->run_pos > 0) return stand_in_run(it, it->run_pos - 1, it->run[it->run_pos].shared, err);
-    if (it->run_restart == 0) return block_iter_damaged(it, err);
-    return enter_run(it, it->run_restart - 1, at, err);
+    if (it->run_pos > 0) {
+        stand_in_run(it, it->run_pos - 1);
+        return 0;
+    }
+    uint32_t restart = it->run_restart;
+    if (at == block_restart_at(&it->frame, restart) && restart-- == 0)
+        return block_iter_damaged(it, err);
+    return enter_run(it, restart, at, err);
 }
 
 static int block_seek_last(struct iter *base, struct kevo_err *err) {

@@ -81,6 +81,39 @@ START_TEST(random_blocks) {
 }
 END_TEST
 
+/* Long keys behind one restart point: more than a step back keeps of them at once. */
+START_TEST(backward_over_long_keys) {
+    enum { KEYS = 70, KEY_BYTES = 40000 };
+    struct iter_suite_entry entries[KEYS];
+    uint8_t *bytes = calloc(KEYS, KEY_BYTES);
+    for (unsigned i = 0; i < KEYS; i++) {
+        uint8_t *key = bytes + (size_t)i * KEY_BYTES;
+        key[KEY_BYTES - 1] = (uint8_t)i;
+        entries[i] = (struct iter_suite_entry){
+            .key = slice_of(key, KEY_BYTES), .seq = i + 1, .type = ENTRY_PUT};
+    }
+    slice block = build(entries, KEYS, 1000);
+    struct block_iter it;
+    block_iter_init(&it);
+    ck_ok(block_iter_set(&it, block, name, 0, &test_err));
+    ck_ok(block_iter_ops.seek_last(&it.base, &test_err));
+    for (size_t i = KEYS; i-- > 0;) {
+        iter_suite_expect(&it.base, entries, KEYS, i, "backward");
+        if (i % 9 == 4) { /* there and back */
+            ck_ok(block_iter_ops.next(&it.base, &test_err));
+            iter_suite_expect(&it.base, entries, KEYS, i + 1, "forward again");
+            ck_ok(block_iter_ops.prev(&it.base, &test_err));
+        }
+        ck_assert_uint_lt(it.run_keys.cap, 4 << 20);
+        ck_ok(block_iter_ops.prev(&it.base, &test_err));
+    }
+    ck_assert(!it.base.valid);
+    iter_close(&it.base);
+    free((void *)block.data);
+    free(bytes);
+}
+END_TEST
+
 START_TEST(empty_block) {
     slice block = build(NULL, 0, 16);
     struct rng rng = rng_of(1);
@@ -340,6 +373,7 @@ int main(void) {
     TCase *tcase = tcase_create("block");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, random_blocks, 0, 30);
+    tcase_add_test(tcase, backward_over_long_keys);
     tcase_add_test(tcase, empty_block);
     tcase_add_test(tcase, widths);
     tcase_add_test(tcase, many_blocks_one_iterator);
