@@ -234,7 +234,7 @@ def peak(results, side):
 # Besides means: workload, column, divisor, text, goal in SQL, goal of the engine.
 OTHER_FIGURES = [
     ('single_normal', 'p50_us', 1, 'one REPLACE a transaction, NORMAL: median', 1, None),
-    ('fillrandom', 'max_us', 1e3, 'longest transaction of 1,000 rows in random order, ms',
+    ('fillrandom', 'max_us', 1e3, 'longest transaction of the random fill, ms',
      'under 50', None),
     ('open_first', 'p50_us', 1e3, 'open, load, first row: median, ms', 'under 5', None),
     ('fillrandom', 'disk_bytes', 1e6, 'all files after the random fill, MB', 2, None),

@@ -53,6 +53,22 @@ for name in sys.argv[1:]:
     tree.parse(name)
 END
 
+# Figures that belong together are in order, and nobody has been measured without being there.
+python3 - "$work"/results/sql-2k.csv "$work"/results/engine-2k.csv <<'END' || fail 'figures disagree'
+import csv
+import sys
+for name in sys.argv[1:]:
+    with open(name, encoding='utf-8') as f:
+        rows = list(csv.DictReader(line for line in f if not line.startswith('#')))
+    assert len(rows) >= 20
+    for r in rows:
+        assert float(r['us']) > 0 or r.get('load') == 'compact', r
+        assert int(r['operations']) > 0 and int(r['disk_bytes']) > 0, r
+        assert int(r['peak_resident_bytes']) >= int(r['peak_private_bytes']) > 0, r
+        if r['max_us'] and float(r['max_us']) > 0:
+            assert 0 < float(r['p50_us']) <= float(r['p99_us']) <= float(r['max_us']), r
+END
+
 # What is no file of results is refused, and the text left as it was.
 printf 'run,workload\n1,2\n' >"$work/results/sql-bad.csv"
 if python3 "$here/report.py" --results "$work/results" --charts "$work/charts" \

@@ -214,7 +214,8 @@ static uint64_t delete_range(struct sql_side *s, const struct sql_load *l) {
 
 /* What a load has written is there: as many rows, and some of their values. */
 static void check_written(struct sql_side *s, const struct sql_load *l) {
-    sqlite3_stmt *stmt = prepare(s->db, "SELECT key, value FROM kv WHERE key >= ? LIMIT 1");
+    sqlite3_stmt *stmt =
+        prepare(s->db, "SELECT key, value FROM kv WHERE key >= ? ORDER BY key LIMIT 1");
     char key[SQL_KEY_BYTES];
     (void)l;
     s->digest += (uint64_t)one_number(s->db, "SELECT count(*) FROM kv");
