@@ -4,6 +4,7 @@
 
 #include "ext/claim.h"
 #include "ext/convert.h"
+#include "ext/own.h"
 
 /* What the two sides say. */
 struct stories {
@@ -115,17 +116,12 @@ static int agree(struct session *s, char **text, char **message) {
 
 static int agree_in_transaction(struct session *s, char **told, char **message) {
     sqlite3 *db = s->connection->db;
-    int rc = run_sql(db, message, "SAVEPOINT kevo_adopt");
+    struct own own;
+    int rc = own_begin(&own, db, s->schema, message);
     if (rc != SQLITE_OK) return rc;
     rc = run_sql(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
     if (rc == SQLITE_OK) rc = agree(s, told, message);
-    if (rc == SQLITE_OK) rc = run_sql(db, message, "RELEASE kevo_adopt");
-    if (rc == SQLITE_OK) return rc;
-    char *ignored = NULL;
-    run_sql(db, &ignored, "ROLLBACK TO kevo_adopt");
-    run_sql(db, &ignored, "RELEASE kevo_adopt");
-    sqlite3_free(ignored);
-    return rc;
+    return own_end(&own, rc, message);
 }
 
 int adopt(struct session *s, char **told, char **message) {

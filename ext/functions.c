@@ -1,5 +1,6 @@
 #include "engine/base/error.h"
 #include "ext/adopt.h"
+#include "ext/own.h"
 #include "ext/vtab.h"
 
 static void fail(sqlite3_context *context, int rc, char *message) {
@@ -189,19 +190,25 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
 }
 
 /* Have the table's rows changed, in the transaction that there is or in one of its own. A
- * DELETE that finds nothing takes SQLite's write lock and makes the table take part. */
+ * DELETE that finds nothing takes SQLite's write lock and makes the table take part. What was done
+ * before an error is undone without SQLite, which does nothing more when it is interrupted. */
 static void change(sqlite3_context *context, struct vtab *t, int argc, sqlite3_value **argv,
                    int (*call)(struct vtab *, int, sqlite3_value **, char **)) {
     char *message = NULL;
     sqlite3 *db = t->connection->db;
-    int rc = run_sql(db, &message, "SAVEPOINT kevo_change");
-    if (rc == SQLITE_OK) {
-        rc = run_sql(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
-        if (rc == SQLITE_OK) rc = call(t, argc, argv, &message);
-        if (rc != SQLITE_OK) run_sql(db, &message, "ROLLBACK TO kevo_change");
-        int release_rc = run_sql(db, &message, "RELEASE kevo_change");
-        if (rc == SQLITE_OK) rc = release_rc;
+    struct own own;
+    int rc = own_begin(&own, db, t->schema_name, &message);
+    if (rc != SQLITE_OK) {
+        fail(context, rc, message);
+        return;
     }
+    rc = run_sql(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
+    if (rc == SQLITE_OK) {
+        struct kevo_mark mark = kevo_txn_mark(t->session->txn);
+        rc = call(t, argc, argv, &message);
+        if (rc != SQLITE_OK) session_undo(t->session, mark);
+    }
+    rc = own_end(&own, rc, &message);
     done(context, rc, message);
 }
 

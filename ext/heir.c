@@ -51,7 +51,8 @@ int heir_take(struct session *s, bool *taken) {
         *taken = rc == SQLITE_OK;
         if (rc != SQLITE_NOMEM && rc != SQLITE_INTERRUPT) rc = SQLITE_OK;
     }
-    if (!*taken) give_up(s);
+    /* An interrupted join ends SQLite's transaction, and the heir with it has left already. */
+    if (!*taken && s->inherited) give_up(s);
     return rc;
 }
 

@@ -11,6 +11,7 @@
 #include "ext/claim.h"
 #include "ext/convert.h"
 #include "ext/dropped.h"
+#include "ext/own.h"
 #include "ext/vtab.h"
 #include "ext/world.h"
 
@@ -737,12 +738,11 @@ static int rotate_locked(struct session *s, char **message) {
 
 int session_flush(struct session *s, char **message) {
     struct kevo_err err;
+    struct own own;
     int rc = session_open(s, message);
-    if (rc == SQLITE_OK) rc = run_sql(s->connection->db, message, "SAVEPOINT kevo_flush");
+    if (rc == SQLITE_OK) rc = own_begin(&own, s->connection->db, s->schema, message);
     if (rc != SQLITE_OK) return rc;
-    rc = rotate_locked(s, message);
-    int release_rc = run_sql(s->connection->db, message, "RELEASE kevo_flush");
-    if (rc == SQLITE_OK) rc = release_rc;
+    rc = own_end(&own, rotate_locked(s, message), message);
     if (rc == SQLITE_OK && kevo_flush(s->store, &err)) rc = report(message, &err);
     return rc;
 }

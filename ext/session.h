@@ -166,6 +166,8 @@ void session_abandon(struct session *s);
 int session_savepoint(struct session *s, int number, bool late);
 void session_release(struct session *s, int number);
 void session_rollback_to(struct session *s, int number);
+/* Undo what was written since the mark was taken, in the transaction that the session has. */
+void session_undo(struct session *s, struct kevo_mark mark);
 
 /* Write all committed rows to tables, taking SQLite's write lock for a moment. */
 int session_flush(struct session *s, char **message);

@@ -45,6 +45,12 @@ void session_release(struct session *s, int number) {
         s->savepoint_count--;
 }
 
+void session_undo(struct session *s, struct kevo_mark mark) {
+    kevo_txn_rollback_to(s->txn, mark);
+    s->undos++;
+    session_enter(s, SESSION_ROLLBACK_TO);
+}
+
 /* The number may never have been announced: the transaction was joined inside that
  * savepoint, so the oldest one known, or the beginning, is its place. */
 void session_rollback_to(struct session *s, int number) {
@@ -64,7 +70,5 @@ void session_rollback_to(struct session *s, int number) {
     } else if (i > 0) {
         return; /* younger than all that is known: nothing was written since */
     }
-    kevo_txn_rollback_to(s->txn, mark);
-    s->undos++;
-    session_enter(s, SESSION_ROLLBACK_TO);
+    session_undo(s, mark);
 }
