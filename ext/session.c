@@ -12,6 +12,7 @@
 #include "ext/convert.h"
 #include "ext/dropped.h"
 #include "ext/own.h"
+#include "ext/sharers.h"
 #include "ext/vtab.h"
 #include "ext/world.h"
 
@@ -131,6 +132,7 @@ static void finalize_statements(struct session *s) {
 
 static void session_free(struct session *s) {
     finalize_statements(s);
+    sharers_remove(s);
     kevo_snapshot_free(s->snapshot);
     kevo_txn_unref(s->txn);
     registry_close(s->shared);
@@ -278,10 +280,12 @@ static int open_shared(struct session *s, bool create, char **message) {
     if (rc) return report_open(s, create, message, &err);
     s->store = s->shared->store;
     kevo_get_options(s->store, &s->in_force);
+    sharers_add(s);
     return SQLITE_OK;
 }
 
 static void close_shared(struct session *s) {
+    sharers_remove(s);
     registry_close(s->shared);
     s->shared = NULL;
     s->store = NULL;
@@ -577,6 +581,7 @@ static int bring_up_to_date(struct session *s, char **message) {
     if (rc != SQLITE_OK) return rc;
     if (kevo_resolve(s->store, last, &err)) return report(message, &err);
     if (!kevo_wants_rotate(s->store) && !s->shared->rotate_due) return SQLITE_OK;
+    sharers_drop_idle_snapshots(s);
     rc = session_sync_database(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
     if (rc == SQLITE_OK) s->shared->rotate_due = false;
@@ -732,6 +737,7 @@ static int rotate_locked(struct session *s, char **message) {
     int rc = marker_lock(s->connection->db, s->schema, s->store_row, message);
     if (rc == SQLITE_OK && !session_is_open(s)) rc = bring_up_to_date(s, message);
     if (rc == SQLITE_OK) rc = session_sync_database(s);
+    sharers_drop_idle_snapshots(s);
     if (rc == SQLITE_OK && kevo_rotate(s->store, &err)) rc = report(message, &err);
     return rc;
 }

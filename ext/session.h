@@ -59,6 +59,8 @@ struct session {
 
     struct shared_store *shared; /* NULL until first needed */
     kevo_store *store;           /* shared->store */
+    struct session *next_sharer; /* see sharers.h */
+    bool shares;
 
     sqlite3_stmt *marker_stmt;
     sqlite3_stmt *probe; /* tells of sqlite3_interrupt() */

@@ -269,7 +269,35 @@ START_TEST(reader_stays) {
 }
 END_TEST
 
-/* Both sides of a transaction appear in the same instant. */
+#define SNAPSHOTS "SELECT value FROM kevo_stats('kv') WHERE name = 'snapshots'"
+
+/* A read transaction that is over keeps nothing any more once somebody flushes, though its
+ * connection is not used again; one that is not keeps what it sees. */
+START_TEST(idle_readers_keep_nothing) {
+    fill(100);
+    expect_rows(other, "4950", "SELECT sum(value) FROM kv");
+    sql_exec(other, "BEGIN; SELECT * FROM kv");
+    sql_exec(db, "UPDATE kv SET value = 0");
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    expect_rows(db, "1", SNAPSHOTS);
+    expect_rows(other, "4950", "SELECT sum(value) FROM kv");
+    sql_exec(other, "COMMIT");
+    expect_rows(db, "1", SNAPSHOTS);
+    sql_exec(db, "UPDATE kv SET value = 1");
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    expect_rows(db, "0", SNAPSHOTS);
+    expect_rows(other, "100", "SELECT sum(value) FROM kv");
+    sqlite3_stmt *stmt = sql_prepare(other, "SELECT value FROM kv");
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    sql_exec(db, "UPDATE kv SET value = 2");
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    expect_rows(db, "1", SNAPSHOTS);
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    ck_assert_int_eq(sqlite3_column_int(stmt, 0), 1);
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
 /* Statements outside of transactions keep what the marker said: each must see all that was
  * committed before it, by whomever, and nothing that was rolled back. */
 START_TEST(each_statement_anew) {
@@ -301,6 +329,7 @@ START_TEST(each_statement_anew) {
 }
 END_TEST
 
+/* Both sides of a transaction appear in the same instant. */
 START_TEST(both_or_none) {
     sql_exec(db, "INSERT INTO plain VALUES('a', 0); INSERT INTO kv VALUES('a', 0)");
     for (int i = 1; i < 50; i++) {
@@ -379,6 +408,7 @@ int main(void) {
     add_both(wal, delete, delete_while_scanning, 2);
     add_both(wal, delete, counted_rows, 2 * COUNTED);
     tcase_add_test(wal, reader_stays);
+    tcase_add_test(wal, idle_readers_keep_nothing);
     tcase_add_loop_test(wal, each_statement_anew, 0, 1);
     tcase_add_loop_test(delete, each_statement_anew, 0, 3);
     add_both(wal, delete, both_or_none, 1);
