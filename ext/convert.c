@@ -63,6 +63,22 @@ int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err) {
     }
 }
 
+int value_in_place(sqlite3_value *v, bool utf8, struct value *out, struct kevo_err *err) {
+    if (!utf8 || sqlite3_value_type(v) != SQLITE_TEXT) return value_of(v, out, err);
+    const void *text = sqlite3_value_blob(v); /* NULL when it is empty */
+    *out = value_text(text ? text : "", (size_t)sqlite3_value_bytes(v));
+    return 0;
+}
+
+bool texts_are_utf8(sqlite3 *db) {
+    sqlite3_stmt *stmt = NULL;
+    bool utf8 = sqlite3_prepare_v2(db, "PRAGMA encoding", -1, &stmt, NULL) == SQLITE_OK &&
+                sqlite3_step(stmt) == SQLITE_ROW &&
+                sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "UTF-8") == 0;
+    sqlite3_finalize(stmt);
+    return utf8;
+}
+
 /* Copy 8 to 64 bytes a word at a time, since they are few. Whether one of them is zero. */
 static inline bool copy_short(char *to, slice text) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;

@@ -17,6 +17,13 @@ int report(char **message, const struct kevo_err *err);
  * memory to show a text as UTF-8. */
 int value_of(sqlite3_value *v, struct value *out, struct kevo_err *err);
 
+/* The same for a value that is not going to be converted to a number. `utf8`: the database keeps
+ * its texts in UTF-8, so they are looked at where they are. sqlite3_value_text() would copy those
+ * that do not end in a zero byte, as most that programs bind with their length do not. */
+int value_in_place(sqlite3_value *v, bool utf8, struct value *out, struct kevo_err *err);
+/* Whether the database keeps its texts in UTF-8. That is settled as soon as there is a table. */
+bool texts_are_utf8(sqlite3 *db);
+
 /* Give the value to SQLite, which copies its bytes. */
 void result_value(sqlite3_context *context, const struct value *v);
 

@@ -377,7 +377,8 @@ static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqli
     sqlite3_value_free(a->copies[i]);
     a->copies[i] = NULL;
     arg->bare = sqlite3_value_frombind(v);
-    if (value_of(v, &arg->value, &err)) return SQLITE_NOMEM;
+    bool text = i < c->plan.eq_count && c->keys->key[i].type == COLUMN_TEXT;
+    if (value_in_place(v, text && c->table->utf8, &arg->value, &err)) return SQLITE_NOMEM;
     if (plan_convert(c->keys, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
 
     sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);

@@ -84,6 +84,7 @@ static int vtab_new(sqlite3 *db, struct connection *connection, int argc, const 
     if (!t) return SQLITE_NOMEM;
     memset(t, 0, sizeof *t);
     t->connection = connection;
+    t->utf8 = texts_are_utf8(db);
     t->schema_name = sqlite3_mprintf("%s", argv[1]);
     t->name = sqlite3_mprintf("%s", argv[2]);
     int rc = t->schema_name && t->name ? SQLITE_OK : SQLITE_NOMEM;

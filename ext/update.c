@@ -64,7 +64,8 @@ static int mismatch(struct vtab *t, const char *message) {
 static int accept_value(struct vtab *t, unsigned column, sqlite3_value *v) {
     struct kevo_err err;
     struct value *out = &t->values[column];
-    if (value_of(v, out, &err)) return vtab_report(t, &err);
+    bool is_text = t->schema->columns[column].type == COLUMN_TEXT;
+    if (value_in_place(v, is_text && t->utf8, out, &err)) return vtab_report(t, &err);
     enum column_accept accept = column_accept(t->schema, column, out, false, &err);
     if (accept == COLUMN_WANTS_TEXT) {
         const unsigned char *text = sqlite3_value_text(v);
@@ -151,7 +152,8 @@ static int find_old_key(struct vtab *t, sqlite3_value *old) {
         return buf_set(&t->old_key, key) ? SQLITE_OK : SQLITE_NOMEM;
     }
     struct value *v = &t->values[s->key[0].column];
-    if (value_of(old, v, &err)) return vtab_report(t, &err);
+    bool text = s->key[0].type == COLUMN_TEXT;
+    if (value_in_place(old, text && t->utf8, v, &err)) return vtab_report(t, &err);
     /* SQLite makes integers of reals in the lists of keys that it keeps. */
     if (s->key[0].type == COLUMN_REAL && v->type == VALUE_INTEGER)
         *v = value_real((double)v->integer);

@@ -20,6 +20,7 @@ struct vtab {
     struct schema *schema;
     struct session *session;
     uint32_t table_id;
+    bool utf8;    /* how SQLite keeps its texts */
     bool member;  /* takes part in the session's transaction */
     bool created; /* in a transaction that is not committed */
     bool joining; /* nothing was called since xBegin */
