@@ -124,6 +124,22 @@ static int agree_in_transaction(struct session *s, char **told, char **message) 
     return own_end(&own, rc, message);
 }
 
+/* The store becomes this file's; when that is news for another one, say so. */
+static int take_from_others(struct session *s, char **told, char **message) {
+    sqlite3 *db = s->connection->db;
+    char *ignored = NULL;
+    bool others = claim_check(db, s->schema, s->path, s->store, &ignored) != SQLITE_OK;
+    sqlite3_free(ignored);
+    int rc = claim_take(db, s->schema, s->store, message);
+    if (rc != SQLITE_OK || !others) return rc;
+    char *longer = sqlite3_mprintf("%s; the database that had the store is refused from now on",
+                                   strcmp(*told, "ok") == 0 ? "took the store" : *told);
+    if (!longer) return SQLITE_NOMEM;
+    sqlite3_free(*told);
+    *told = longer;
+    return SQLITE_OK;
+}
+
 int adopt(struct session *s, char **told, char **message) {
     *told = NULL;
     if (!sqlite3_get_autocommit(s->connection->db))
@@ -139,7 +155,7 @@ int adopt(struct session *s, char **told, char **message) {
     if (rc == SQLITE_OK) rc = agree_in_transaction(s, told, message);
     if (rc == SQLITE_OK) {
         memcpy(s->uuid, kevo_store_uuid(s->store), sizeof s->uuid);
-        rc = claim_take(s->connection->db, s->schema, s->store, message);
+        rc = take_from_others(s, told, message);
     }
     /* Opened again as the database says now. */
     session_close(s);

@@ -18,6 +18,18 @@ static int corrupt(const char *schema, const char *what, char **message) {
     return SQLITE_CORRUPT_VTAB;
 }
 
+/* SQLite names a table that the user has not made. */
+static void explain_missing(char **message) {
+    static const char missing[] = "no such table: ";
+    if (!*message || strncmp(*message, missing, sizeof missing - 1) != 0) return;
+    char *longer = sqlite3_mprintf("kevo: %s: kevo keeps there what was committed, and refuses to "
+                                   "guess; put back a backup of the database file",
+                                   *message);
+    if (!longer) return;
+    sqlite3_free(*message);
+    *message = longer;
+}
+
 static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char *format, ...) {
     va_list args;
     va_start(args, format);
@@ -27,7 +39,10 @@ static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char 
     if (!sql) return SQLITE_NOMEM;
     int rc = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
     sqlite3_free(sql);
-    return rc == SQLITE_OK ? rc : fail(db, rc, message);
+    if (rc == SQLITE_OK) return rc;
+    fail(db, rc, message);
+    explain_missing(message);
+    return rc;
 }
 
 /* Run a statement that returns nothing, and finalize it. What it inserts is no

@@ -461,13 +461,10 @@ int vtab_find(struct connection *connection, const char *name, struct vtab **tab
 
 double vtab_row_estimate(struct vtab *t) {
     struct buf lower = {0}, upper = {0};
-    char *message = NULL;
     double rows = 1e6;
-    if (session_open(t->session, &message) == SQLITE_OK &&
-        keycode_table_range(t->table_id, &lower, &upper, NULL) == 0)
+    if (session_open_now(t->session) && keycode_table_range(t->table_id, &lower, &upper, NULL) == 0)
         rows =
             (double)kevo_approximate_count(t->session->store, buf_slice(&lower), buf_slice(&upper));
-    sqlite3_free(message); /* it comes again when the table is read */
     buf_release(&lower);
     buf_release(&upper);
     return rows < 1 ? 1 : rows;

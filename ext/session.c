@@ -235,7 +235,7 @@ static int busy_timeout(sqlite3 *db) {
 static int open_patiently(struct session *s, const struct kevo_options *o, struct kevo_err *err) {
     enum { STEP_MS = 20 };
     int rc = registry_open(s->path, o, s->owner, &s->shared, err);
-    int left = rc == KEVO_BUSY ? busy_timeout(s->connection->db) : 0;
+    int left = rc == KEVO_BUSY && !s->hurried ? busy_timeout(s->connection->db) : 0;
     for (; rc == KEVO_BUSY && left > 0; left -= STEP_MS) {
         sqlite3_sleep(left < STEP_MS ? left : STEP_MS);
         rc = registry_open(s->path, o, s->owner, &s->shared, err);
@@ -338,6 +338,15 @@ int session_open(struct session *s, char **message) {
     else
         note_claim(s);
     return rc;
+}
+
+bool session_open_now(struct session *s) {
+    char *ignored = NULL;
+    s->hurried = true;
+    int rc = session_open(s, &ignored);
+    s->hurried = false;
+    sqlite3_free(ignored);
+    return rc == SQLITE_OK;
 }
 
 int session_open_any(struct session *s, char **message) {

@@ -56,6 +56,7 @@ struct session {
     bool options_given;           /* by the definition of the table that asked first */
     bool created;                 /* the store was made in a transaction that is not committed */
     struct kevo_options in_force; /* of the open store */
+    bool hurried;                 /* another process that has the store is not waited for */
 
     struct shared_store *shared; /* NULL until first needed */
     kevo_store *store;           /* shared->store */
@@ -138,7 +139,10 @@ int session_remove_unused(struct connection *connection, const char *schema,
 /* Open the store if it is not open; it must be the one that the marker names. */
 int session_open(struct session *s, char **message);
 
-/* The same whatever the store's id is and whoever has it, for writing; session_close() follows.
+/* Open it for an estimate: the query that follows opens it again, and waits and complains then. */
+bool session_open_now(struct session *s);
+
+/* As session_open() whatever the store's id is and whoever has it, for writing; session_close() follows.
  * SQLITE_READONLY when it could only be read. */
 int session_open_any(struct session *s, char **message);
 /* Close it, to be opened again when it is needed. No cursor is open and nothing written. */

@@ -13,7 +13,7 @@ static void setup(void) {
     db = sql_open(path);
     sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(id INTEGER PRIMARY KEY, v TEXT, INDEX iv (v));"
                  "CREATE TABLE o(x); INSERT INTO o VALUES('o');"
-                 "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 3000)"
+                 "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 700)"
                  "INSERT INTO t SELECT i, 'v' || i FROM r");
 }
 
@@ -31,7 +31,7 @@ static const char *const calls[] = {
 };
 enum { CALLS = sizeof calls / sizeof calls[0], ADOPT = 4, DROP = 5 };
 
-/* What the table holds: 3000 rows, 5, or none since it is not there. */
+/* What the table holds: 700 rows, 5, or none since it is not there. */
 static int rows_left(void) {
     if (sql_int(db, "SELECT count(*) FROM sqlite_schema WHERE name = 't'") == 0) return -1;
     expect_rows(db, "ok", "SELECT kevo_check('t')");
@@ -39,7 +39,7 @@ static int rows_left(void) {
 }
 
 static int rows_after(int call) {
-    return call == 0 ? 5 : call == DROP ? -1 : 3000;
+    return call == 0 ? 5 : call == DROP ? -1 : 700;
 }
 
 /* Another connection reads, so that nobody can commit in a rollback journal. */
@@ -50,7 +50,7 @@ START_TEST(commit_is_busy) {
     if (rc != SQLITE_OK)
         ck_assert_msg((rc & 0xff) == SQLITE_BUSY, "%s: %s", calls[_i], sqlite3_errmsg(db));
     ck_assert_int_eq(sqlite3_get_autocommit(db), 1);
-    ck_assert_int_eq(rows_left(), rc == SQLITE_OK ? rows_after(_i) : 3000);
+    ck_assert_int_eq(rows_left(), rc == SQLITE_OK ? rows_after(_i) : 700);
     sql_exec(reader, "COMMIT");
     sql_exec(db, "INSERT INTO o VALUES('more')");
     expect_rows(reader, "2", "SELECT count(*) FROM o");
@@ -90,19 +90,19 @@ START_TEST(interrupted) {
     int call = _i % CALLS, rc;
     bool hit = true;
     if (within && call == ADOPT) return; /* not in transactions */
-    for (unsigned n = 1; hit; n += n < 150 ? 1 : 37) {
+    for (unsigned n = 1; hit; n += n < 100 ? 1 : n / 4) {
         if (within) sql_exec(db, "BEGIN; INSERT INTO o VALUES('mine')");
         rc = try_interrupted(n, calls[call], &hit);
         bool ended = sqlite3_get_autocommit(db);
         if (!within) ck_assert_int_eq(ended, 1);
         int left = rows_left();
         /* An interrupt may come when the work is done. */
-        ck_assert_msg(left == rows_after(call) || (rc != SQLITE_OK && left == 3000),
+        ck_assert_msg(left == rows_after(call) || (rc != SQLITE_OK && left == 700),
                       "instruction %u: %d rows are left, %s", n, left, calls[call]);
         ck_assert_int_eq(sql_int(db, "SELECT count(*) FROM o"), within && !ended ? 2 : 1);
         if (within && !ended) sql_exec(db, "ROLLBACK");
-        if (within) ck_assert_int_eq(rows_left(), 3000);
-        if (rows_left() == 3000) continue;
+        if (within) ck_assert_int_eq(rows_left(), 700);
+        if (rows_left() == 700) continue;
         teardown();
         setup();
     }
@@ -116,7 +116,7 @@ START_TEST(in_a_statement_that_writes) {
     expect_error(db, SQLITE_ERROR, "in a SELECT of its own",
                  "BEGIN; INSERT INTO o SELECT kevo_flush('t')");
     sql_exec(db, "ROLLBACK");
-    ck_assert_int_eq(rows_left(), 3000);
+    ck_assert_int_eq(rows_left(), 700);
     expect_rows(db, "o", "SELECT x FROM o");
 }
 END_TEST

@@ -468,6 +468,8 @@ START_TEST(adopt_by_a_copy) {
     make_original();
     shell("cp a.db b.db");
     refused_in("b.db", SQLITE_CANTOPEN, "SELECT kevo_adopt(", all);
+    expect_in("b.db", "took the store; the database that had the store is refused from now on",
+              adopt);
     expect_in("b.db", "ok", adopt);
     run("b.db", "INSERT INTO kv VALUES('b', 2)");
     refused_in("a.db", SQLITE_CANTOPEN, "b.db, and a copy", all);
@@ -482,6 +484,17 @@ START_TEST(adopt_by_a_copy) {
     }
     expect_refused("b.db");
     expect_sound("a.db", _i ? "a|1;b|2" : "a|1");
+}
+END_TEST
+
+/* Without a table of kevo's there is nothing to go by. */
+START_TEST(table_of_kevos_is_missing) {
+    static const char *const names[] = {"kevo_store", "kevo_marker", "kevo_table"};
+    char sql[100];
+    run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
+    snprintf(sql, sizeof sql, "DROP TABLE %s", names[_i]);
+    run("a.db", sql);
+    refused_in("a.db", SQLITE_ERROR, "put back a backup of the database file", all);
 }
 END_TEST
 
@@ -687,6 +700,7 @@ int main(void) {
     tcase_add_loop_test(tcase, adopt_by_a_new_database, 0, 2);
     tcase_add_loop_test(tcase, adopt_by_a_copy, 0, 2);
     tcase_add_loop_test(tcase, adopt_without_a_marker, 0, 3);
+    tcase_add_loop_test(tcase, table_of_kevos_is_missing, 0, 3);
     tcase_add_test(tcase, adopt_refused);
     tcase_add_loop_test(tcase, repair_and_adopt, 0, 2);
     tcase_add_test(tcase, repair_refused);

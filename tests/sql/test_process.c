@@ -64,13 +64,44 @@ static const char *in_another_process(const char *sql) {
     return in_another_process_as(false, path, sql);
 }
 
+static int slept_ms;
+
+static int count_sleep(sqlite3_vfs *vfs, int us) {
+    (void)vfs;
+    slept_ms += us / 1000;
+    return us;
+}
+
+/* "slept()" stands for the milliseconds that the statements before it waited. */
+static void show_sleep(sqlite3_context *context, int argc, sqlite3_value **argv) {
+    (void)argc;
+    (void)argv;
+    sqlite3_result_int(context, slept_ms);
+}
+
 static int other_main(char **argv) {
     sql_outside_check = true;
     sqlite3 *mine = sql_open(argv[2]);
-    printf("%s", sql_rows(mine, "%s", argv[3]));
+    sqlite3_vfs_find(NULL)->xSleep = count_sleep;
+    sqlite3_create_function(mine, "slept", 0, SQLITE_UTF8, NULL, show_sleep, NULL, NULL);
+    const char *part = argv[3];
+    for (const char *end; (end = strstr(part, ";;")); part = end + 2)
+        printf("%s;", sql_rows(mine, "%.*s", (int)(end - part), part));
+    printf("%s", sql_rows(mine, "%s", part));
     sql_close(mine);
     return 0;
 }
+
+/* A query waits once for a process that has the store, not for its estimates as well. */
+START_TEST(waits_once) {
+    const char *said = in_another_process("PRAGMA busy_timeout = 300;;SELECT * FROM kv;;"
+                                          "SELECT slept();;INSERT INTO kv VALUES('b', 2);;"
+                                          "SELECT slept()");
+    ck_assert_msg(strncmp(said, "300;error 5", 11) == 0, "%s", said);
+    ck_assert_msg(strstr(said, ";300;error 5") != NULL, "%s", said);
+    ck_assert_msg(strstr(said, ";600") != NULL, "%s", said);
+}
+END_TEST
 
 START_TEST(second_process) {
     char pid[40];
@@ -493,6 +524,7 @@ int main(int argc, char **argv) {
     TCase *tcase = tcase_create("process");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, second_process);
+    tcase_add_test(tcase, waits_once);
     tcase_add_test(tcase, readers_of_two_processes);
     tcase_add_test(tcase, a_reader_and_a_writer_of_one_process);
     tcase_add_test(tcase, a_reader_sees_no_batch_in_doubt);
