@@ -93,6 +93,13 @@ static void unlink_store(struct shared_store *s) {
     }
 }
 
+bool registry_is_last(const struct shared_store *s) {
+    pthread_mutex_lock(&mutex);
+    bool last = s->refs == 1;
+    pthread_mutex_unlock(&mutex);
+    return last;
+}
+
 void registry_close(struct shared_store *s) {
     if (!s) return;
     pthread_mutex_lock(&mutex);

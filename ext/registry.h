@@ -37,6 +37,9 @@ int registry_open(const char *dir, const struct kevo_options *options, struct st
 int registry_open_memory(const struct kevo_options *options, struct shared_store **shared,
                          struct kevo_err *err);
 
+/* Whether nobody else has a reference at this moment. */
+bool registry_is_last(const struct shared_store *shared);
+
 /* Give back a reference; the last one closes the store. shared may be NULL. */
 void registry_close(struct shared_store *shared);
 

@@ -130,8 +130,25 @@ static void finalize_statements(struct session *s) {
     s->marker_stmt = s->probe = NULL;
 }
 
+/* What the log holds has to be read when the store is opened again, some hundred milliseconds of it
+ * at most: the last one to leave writes it to a table, as SQLite's last one checkpoints. It may
+ * fail; then the log stays. */
+static void leave_tables(struct session *s) {
+    enum { LITTLE_BYTES = 512 << 10 };
+    struct kevo_stats stats;
+    struct kevo_err ignored;
+    if (!s->store || !s->path || s->in_force.read_only || session_is_open(s) ||
+        !registry_is_last(s->shared) || kevo_needs_resolve(s->store))
+        return;
+    kevo_get_stats(s->store, &stats);
+    if (stats.memtable_used_bytes < LITTLE_BYTES) return;
+    if (session_sync_database(s) == SQLITE_OK && kevo_rotate(s->store, &ignored) == 0)
+        kevo_flush(s->store, &ignored);
+}
+
 static void session_free(struct session *s) {
     finalize_statements(s);
+    leave_tables(s);
     sharers_remove(s);
     kevo_snapshot_free(s->snapshot);
     kevo_txn_unref(s->txn);

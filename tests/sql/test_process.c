@@ -294,6 +294,47 @@ static unsigned open_files(void) {
 }
 
 /* With a transaction, statements and cursors open, and no lock, file or memory left. */
+/* Bytes of the store's files with that ending. */
+static long long file_bytes(const char *ending) {
+    long long sum = 0;
+    DIR *d = opendir(store);
+    ck_assert_ptr_nonnull(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        char name[1500];
+        struct stat st;
+        size_t len = strlen(e->d_name), tail = strlen(ending);
+        if (len < tail || strcmp(e->d_name + len - tail, ending) != 0) continue;
+        snprintf(name, sizeof name, "%s/%s", store, e->d_name);
+        ck_assert_int_eq(stat(name, &st), 0);
+        sum += st.st_size;
+    }
+    closedir(d);
+    return sum;
+}
+
+/* The last one to leave writes the memtable to a table, so that the next one need not read the log;
+ * but not for a few rows. */
+START_TEST(the_last_one_leaves_tables) {
+    sqlite3 *other = sql_open(path);
+    sql_exec(db, "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 20000)"
+                 "INSERT INTO kv SELECT 'key ' || i, hex(zeroblob(30)) FROM r");
+    expect_rows(other, "20001", "SELECT count(*) FROM kv");
+    sql_close(db);
+    ck_assert_int_eq(file_bytes(".sst"), 0);
+    sql_close(other);
+    ck_assert_int_gt(file_bytes(".sst"), 100000);
+    ck_assert_int_lt(file_bytes(".wal"), 10000);
+    db = sql_open(path);
+    expect_rows(db, "20001", "SELECT count(*) FROM kv");
+    expect_rows(db, "ok", "SELECT kevo_check('kv')");
+    long long before = file_bytes(".sst");
+    sql_exec(db, "INSERT INTO kv VALUES('b', 1)");
+    reopen();
+    ck_assert_int_eq(file_bytes(".sst"), before);
+    expect_rows(db, "20002", "SELECT count(*) FROM kv");
+}
+END_TEST
+
 START_TEST(close_with_everything_open) {
     sql_close(db);
     unsigned before = open_files();
@@ -533,6 +574,7 @@ int main(int argc, char **argv) {
     tcase_add_test(tcase, forked_child);
     tcase_add_test(tcase, loaded_twice);
     tcase_add_test(tcase, first_connection_closed);
+    tcase_add_test(tcase, the_last_one_leaves_tables);
     tcase_add_test(tcase, close_with_everything_open);
     tcase_add_test(tcase, read_only);
     tcase_add_test(tcase, database_deleted);
