@@ -345,7 +345,9 @@ static void note_claim(struct session *s) {
 int session_open(struct session *s, char **message) {
     if (s->store) return SQLITE_OK;
     if (!s->path) {
-        *message = sqlite3_mprintf("kevo: the store was in memory and is gone");
+        *message = sqlite3_mprintf(
+            "kevo: there is no kevo store: one in memory goes with its connection, and no copy of "
+            "a database has it; DROP TABLE the tables whose rows it had");
         return SQLITE_CANTOPEN;
     }
     int rc = open_shared(s, false, message);
