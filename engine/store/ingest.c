@@ -216,6 +216,7 @@ static int adopt(kevo_store *s, struct recovered_tables *r, struct kevo_err *err
 static void refuse_writes(kevo_store *s, const struct kevo_err *cause) {
     pthread_mutex_lock(&s->mutex);
     if (!s->fatal.rc) s->fatal = *cause;
+    pthread_cond_broadcast(&s->done_cond); /* nobody waits for what is not done any more */
     pthread_mutex_unlock(&s->mutex);
 }
 
