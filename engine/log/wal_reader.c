@@ -44,8 +44,7 @@ static int open_segment(struct env *env, const char *dir, uint64_t number, const
     r->path = mem_strdup(path);
     rc = r->path ? env->open(env, path, ENV_READ, 0, &file, err) : kevo_nomem(err);
     /* A reader of an older batch may see the segment retired just now. */
-    if (rc == KEVO_CANTOPEN && env->stat(env, path, &st, NULL) == KEVO_NOTFOUND)
-        rc = KEVO_NOTFOUND;
+    if (rc == KEVO_CANTOPEN && env->stat(env, path, &st, NULL) == KEVO_NOTFOUND) rc = KEVO_NOTFOUND;
     if (rc == 0)
         rc = damaged ? file_bytes_init(&r->file, env, file, err) : map_segment(r, file, err);
     r->data = r->file.data;
