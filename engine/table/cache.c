@@ -380,7 +380,7 @@ static struct entry *take_piece(struct spares *s, size_t room) {
     struct entry *e = NULL;
     pthread_mutex_lock(&s->mutex);
     see_room(s, room);
-    if (room <= s->slab_room && s->slab_room - room <= s->slab_room / 16) {
+    if (s->slab_room && room <= s->slab_room && s->slab_room - room <= s->slab_room / 16) {
         struct slab_page *page;
         uint8_t *bytes = slab_take(&s->slab, &page);
         if (bytes) {

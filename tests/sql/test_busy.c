@@ -153,6 +153,7 @@ static void use_savepoint(struct twins *t, int c) {
         t->saved[c] = false;
     } else if (!sqlite3_get_autocommit(t->side[0].db[c])) {
         both(t, c, "UPDATE plain SET v = v + 1");
+        if (sqlite3_txn_state(t->side[0].db[c], "main") != SQLITE_TXN_WRITE) return; /* BUSY */
         both(t, c, "SAVEPOINT s");
         t->saved[c] = true;
     }
@@ -223,6 +224,8 @@ START_TEST(timeouts) {
     const char *journal = journals[_i % JOURNALS];
     const char *path = make_database("app.db", journal, definitions[_i / JOURNALS]);
     sqlite3 *db = open_with(path, journal), *other = open_with(path, journal);
+    /* Its COMMIT may meet the lock with which the other one looks whether it may write. */
+    sqlite3_busy_timeout(other, 60000);
     sql_exec(other, "BEGIN; UPDATE kv SET v = 1");
     expect_patience(db, "UPDATE kv SET v = 2");
     expect_patience(db, "BEGIN IMMEDIATE");
