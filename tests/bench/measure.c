@@ -191,5 +191,7 @@ void write_machine(FILE *csv) {
     fprintf(csv, "# cores: %ld\n", sysconf(_SC_NPROCESSORS_ONLN));
     fprintf(csv, "# memory_gb: %.0f\n",
             (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1e9);
-    if (uname(&system) == 0) fprintf(csv, "# kernel: %s %s\n", system.sysname, system.release);
+    if (uname(&system) != 0) return;
+    int numbers = (int)strspn(system.release, "0123456789."); /* what follows names a build */
+    fprintf(csv, "# kernel: %s %.*s\n", system.sysname, numbers, system.release);
 }
