@@ -128,7 +128,7 @@ static int agree_in_transaction(struct session *s, char **told, char **message) 
 static int take_from_others(struct session *s, char **told, char **message) {
     sqlite3 *db = s->connection->db;
     char *ignored = NULL;
-    bool others = claim_check(db, s->schema, s->path, s->store, &ignored) != SQLITE_OK;
+    bool others = claim_check(db, s->schema, s->path, s->store, &ignored) == SQLITE_CANTOPEN;
     sqlite3_free(ignored);
     int rc = claim_take(db, s->schema, s->store, message);
     if (rc != SQLITE_OK || !others) return rc;

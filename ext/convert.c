@@ -29,9 +29,8 @@ int sqlite_code(int rc) {
 /* What can be done in SQL about an error of the engine, which knows none. */
 static const char *way_on(int rc) {
     if (rc == KEVO_DIVERGED)
-        return ", or take the store as it is with SELECT kevo_adopt('TABLE'), and if its log may "
-               "be "
-               "damaged save it with SELECT kevo_repair('STORE', 'NEW_STORE') before";
+        return ", or take the store as it is with SELECT kevo_adopt('TABLE'), and if its log "
+               "may be damaged save it with SELECT kevo_repair('STORE', 'NEW_STORE') before";
     if (rc == KEVO_CORRUPT)
         return "; put back a backup, or save what can be read with SELECT kevo_repair('STORE', "
                "'NEW_STORE')";

@@ -309,17 +309,6 @@ int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_va
     return q->found ? 0 : KEVO_NOTFOUND;
 }
 
-int version_get(const struct version *version, const struct table_home *home, slice key,
-                uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
-                uint64_t *filter_rejects, struct kevo_err *err) {
-    struct version_lookup q;
-    version_lookup_init(&q, version, home, key, key_hash(key), max_seq);
-    int rc = version_lookup_get(&q, cover, v, err);
-    *filter_checks += q.filter_checks;
-    *filter_rejects += q.filter_rejects;
-    return rc;
-}
-
 /* One table that one of several keys will be looked for in. */
 struct aim {
     struct table *table;

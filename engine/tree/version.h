@@ -48,14 +48,9 @@ size_t level_find(const struct level *l, slice key);
 /* The newest version of `key` with seq <= max_seq over all levels, unless a range
  * tombstone with a seq <= max_seq hides it, or `cover`, the largest seq of those met
  * before (0: none), does; the pinned block is in v->block as from table_get. Files that
- * cannot hold a newer version are not asked. KEVO_NOTFOUND. Adds to *filter_checks and
- * *filter_rejects. */
-int version_get(const struct version *version, const struct table_home *home, slice key,
-                uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
-                uint64_t *filter_rejects, struct kevo_err *err);
-
-/* The same in two steps, for callers with something to do in between: the first finds the files
- * below level 0 and asks memory for all filters at once. */
+ * cannot hold a newer version are not asked. KEVO_NOTFOUND. In two steps, for callers with
+ * something to do in between: the first finds the files below level 0 and asks memory for all
+ * filters at once. */
 struct version_lookup {
     const struct version *version;
     const struct table_home *home;

@@ -27,8 +27,7 @@
 #include "tests/crash/crash_script.h"
 #include "tests/lib/crash_env.h"
 #include "tests/lib/disk_vfs.h"
-
-int sqlite3_kevo_init(sqlite3 *db, char **message, const void *api);
+#include "tests/lib/linked.h"
 
 enum { CHUNK = 48, SCHEMAS = 2 };
 
@@ -46,11 +45,6 @@ struct machine {
     struct disk_vfs *vfs;
     sqlite3 *db;
 };
-
-static int load(sqlite3 *db, char **message, const void *api) {
-    int rc = sqlite3_kevo_init(db, message, api);
-    return rc == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : rc;
-}
 
 static int set_up(sqlite3 *db, const char *schema, const struct mode *mode, int page_bytes) {
     return sql_try(db,
@@ -605,7 +599,7 @@ START_TEST(crashes) {
     const struct mode *mode = &modes[_i];
     uint64_t scripts = harness_count("KEVO_SCRIPTS", 0);
     struct script_kind kind = {mode->attached, !is(mode->journal, "OFF")};
-    sqlite3_auto_extension((void (*)(void))load);
+    sqlite3_auto_extension((void (*)(void))linked_load);
     for (uint64_t n = 0; n < (scripts ? scripts : 1); n++) {
         run = (struct run){.mode = mode, .seed = harness_seed() + n * MODES + (unsigned)_i};
         run.powersafe = run.seed & 1;

@@ -3,15 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/lib/linked.h"
 #include "tests/lib/sql.h"
-
-int sqlite3_kevo_init(sqlite3 *db, char **message, const void *api);
-
-/* As SQLite loads it, but that statically linked extensions have no other word for success. */
-static int load(sqlite3 *db, char **message, const void *api) {
-    int rc = sqlite3_kevo_init(db, message, api);
-    return rc == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : rc;
-}
 
 static const char *const statements[] = {
     "INSERT INTO t VALUES(9, 'nine', 90, 9.5)",
@@ -34,7 +27,7 @@ static const char *const statements[] = {
 #define ALL "SELECT id, a, b, c FROM t ORDER BY +id"
 
 static sqlite3 *open_filled(void) {
-    sqlite3_auto_extension((void (*)(void))load);
+    sqlite3_auto_extension((void (*)(void))linked_load);
     sqlite3 *db = sql_open_plain(sql_file("a.db"));
     sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(id INTEGER, a TEXT, b INTEGER UNIQUE, c ANY, "
                  "PRIMARY KEY (id DESC), INDEX by_a (a, c), INDEX by_c (c DESC))");

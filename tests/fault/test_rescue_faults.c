@@ -2,18 +2,10 @@
  * kevo_adopt() has decided nothing. The extension is linked in, so that the engine's allocator is
  * the tests'. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "tests/lib/linked.h"
 #include "tests/lib/sql.h"
-
-int sqlite3_kevo_init(sqlite3 *db, char **message, const void *api);
-
-/* As SQLite loads it, but that statically linked extensions have no other word for success. */
-static int load(sqlite3 *db, char **message, const void *api) {
-    int rc = sqlite3_kevo_init(db, message, api);
-    return rc == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : rc;
-}
 
 static const char *dir; /* with a slash at the end */
 
@@ -21,14 +13,7 @@ static void setup(void) {
     static char text[1100];
     snprintf(text, sizeof text, "%s", sql_file(""));
     dir = text;
-    sqlite3_auto_extension((void (*)(void))load);
-}
-
-/* Run a command in the directory. */
-static void shell(const char *script) {
-    char command[2000];
-    snprintf(command, sizeof command, "cd '%s' && %s", dir, script);
-    ck_assert_int_eq(system(command), 0);
+    sqlite3_auto_extension((void (*)(void))linked_load);
 }
 
 static sqlite3 *open_in(const char *name) {
@@ -63,21 +48,21 @@ START_TEST(repair) {
     bool hit = true;
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1), ('b', 2);"
                 "SELECT kevo_flush('kv'); INSERT INTO kv VALUES('c', 3)");
-    shell("cp a.db good.db");
-    if (_i & 2) shell("rm a.db-kevo/MANIFEST");
+    sql_shell(dir, "cp a.db good.db");
+    if (_i & 2) sql_shell(dir, "rm a.db-kevo/MANIFEST");
     sqlite3 *db = open_in("b.db");
     snprintf(sql, sizeof sql, "SELECT kevo_repair('%sa.db-kevo', '%snew.db-kevo')", dir, dir);
     for (uint64_t n = 1; hit; n++) {
         hit = try_failing(db, n, _i & 1, &rc, sql);
         failed += rc != SQLITE_OK;
         if (rc != SQLITE_OK) continue; /* the next call finds the new directory missing or empty */
-        shell("cp good.db new.db");
+        sql_shell(dir, "cp good.db new.db");
         run("new.db", "SELECT kevo_adopt('kv')");
         sqlite3 *saved = open_in("new.db");
         expect_rows(saved, "a|1;b|2;c|3", "SELECT * FROM kv ORDER BY key");
         expect_rows(saved, "ok", "SELECT kevo_check('kv')");
         sql_close(saved);
-        shell("rm -r new.db-kevo");
+        sql_shell(dir, "rm -r new.db-kevo");
     }
     ck_assert_uint_gt(failed, 20);
     sql_close(db);
@@ -92,13 +77,13 @@ START_TEST(adopt) {
     int rc;
     bool hit = true;
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
-    shell("cp a.db one.db");
+    sql_shell(dir, "cp a.db one.db");
     run("a.db", _i & 1 ? "INSERT INTO kv VALUES('b', 2); SELECT kevo_flush('kv')"
                        : "INSERT INTO kv VALUES('b', 2)");
     run("a.db", "INSERT INTO kv VALUES('c', 3)");
-    shell("cp -r a.db-kevo store");
+    sql_shell(dir, "cp -r a.db-kevo store");
     for (uint64_t n = 1; hit; n++) {
-        shell("rm -rf a.db*; cp one.db a.db && cp -r store a.db-kevo");
+        sql_shell(dir, "rm -rf a.db*; cp one.db a.db && cp -r store a.db-kevo");
         sqlite3 *db = open_in("a.db");
         hit = try_failing(db, n, _i & 2, &rc, "SELECT kevo_adopt('kv')");
         failed += rc != SQLITE_OK;

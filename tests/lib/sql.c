@@ -176,3 +176,15 @@ sqlite3_int64 sql_int(sqlite3 *db, const char *format, ...) {
     sqlite3_free(sql);
     return value;
 }
+
+void sql_shell(const char *dir, const char *format, ...) {
+    char *script, *command;
+    va_list args;
+    va_start(args, format);
+    ck_assert_int_ge(vasprintf(&script, format, args), 0);
+    va_end(args);
+    ck_assert_int_ge(asprintf(&command, "cd '%s' && %s", dir, script), 0);
+    ck_assert_int_eq(system(command), 0);
+    free(script);
+    free(command);
+}

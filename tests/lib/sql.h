@@ -22,6 +22,9 @@ void sql_close(sqlite3 *db); /* must succeed; NULL is fine */
 /* A file of that name in a new scratch directory. The string lives as long as the test. */
 const char *sql_file(const char *name);
 
+/* Run a command of the shell in the directory, printf's conversions; it must succeed. */
+void sql_shell(const char *dir, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Run all statements of the text. The extended result code. */
 int sql_try(sqlite3 *db, const char *format, ...);
 /* The same, which must succeed. */

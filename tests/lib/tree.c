@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "engine/base/checksum.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
 
@@ -76,4 +77,15 @@ struct version *tree_add(struct version *v, unsigned level, struct table_file *f
     v = tree_apply(v, &e);
     edit_release(&e);
     return v;
+}
+
+int tree_get(const struct version *version, const struct table_home *home, slice key,
+             uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
+             uint64_t *filter_rejects, struct kevo_err *err) {
+    struct version_lookup q;
+    version_lookup_init(&q, version, home, key, key_hash(key), max_seq);
+    int rc = version_lookup_get(&q, cover, v, err);
+    *filter_checks += q.filter_checks;
+    *filter_rejects += q.filter_rejects;
+    return rc;
 }

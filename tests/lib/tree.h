@@ -33,4 +33,9 @@ struct version *tree_apply(struct version *v, const struct version_edit *e);
 /* `v` with one more file, whose reference is taken over. */
 struct version *tree_add(struct version *v, unsigned level, struct table_file *f);
 
+/* Both steps of a lookup (version.h) in one. Adds to *filter_checks and *filter_rejects. */
+int tree_get(const struct version *version, const struct table_home *home, slice key,
+             uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
+             uint64_t *filter_rejects, struct kevo_err *err);
+
 #endif

@@ -1,8 +1,6 @@
 /* Databases and stores that do not belong together: copies, restored files, directories
  * that vanished or that two want. Nothing may be shown or written that is not so. */
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,20 +14,7 @@ static void setup(void) {
     dir = text;
 }
 
-static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Run a command in the directory. */
-static void shell(const char *format, ...) {
-    char *script, *command;
-    va_list args;
-    va_start(args, format);
-    ck_assert_int_ge(vasprintf(&script, format, args), 0);
-    va_end(args);
-    ck_assert_int_ge(asprintf(&command, "cd '%s' && %s", dir, script), 0);
-    ck_assert_int_eq(system(command), 0);
-    free(script);
-    free(command);
-}
+#define shell(...) sql_shell(dir, __VA_ARGS__)
 
 static sqlite3 *open_in(const char *name) {
     char path[1200];

@@ -788,8 +788,8 @@ static void check_gets(const struct model *m, uint64_t snapshot) {
     for (unsigned k = 0; k < MODEL_KEYS; k++) {
         const struct change *c = model_row(m, k, snapshot);
         struct table_value v;
-        int rc = version_get(m->version, &tree.home, slice_of_str(m->keys[k]), snapshot, 0, &v,
-                             &checks, &rejects, &test_err);
+        int rc = tree_get(m->version, &tree.home, slice_of_str(m->keys[k]), snapshot, 0, &v,
+                          &checks, &rejects, &test_err);
         if (rc < 0) ck_abort_msg("%s", test_err.msg);
         bool found = rc == 0 && v.type == ENTRY_PUT;
         if (found != (c != NULL))

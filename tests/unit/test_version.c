@@ -223,7 +223,7 @@ START_TEST(file_that_is_missing) {
     iter_close(it);
     struct version *v = tree_add(version_new(), 0, f);
     ck_assert_int_lt(
-        version_get(v, &tree.home, few[0].key, 9, 0, &value, &checks, &rejects, &test_err), 0);
+        tree_get(v, &tree.home, few[0].key, 9, 0, &value, &checks, &rejects, &test_err), 0);
     version_unref(v);
 }
 END_TEST
@@ -442,7 +442,7 @@ static void check_get(const struct version *v, const struct iter_suite_set *set,
     const struct iter_suite_entry *e = newest(set, key, max_seq);
     struct table_value value;
     uint64_t checks = 0, rejects = 0;
-    int rc = version_get(v, &tree.home, key, max_seq, 0, &value, &checks, &rejects, &test_err);
+    int rc = tree_get(v, &tree.home, key, max_seq, 0, &value, &checks, &rejects, &test_err);
     if (rc < 0) ck_abort_msg("%s", test_err.msg);
     if ((rc == 0) != (e != NULL))
         ck_abort_msg("rc %d, max_seq %llu", rc, (unsigned long long)max_seq);
@@ -488,20 +488,20 @@ START_TEST(gets_stop_early) {
     struct table_value value;
     uint64_t checks = 0, rejects = 0;
     fault_env_plan(tree.fault, (struct fault_plan){.kinds = FAULT_OPEN});
-    ck_ok(version_get(v, &tree.home, few[0].key, 99, 0, &value, &checks, &rejects, &test_err));
+    ck_ok(tree_get(v, &tree.home, few[0].key, 99, 0, &value, &checks, &rejects, &test_err));
     ck_assert_uint_eq(value.seq, 30);
     if (value.block) cache_unpin(tree.cache, value.block);
     ck_assert_uint_eq(checks, 1);
     ck_assert_uint_eq(fault_env_calls(tree.fault), 1);
     /* A snapshot does not even look into tables that are all newer. */
-    ck_ok(version_get(v, &tree.home, few[1].key, 15, 0, &value, &checks, &rejects, &test_err));
+    ck_ok(tree_get(v, &tree.home, few[1].key, 15, 0, &value, &checks, &rejects, &test_err));
     ck_assert_uint_eq(value.seq, 10);
     ck_assert_int_eq(value.type, ENTRY_DELETE);
     if (value.block) cache_unpin(tree.cache, value.block);
     ck_assert_uint_eq(checks, 2);
     ck_assert_uint_eq(fault_env_calls(tree.fault), 2);
     ck_assert_int_eq(
-        version_get(v, &tree.home, slice_of_str("aa"), 99, 0, &value, &checks, &rejects, &test_err),
+        tree_get(v, &tree.home, slice_of_str("aa"), 99, 0, &value, &checks, &rejects, &test_err),
         KEVO_NOTFOUND);
     ck_assert_ptr_null(value.block);
     version_unref(v);
@@ -521,7 +521,7 @@ START_TEST(failing_gets) {
         struct table_value value;
         uint64_t checks = 0, rejects = 0;
         fault_alloc_fail_at(n, n % 2);
-        int rc = version_get(v, &tree.home, key, SEQ_MAX, 0, &value, &checks, &rejects, &test_err);
+        int rc = tree_get(v, &tree.home, key, SEQ_MAX, 0, &value, &checks, &rejects, &test_err);
         hit = fault_alloc_hit();
         fault_alloc_fail_at(0, false);
         /* The cache may do without some of its memory. */
