@@ -17,6 +17,12 @@
  * miss, not once a hit, with the same outcome as if every hit had moved its block,
  * but for the order among those hit since.
  *
+ * In a full shard only one newcomer in a few begins at the new end of its list. The others
+ * begin at the old end, to go when the next one comes unless they are hit before: what is
+ * asked for often finds its way in all the same, and where a read asks for any block of many
+ * more than there is room for, most of those that come and go use the same memory, which is in
+ * the processor's cache, and push out nothing that would have been as good.
+ *
  * The bytes of a block lie before its struct entry, in one piece of memory: a lookup
  * that reads the entry has the end of the block at hand, where a search begins.
  *
@@ -57,10 +63,11 @@ struct shard {
     struct list probation, protected;
     uint64_t capacity_bytes;
     uint64_t hits, misses;
+    unsigned turn;   /* counts the newcomers to a full shard */
     uint8_t pad[64]; /* keeps neighbours off this cache line */
 };
 
-enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8 };
+enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8, NEWCOMERS_A_PLACE = 4 };
 enum { MAX_SPARES = 16, ROOM_UNIT = 256, LARGEST_SPARE = 64 * 1024 };
 enum { LEAST_PIECE = 2048, LARGEST_PIECE = 32 * 1024, PIECE_RUN = 8, LEAST_PAGES = 8 };
 static const uint64_t least_shard_bytes = 512 * 1024; /* fewer shards in a small cache */
@@ -254,6 +261,17 @@ static void list_add(struct list *l, struct entry *e) {
     l->bytes += charge_of(e);
 }
 
+static void list_add_oldest(struct list *l, struct entry *e) {
+    e->older = NULL;
+    e->newer = l->oldest;
+    if (l->oldest)
+        l->oldest->older = e;
+    else
+        l->newest = e;
+    l->oldest = e;
+    l->bytes += charge_of(e);
+}
+
 static void list_remove(struct list *l, struct entry *e) {
     if (e->newer)
         e->newer->older = e->older;
@@ -310,11 +328,11 @@ static void prefetch_oldest(const struct shard *s) {
     if (e) __builtin_prefetch(e->newer);
 }
 
-/* Make the shard fit its capacity, as far as pins allow. */
-static void make_room(struct shard *s, struct entry **victims) {
+/* Make the shard fit its capacity with `bytes` more, as far as pins allow. */
+static void make_room(struct shard *s, uint64_t bytes, struct entry **victims) {
     /* Every step evicts, or clears a mark, or passes a pinned block. */
     size_t steps = 2 * s->entry_count + 2;
-    while (used_bytes(s) > s->capacity_bytes && steps-- > 0) {
+    while (used_bytes(s) + bytes > s->capacity_bytes && steps-- > 0) {
         struct entry *e = s->probation.oldest ? s->probation.oldest : s->protected.oldest;
         if (!e) break;
         if (e->marked) {
@@ -476,9 +494,14 @@ uint8_t *cache_block_bytes(struct cache_block *b) {
     return (uint8_t *)(uintptr_t)b->data;
 }
 
-static void insert(struct shard *s, struct entry *e) {
+static void insert(struct shard *s, struct entry *e, struct entry **victims) {
+    bool full = used_bytes(s) + charge_of(e) > s->capacity_bytes;
+    make_room(s, charge_of(e), victims);
     put_slot(s, (struct slot){e, e->hash});
-    list_add(&s->probation, e);
+    if (full && ++s->turn % NEWCOMERS_A_PLACE)
+        list_add_oldest(&s->probation, e);
+    else
+        list_add(&s->probation, e);
     s->entry_count++;
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
 }
@@ -496,8 +519,7 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
     if (faster) {
         b = pin(faster);
     } else if (charge_of(e) <= s->capacity_bytes / LARGEST_PART && reserve_slot(s)) {
-        insert(s, e);
-        make_room(s, &victims);
+        insert(s, e, &victims);
     }
     pthread_mutex_unlock(&s->mutex);
     if (faster) unref(c, e);
@@ -535,7 +557,7 @@ static void share_out(struct cache *c) {
         struct entry *victims = NULL;
         pthread_mutex_lock(&s->mutex);
         s->capacity_bytes = (left > least ? left : least) / c->shard_count;
-        make_room(s, &victims);
+        make_room(s, 0, &victims);
         pthread_mutex_unlock(&s->mutex);
         unref_all(c, victims);
     }

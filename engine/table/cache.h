@@ -5,7 +5,9 @@
  * for a read or a decompression. Bounded in bytes; pinned blocks are never
  * evicted and count. Scan-resistant: a new block starts on probation and is
  * protected only when it is asked for again, so a scan pushes out other
- * newcomers, not the blocks in use (segmented LRU: Karedla, Love, Wherry 1994).
+ * newcomers, not the blocks in use (segmented LRU: Karedla, Love, Wherry 1994). When the
+ * cache is full most newcomers push out only the one before them (bimodal insertion: Qureshi
+ * and others 2007).
  *
  * A block larger than the cache has room for, or one erased while pinned, lives
  * until it is unpinned and is not counted.

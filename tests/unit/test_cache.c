@@ -162,6 +162,28 @@ START_TEST(adapts) {
 }
 END_TEST
 
+/* Blocks that come once do not all push out others: those that are there may be as good. One that
+ * is asked for before the next one comes, though, is there to stay. */
+START_TEST(newcomers_share_places) {
+    struct cache *c = cache_new(1 << 20);
+    uint64_t count = 0, left = 0;
+    while (used(c) < (1 << 20) - 64 * 1024)
+        load(c, 1, count++, BLOCK);
+    for (uint64_t i = 0; i < 10; i++) {
+        load(c, 2, i, BLOCK);
+        ck_assert(touch(c, 2, i));
+    }
+    for (uint64_t i = 0; i < 2 * count; i++)
+        load(c, 3, i, BLOCK);
+    for (uint64_t i = 0; i < 10; i++)
+        ck_assert(touch(c, 2, i));
+    for (uint64_t i = 0; i < count; i++)
+        left += touch(c, 1, i);
+    ck_assert_uint_gt(left, count / 4);
+    cache_free(c);
+}
+END_TEST
+
 START_TEST(pinned_blocks_stay) {
     struct cache *c = cache_new(64 * 1024);
     struct cache_block *pins[200];
@@ -355,6 +377,7 @@ int main(void) {
     tcase_add_loop_test(tcase, bounded, 0, 4);
     tcase_add_test(tcase, scan_resistant);
     tcase_add_test(tcase, adapts);
+    tcase_add_test(tcase, newcomers_share_places);
     tcase_add_test(tcase, pinned_blocks_stay);
     tcase_add_test(tcase, erased_while_pinned);
     tcase_add_test(tcase, no_memory);
