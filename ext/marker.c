@@ -5,6 +5,8 @@
 
 #include "engine/base/coding.h"
 
+enum { OVERFLOW_LINK_BYTES = 4 }; /* of each page that holds nothing but a part of a value */
+
 /* The connection's own error as a message. */
 static int fail(sqlite3 *db, int rc, char **message) {
     sqlite3_free(*message);
@@ -57,6 +59,20 @@ static int finish(sqlite3 *db, sqlite3_stmt *stmt, char **message) {
     return rc;
 }
 
+static int open_blob(sqlite3 *db, const char *schema, const char *column, sqlite3_int64 store_row,
+                     bool write, sqlite3_blob **blob, char **message) {
+    *blob = NULL;
+    int rc = sqlite3_blob_open(db, schema, "kevo_marker", column, store_row, write, blob);
+    return rc == SQLITE_OK ? rc : fail(db, rc, message);
+}
+
+/* After a use of the blob that ended with `rc`. */
+static int close_blob(sqlite3 *db, sqlite3_blob *blob, int rc, char **message) {
+    if (rc != SQLITE_OK && !*message) fail(db, rc, message);
+    int close_rc = sqlite3_blob_close(blob);
+    return rc == SQLITE_OK && close_rc != SQLITE_OK ? fail(db, close_rc, message) : rc;
+}
+
 static int create_table(sqlite3 *db, const char *schema, const char *definition, char **message) {
     sqlite3_stmt *stmt;
     int rc =
@@ -68,7 +84,7 @@ int marker_init(sqlite3 *db, const char *schema, char **message) {
     static const char *const definitions[] = {
         "kevo_store(id INTEGER PRIMARY KEY, directory TEXT, uuid BLOB NOT NULL, "
         "next_table INTEGER NOT NULL)",
-        "kevo_marker(store INTEGER PRIMARY KEY, state BLOB NOT NULL)",
+        "kevo_marker(store INTEGER PRIMARY KEY, state BLOB NOT NULL, log BLOB)",
         "kevo_table(store INTEGER NOT NULL, id INTEGER NOT NULL, "
         "name TEXT COLLATE NOCASE UNIQUE, PRIMARY KEY(store, id)) WITHOUT ROWID",
     };
@@ -146,27 +162,32 @@ int marker_each_store(sqlite3 *db, const char *schema,
     return rc;
 }
 
-/* 0 format, 4 length of the tail, 8 batch, 16 nonce, 24 segment, 32 offset, 40 zero. */
-static void encode_header(uint8_t out[MARKER_HEADER_BYTES], struct kevo_commit last,
-                          const struct kevo_tail *tail) {
+/* 0 format, 4 bytes in `state`, 8 batch, 16 nonce, 24 segment, 32 offset, 40 bytes in `log`, 44 its
+ * size. */
+static void encode(uint8_t out[MARKER_HEADER_BYTES], const struct marker_state *state) {
     put_fixed32(out, MARKER_FORMAT);
-    put_fixed32(out + 4, (uint32_t)tail->bytes.len);
-    put_fixed64(out + 8, last.batch);
-    put_fixed64(out + 16, last.nonce);
-    put_fixed64(out + 24, tail->segment);
-    put_fixed64(out + 32, tail->offset);
-    put_fixed64(out + 40, 0);
+    put_fixed32(out + 4, state->tail_bytes);
+    put_fixed64(out + 8, state->last.batch);
+    put_fixed64(out + 16, state->last.nonce);
+    put_fixed64(out + 24, state->segment);
+    put_fixed64(out + 32, state->offset);
+    put_fixed32(out + 40, state->log_bytes);
+    put_fixed32(out + 44, state->log_size);
 }
 
-/* False when the blob is no marker. */
-static bool decode(const uint8_t *blob, int len, struct kevo_commit *last, struct kevo_tail *tail) {
+/* From the first bytes of a blob of `len`. False when it is no marker. */
+static bool decode(const uint8_t *blob, int len, struct marker_state *state) {
     if (!blob || len < MARKER_HEADER_BYTES || get_fixed32(blob) != MARKER_FORMAT) return false;
-    uint32_t tail_bytes = get_fixed32(blob + 4);
-    if (tail_bytes > (uint32_t)len - MARKER_HEADER_BYTES) return false;
-    *last = (struct kevo_commit){get_fixed64(blob + 8), get_fixed64(blob + 16)};
-    *tail = (struct kevo_tail){get_fixed64(blob + 24), get_fixed64(blob + 32),
-                               slice_of(blob + MARKER_HEADER_BYTES, tail_bytes)};
-    return true;
+    *state = (struct marker_state){
+        .last = {get_fixed64(blob + 8), get_fixed64(blob + 16)},
+        .segment = get_fixed64(blob + 24),
+        .offset = get_fixed64(blob + 32),
+        .log_bytes = get_fixed32(blob + 40),
+        .tail_bytes = get_fixed32(blob + 4),
+        .log_size = get_fixed32(blob + 44),
+    };
+    return state->tail_bytes <= (uint32_t)len - MARKER_HEADER_BYTES &&
+           state->log_bytes <= state->log_size && state->log_size <= MARKER_LOG_MAX_BYTES;
 }
 
 static int damaged(const char *schema, char **message) {
@@ -176,14 +197,21 @@ static int damaged(const char *schema, char **message) {
                    message);
 }
 
-/* How large a marker may be without needing a page of its own beyond its leaf. */
-static int marker_bytes(sqlite3 *db, const char *schema, int *bytes, char **message) {
+/* How large the two blobs are: `state` needs no page beyond its leaf, and `log` fills pages of its
+ * own. */
+static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, char **message) {
     sqlite3_stmt *stmt;
     int rc = prepare(db, &stmt, message, "PRAGMA \"%w\".page_size", schema);
     if (rc != SQLITE_OK) return rc;
     int page = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 4096;
     sqlite3_finalize(stmt);
-    *bytes = page - 64 < MARKER_MAX_BYTES ? page - 64 : MARKER_MAX_BYTES;
+    int filled = page - OVERFLOW_LINK_BYTES;
+    *state = page - 64 < MARKER_MAX_BYTES ? page - 64 : MARKER_MAX_BYTES;
+    *log = filled < MARKER_LOG_BYTES ? MARKER_LOG_BYTES / filled * filled : filled;
+    /* A table that was made without the column does without. */
+    if (sqlite3_table_column_metadata(db, schema, "kevo_marker", "log", NULL, NULL, NULL, NULL,
+                                      NULL) != SQLITE_OK)
+        *log = 0;
     return SQLITE_OK;
 }
 
@@ -211,24 +239,36 @@ static int insert_store(sqlite3 *db, const char *schema, struct marker_store *st
     return rc;
 }
 
+static int insert_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row, int state_bytes,
+                         int log_bytes, char **message) {
+    sqlite3_stmt *stmt;
+    int rc = prepare(db, &stmt, message,
+                     log_bytes ? "REPLACE INTO \"%w\".kevo_marker(store, state, log) "
+                                 "VALUES(?1, zeroblob(?2), zeroblob(?3))"
+                               : "REPLACE INTO \"%w\".kevo_marker(store, state) "
+                                 "VALUES(?1, zeroblob(?2))",
+                     schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(stmt, 1, store_row);
+    sqlite3_bind_int(stmt, 2, state_bytes);
+    if (log_bytes) sqlite3_bind_int(stmt, 3, log_bytes);
+    return finish(db, stmt, message);
+}
+
 /* A marker of full size in a row of its own. */
 static int put_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                       struct kevo_commit last, char **message) {
-    static const struct kevo_tail nothing;
-    sqlite3_stmt *stmt;
+    struct marker_state state = {.last = last};
+    uint8_t header[MARKER_HEADER_BYTES];
     sqlite3_blob *blob;
-    size_t capacity;
-    int bytes;
-    int rc = marker_bytes(db, schema, &bytes, message);
-    if (rc == SQLITE_OK)
-        rc = prepare(db, &stmt, message,
-                     "REPLACE INTO \"%w\".kevo_marker(store, state) VALUES(?1, ?2)", schema);
+    int state_bytes, log_bytes;
+    int rc = marker_bytes(db, schema, &state_bytes, &log_bytes, message);
+    if (rc == SQLITE_OK) rc = insert_marker(db, schema, store_row, state_bytes, log_bytes, message);
+    if (rc == SQLITE_OK) rc = open_blob(db, schema, "state", store_row, true, &blob, message);
     if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    sqlite3_bind_zeroblob(stmt, 2, bytes);
-    rc = finish(db, stmt, message);
-    if (rc == SQLITE_OK) rc = marker_open(db, schema, store_row, &blob, &capacity, message);
-    return rc == SQLITE_OK ? marker_set(db, blob, last, &nothing, message) : rc;
+    state.log_size = (uint32_t)log_bytes;
+    encode(header, &state);
+    return close_blob(db, blob, sqlite3_blob_write(blob, header, MARKER_HEADER_BYTES, 0), message);
 }
 
 int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
@@ -427,7 +467,7 @@ int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row
 
 int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
                 struct kevo_commit *last, char **message) {
-    struct kevo_tail tail;
+    struct marker_state state;
     int rc = SQLITE_OK;
     if (!*stmt)
         rc = prepare(db, stmt, message, "SELECT state FROM \"%w\".kevo_marker WHERE store = ?1",
@@ -437,8 +477,12 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
     rc = sqlite3_step(*stmt);
     if (rc == SQLITE_ROW) {
         const uint8_t *blob = sqlite3_column_blob(*stmt, 0);
-        rc = decode(blob, sqlite3_column_bytes(*stmt, 0), last, &tail) ? SQLITE_OK
-                                                                       : damaged(schema, message);
+        if (decode(blob, sqlite3_column_bytes(*stmt, 0), &state)) {
+            *last = state.last;
+            rc = SQLITE_OK;
+        } else {
+            rc = damaged(schema, message);
+        }
     } else if (rc == SQLITE_DONE) {
         rc = corrupt(schema,
                      "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
@@ -452,52 +496,114 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
     return rc;
 }
 
-int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                     struct kevo_tail *tail, struct buf *bytes, char **message) {
-    struct kevo_commit last;
-    sqlite3_blob *blob = NULL;
-    int rc = sqlite3_blob_open(db, schema, "kevo_marker", "state", store_row, 0, &blob);
-    if (rc != SQLITE_OK) return fail(db, rc, message);
+/* Bytes of the column `log`, which begin at `offset` there. */
+static int read_log(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint8_t *bytes,
+                    uint32_t len, char **message) {
+    sqlite3_blob *blob;
+    int rc = open_blob(db, schema, "log", store_row, false, &blob, message);
+    if (rc != SQLITE_OK) return rc;
+    return close_blob(db, blob, sqlite3_blob_read(blob, bytes, (int)len, 0), message);
+}
+
+static int write_log(struct marker *m, slice bytes, uint32_t offset, char **message) {
+    sqlite3_blob *blob;
+    int rc = open_blob(m->db, m->schema, "log", m->store_row, true, &blob, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = sqlite3_blob_write(blob, bytes.data, (int)bytes.len, (int)offset);
+    return close_blob(m->db, blob, rc, message);
+}
+
+static int read_state(sqlite3_blob *blob, const char *schema, struct marker_state *state,
+                      char **message) {
+    uint8_t header[MARKER_HEADER_BYTES] = {0};
     int len = sqlite3_blob_bytes(blob);
+    int rc = SQLITE_OK;
+    if (len >= MARKER_HEADER_BYTES) rc = sqlite3_blob_read(blob, header, MARKER_HEADER_BYTES, 0);
+    if (rc != SQLITE_OK || decode(header, len, state)) return rc;
+    return damaged(schema, message);
+}
+
+/* The marker, and behind each other what `log` and `state` have of the log. */
+static int read_kept(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob *blob,
+                     struct marker_state *state, struct buf *bytes, char **message) {
     buf_reset(bytes);
-    if (!buf_reserve(bytes, (size_t)len)) rc = SQLITE_NOMEM;
-    if (rc == SQLITE_OK) rc = sqlite3_blob_read(blob, bytes->data, len, 0);
-    if (rc == SQLITE_OK && !decode(bytes->data, len, &last, tail)) rc = damaged(schema, message);
-    sqlite3_blob_close(blob);
+    int rc = read_state(blob, schema, state, message);
+    if (rc != SQLITE_OK) return rc;
+    if (!buf_reserve(bytes, (size_t)state->log_bytes + state->tail_bytes)) return SQLITE_NOMEM;
+    if (state->log_bytes)
+        rc = read_log(db, schema, store_row, bytes->data, state->log_bytes, message);
+    if (rc == SQLITE_OK && state->tail_bytes)
+        rc = sqlite3_blob_read(blob, bytes->data + state->log_bytes, (int)state->tail_bytes,
+                               MARKER_HEADER_BYTES);
+    bytes->len = (size_t)state->log_bytes + state->tail_bytes;
     return rc;
 }
 
-int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob **blob,
-                size_t *capacity_bytes, char **message) {
-    *blob = NULL;
-    int rc = sqlite3_blob_open(db, schema, "kevo_marker", "state", store_row, 1, blob);
-    if (rc != SQLITE_OK) return fail(db, rc, message);
-    int len = sqlite3_blob_bytes(*blob);
-    if (len < MARKER_HEADER_BYTES) {
-        sqlite3_blob_close(*blob);
-        return damaged(schema, message);
-    }
-    *capacity_bytes = (size_t)len - MARKER_HEADER_BYTES;
+int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                     struct kevo_tail *tail, struct buf *bytes, char **message) {
+    struct marker_state state;
+    sqlite3_blob *blob;
+    int rc = open_blob(db, schema, "state", store_row, false, &blob, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = read_kept(db, schema, store_row, blob, &state, bytes, message);
+    rc = close_blob(db, blob, rc, message);
+    if (rc == SQLITE_OK) *tail = (struct kevo_tail){state.segment, state.offset, buf_slice(bytes)};
+    return rc;
+}
+
+int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct marker *m,
+                char **message) {
+    *m = (struct marker){.db = db, .schema = schema, .store_row = store_row};
+    int rc = open_blob(db, schema, "state", store_row, true, &m->blob, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = read_state(m->blob, schema, &m->now, message);
+    if (rc != SQLITE_OK) return close_blob(db, m->blob, rc, message);
+    m->tail_size = (size_t)sqlite3_blob_bytes(m->blob) - MARKER_HEADER_BYTES;
+    m->capacity_bytes = m->tail_size > m->now.log_size ? m->tail_size : m->now.log_size;
     return SQLITE_OK;
 }
 
-int marker_set(sqlite3 *db, sqlite3_blob *blob, struct kevo_commit last,
-               const struct kevo_tail *tail, char **message) {
+/* How many of the tail's bytes `log` has already: the log of the store only grows, so that what was
+ * kept from the same place on is the same still. */
+static uint32_t known_bytes(const struct marker_state *now, const struct kevo_tail *tail) {
+    bool same = now->segment == tail->segment && now->offset == tail->offset;
+    return same && now->log_bytes <= tail->bytes.len ? now->log_bytes : 0;
+}
+
+/* The tail's new bytes go into `state` as long as there is room, then all at once into `log`. */
+static int keep(struct marker *m, const struct kevo_tail *tail, char **message) {
+    struct marker_state *now = &m->now;
+    uint32_t known = known_bytes(now, tail);
+    slice fresh = slice_of(tail->bytes.data + known, tail->bytes.len - known);
+    now->segment = tail->segment;
+    now->offset = tail->offset;
+    now->log_bytes = known;
+    now->tail_bytes = (uint32_t)fresh.len;
+    if (fresh.len == 0) return SQLITE_OK;
+    if (fresh.len <= m->tail_size)
+        return sqlite3_blob_write(m->blob, fresh.data, (int)fresh.len, MARKER_HEADER_BYTES);
+    now->log_bytes = (uint32_t)tail->bytes.len;
+    now->tail_bytes = 0;
+    return write_log(m, fresh, known, message);
+}
+
+int marker_set(struct marker *m, struct kevo_commit last, const struct kevo_tail *tail,
+               char **message) {
     uint8_t header[MARKER_HEADER_BYTES];
-    encode_header(header, last, tail);
-    int rc = sqlite3_blob_write(blob, header, MARKER_HEADER_BYTES, 0);
-    if (rc == SQLITE_OK && tail->bytes.len)
-        rc = sqlite3_blob_write(blob, tail->bytes.data, (int)tail->bytes.len, MARKER_HEADER_BYTES);
-    if (rc != SQLITE_OK) fail(db, rc, message);
-    int close_rc = sqlite3_blob_close(blob);
-    if (rc == SQLITE_OK && close_rc != SQLITE_OK) rc = fail(db, close_rc, message);
-    return rc;
+    int rc = keep(m, tail, message);
+    m->now.last = last;
+    encode(header, &m->now);
+    if (rc == SQLITE_OK) rc = sqlite3_blob_write(m->blob, header, MARKER_HEADER_BYTES, 0);
+    return close_blob(m->db, m->blob, rc, message);
+}
+
+void marker_close(struct marker *m) {
+    sqlite3_blob_close(m->blob);
 }
 
 int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message) {
-    sqlite3_blob *blob;
-    size_t capacity;
-    int rc = marker_open(db, schema, store_row, &blob, &capacity, message);
-    if (rc == SQLITE_OK) sqlite3_blob_close(blob);
+    struct marker m;
+    int rc = marker_open(db, schema, store_row, &m, message);
+    if (rc == SQLITE_OK) marker_close(&m);
     return rc;
 }

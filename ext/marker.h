@@ -2,13 +2,17 @@
  * kevo tables.
  *
  *   kevo_store(id, directory, uuid, next_table)   a row a store
- *   kevo_marker(store, state)                     its marker
+ *   kevo_marker(store, state, log)                its marker
  *   kevo_table(store, id, name)                   a row a table
  *
  * The marker is a blob that fills a page: the last committed batch and its nonce, and
  * behind them the end of the store's log as far as it was not durable at that commit
  * (kevo_log_tail()). The page is written anyway, so the log of small transactions needs no
- * sync of its own. The layout is in engine/FORMAT.md, "Marker". The marker changes in the same SQLite transaction as everything else, so whoever reads it
+ * sync of its own. When the page is full its bytes move to a second blob, `log`, which has pages
+ * that are written only then: one more page or two every twenty small transactions or so. The
+ * layout is in engine/FORMAT.md, "Marker".
+ *
+ * The marker changes in the same SQLite transaction as everything else, so whoever reads it
  * knows exactly which batches belong to the snapshot he reads in. It is written
  * through an incremental blob handle, which counts no changes and calls no update
  * hooks: changes() after COMMIT stays what it was.
@@ -27,7 +31,13 @@
 #include "engine/base/buf.h"
 #include "ext/sqlite_api.h"
 
-enum { MARKER_HEADER_BYTES = 48, MARKER_MAX_BYTES = 4096 - 64, MARKER_FORMAT = 1 };
+enum {
+    MARKER_FORMAT = 1,
+    MARKER_HEADER_BYTES = 48,
+    MARKER_MAX_BYTES = 4096 - 64,    /* `state` */
+    MARKER_LOG_BYTES = 60 << 10,     /* `log`, in pages that are smaller */
+    MARKER_LOG_MAX_BYTES = 64 << 10, /* `log` */
+};
 
 struct marker_store {
     sqlite3_int64 row;
@@ -100,14 +110,34 @@ int marker_read_uuid(sqlite3 *db, const char *schema, sqlite3_int64 store_row, u
 int marker_adopt(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const uint8_t uuid[16],
                  struct kevo_commit last, char **message);
 
-/* Open the marker for writing, inside a write transaction. *capacity_bytes is how much of
- * the log it can take. */
-int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_blob **blob,
-                size_t *capacity_bytes, char **message);
+/* What a marker says, but for the log's bytes. */
+struct marker_state {
+    struct kevo_commit last;
+    uint64_t segment, offset; /* where in the log what is kept of it begins: */
+    uint32_t log_bytes;       /* so many bytes in the column `log`, */
+    uint32_t tail_bytes;      /* and so many behind them in `state` */
+    uint32_t log_size;        /* bytes of the column `log` */
+};
 
-/* Set the marker and close it, also on failure. */
-int marker_set(sqlite3 *db, sqlite3_blob *blob, struct kevo_commit last,
-               const struct kevo_tail *tail, char **message);
+/* A marker that is open for writing. */
+struct marker {
+    sqlite3 *db;
+    const char *schema; /* the caller's */
+    sqlite3_int64 store_row;
+    sqlite3_blob *blob;
+    struct marker_state now;
+    size_t tail_size;      /* bytes of the log that `state` can take */
+    size_t capacity_bytes; /* ... and the marker, at the least */
+};
+
+/* Open the marker inside a write transaction. Ended by marker_set() or marker_close(). */
+int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct marker *m,
+                char **message);
+
+/* Set the marker and close it, also on failure. The tail has m->capacity_bytes at most. */
+int marker_set(struct marker *m, struct kevo_commit last, const struct kevo_tail *tail,
+               char **message);
+void marker_close(struct marker *m);
 
 /* Take SQLite's write lock of the schema, inside a transaction. */
 int marker_lock(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message);

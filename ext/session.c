@@ -649,16 +649,15 @@ void session_written(struct session *s) {
 static int set_marker(struct session *s, struct kevo_commit commit, char **message) {
     struct kevo_tail tail = {0};
     struct kevo_err err;
-    sqlite3_blob *blob;
-    size_t capacity;
-    sqlite3 *db = s->connection->db;
-    int rc = marker_open(db, s->schema, s->store_row, &blob, &capacity, message);
+    struct marker marker;
+    int rc = marker_open(s->connection->db, s->schema, s->store_row, &marker, message);
     if (rc != SQLITE_OK) return rc;
-    if (kevo_log_tail(s->store, capacity, s->in_force.sync != KEVO_SYNC_OFF, &tail, &err)) {
-        sqlite3_blob_close(blob);
+    bool sync = s->in_force.sync != KEVO_SYNC_OFF;
+    if (kevo_log_tail(s->store, marker.capacity_bytes, sync, &tail, &err)) {
+        marker_close(&marker);
         return report(message, &err);
     }
-    return marker_set(db, blob, commit, &tail, message);
+    return marker_set(&marker, commit, &tail, message);
 }
 
 /* How a batch is synced as it is prepared. With a database file the marker sees to it. */

@@ -5,8 +5,8 @@
 
 enum { ACCOUNTS = 4, PADS = 6 };
 
-static const char options[] = "memtable_size=4096, memtable_count=2, l0_trigger=2, l0_slow=3, "
-                              "l0_stop=3, table_size=4096, level1_size=4096, retain_ms=0";
+static const char options[] = "memtable_size=%d, memtable_count=2, l0_trigger=2, l0_slow=3, "
+                              "l0_stop=3, table_size=4096, level1_size=4096, retain_ms=0%s";
 
 static const char create_all[] =
     "BEGIN; CREATE TABLE acct(id INTEGER PRIMARY KEY, v INTEGER);"
@@ -169,10 +169,11 @@ static void put_step(struct script *p, sqlite3_str *s) {
 }
 
 static void put_first(struct script *p, sqlite3_str *s) {
-    char in_runs[sizeof options + 40];
-    snprintf(in_runs, sizeof in_runs, "%s, txn_memory_size=4096", options);
-    /* In half of the scripts each write of a transaction is a file. */
-    const char *with = rng_below(&p->rng, 2) ? in_runs : options;
+    char with[sizeof options + 60];
+    /* In half of the scripts each write of a transaction is a file; in some the log's end grows
+     * long before there is a new segment. */
+    const char *in_runs = rng_below(&p->rng, 2) ? ", txn_memory_size=4096" : "";
+    snprintf(with, sizeof with, options, rng_below(&p->rng, 4) ? 4096 : 65536, in_runs);
     sqlite3_str_appendf(s, create_all, with, with);
     if (p->kind.attached) sqlite3_str_appendf(s, create_attached, with, with);
     for (unsigned i = 0; i < ACCOUNTS; i++)

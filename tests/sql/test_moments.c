@@ -90,7 +90,7 @@ START_TEST(log_behind_the_marker) {
     /* Two commits behind, each by a connection of its own, which leaves nothing unsynced
      * to the next: that is more than a tail can mend. */
     if (_i) {
-        run("a.db", "INSERT INTO kv VALUES('big', hex(zeroblob(9000)))");
+        run("a.db", "INSERT INTO kv VALUES('big', hex(zeroblob(40000)))");
         run("a.db", "INSERT INTO kv VALUES('d', 4)");
         shell("rm -r a.db-kevo && cp -r older a.db-kevo");
         refused_in("a.db", SQLITE_CORRUPT, "one backup", all);
@@ -371,7 +371,7 @@ END_TEST
 START_TEST(adopt_with_an_older_store) {
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1)");
     shell("cp -r a.db-kevo older");
-    run("a.db", "INSERT INTO kv VALUES('big', hex(zeroblob(9000)))");
+    run("a.db", "INSERT INTO kv VALUES('big', hex(zeroblob(40000)))");
     run("a.db", "INSERT INTO kv VALUES('c', 3)");
     shell("rm -r a.db-kevo && mv older a.db-kevo");
     refused_in("a.db", SQLITE_CORRUPT, "SELECT kevo_adopt(", all);
@@ -535,7 +535,7 @@ START_TEST(repair_and_adopt) {
     run("a.db", "INSERT INTO kv VALUES('a', 1),('b', 2); SELECT kevo_flush('kv')");
     run("a.db", "INSERT INTO kv VALUES('c', 3)");
     run("a.db",
-        _i ? "INSERT INTO kv VALUES('d', hex(zeroblob(5000)))" : "INSERT INTO kv VALUES('d', 4)");
+        _i ? "INSERT INTO kv VALUES('d', hex(zeroblob(20000)))" : "INSERT INTO kv VALUES('d', 4)");
     run("a.db", "INSERT INTO kv VALUES('e', 5)");
     if (_i == 0) {
         shell("rm a.db-kevo/MANIFEST");
@@ -606,7 +606,7 @@ START_TEST(damaged_log) {
     run("a.db", "CREATE VIRTUAL TABLE kv USING kevo");
     sqlite3 *db = open_in("a.db");
     for (int i = 0; i < 3; i++)
-        sql_exec(db, "INSERT INTO kv VALUES(%d, hex(zeroblob(4500)))", i);
+        sql_exec(db, "INSERT INTO kv VALUES(%d, hex(zeroblob(40000)))", i);
     expect_rows(db, "ok", "SELECT kevo_check('kv')");
     shell("printf X | dd of=a.db-kevo/000001.wal bs=1 seek=20000 conv=notrunc 2>&1 | cat >&2");
     if (sqlite3_libversion_number() >= 3044000) {
