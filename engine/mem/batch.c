@@ -50,6 +50,7 @@ int batch_put_memtable(struct buf *b, struct memtable *m, struct batch_totals *t
                        struct kevo_err *err) {
     struct iter *it;
     int rc = put_ranges(b, m, totals, err);
+    memtable_link(m);
     if (rc == 0) rc = memtable_iter_new(m, &it, err);
     if (rc) return rc;
     slice last = slice_of(NULL, 0);
@@ -89,44 +90,23 @@ static bool read_change(struct reader *r, struct change *c) {
     return slice_cmp(c->key, c->value) < 0;
 }
 
-/* Read the next few changes. False when the bytes make no sense. */
-static bool read_group(struct reader *r, struct change group[MEMTABLE_WARM_MAX],
-                       unsigned *group_count) {
-    *group_count = 0;
-    while (*group_count < MEMTABLE_WARM_MAX && reader_left(r) > 0) {
-        if (!read_change(r, &group[(*group_count)++])) return false;
-    }
-    return true;
-}
-
-static void warm_group(const struct memtable *m, const struct change *group, unsigned count) {
-    slice keys[MEMTABLE_WARM_MAX];
-    for (unsigned i = 0; i < count; i++)
-        keys[i] = group[i].key;
-    memtable_warm(m, keys, count);
-}
-
 /* Range tombstones are gathered, to be added all at once. */
 static int insert_change(struct memtable *m, const struct change *c, uint64_t seq,
                          struct range_list *ranges, struct kevo_err *err) {
     if (c->type == CHANGE_DELETE_RANGE) return range_list_add(ranges, c->key, c->value, seq, err);
-    return memtable_add(m, c->key, seq, c->type, c->value, err);
+    return memtable_add_apart(m, c->key, seq, c->type, c->value, err);
 }
 
 static int insert_all(slice payload, struct memtable *m, uint64_t seq, const char *where,
                       struct range_list *ranges, struct kevo_err *err) {
-    struct change group[MEMTABLE_WARM_MAX];
-    unsigned count;
     struct reader r = reader_of(payload);
+    struct change c;
     while (reader_left(&r) > 0) {
-        if (!read_group(&r, group, &count))
+        if (!read_change(&r, &c))
             return kevo_fail(err, KEVO_CORRUPT, "%s: a change in batch %llu makes no sense", where,
                              (unsigned long long)seq);
-        if (count > 1) warm_group(m, group, count);
-        for (unsigned i = 0; i < count; i++) {
-            int rc = insert_change(m, &group[i], seq, ranges, err);
-            if (rc) return rc;
-        }
+        int rc = insert_change(m, &c, seq, ranges, err);
+        if (rc) return rc;
     }
     return ranges->count ? memtable_delete_ranges(m, ranges, seq, err) : 0;
 }
@@ -135,6 +115,7 @@ int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *wh
                  struct kevo_err *err) {
     struct range_list ranges = {0};
     int rc = insert_all(payload, m, seq, where, &ranges, err);
+    memtable_link(m);
     range_list_release(&ranges);
     return rc;
 }

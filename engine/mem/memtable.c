@@ -106,6 +106,7 @@ void memtable_reset(struct memtable *m) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;
     }
+    m->apart_count = 0;
     atomic_init(&m->height, 1);
     atomic_init(&m->live_count, 0);
     atomic_init(&m->max_seq, 0);
@@ -223,8 +224,9 @@ static void move_splice(struct memtable *m, const struct target *t) {
 /* One of several searches that go on in turn. */
 struct walk {
     struct target target;
-    const struct memnode *node, *next;
-    int level; /* -1: arrived */
+    struct memnode *node, *next;
+    int level;                                   /* -1: arrived */
+    struct memnode *before[MEMTABLE_MAX_HEIGHT]; /* on each level the last node before the target */
 };
 
 static void look_ahead(struct walk *w) {
@@ -232,17 +234,11 @@ static void look_ahead(struct walk *w) {
     prefetch_node(w->next);
 }
 
-/* Whether the key goes where the one before went, so that nothing has to be searched. */
-static bool is_at_splice(const struct memtable *m, slice key) {
-    struct target t = target_of(key, SEQ_MAX);
-    return brackets(m, m->splice[0], 0, &t);
-}
-
-static void search_together(const struct memtable *m, const slice *keys, unsigned count) {
-    struct walk walks[MEMTABLE_WARM_MAX];
+static void search_together(const struct memtable *m, struct walk *walks, unsigned count) {
     int top = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
     for (unsigned i = 0; i < count; i++) {
-        walks[i] = (struct walk){target_of(keys[i], SEQ_MAX), m->head, NULL, top};
+        walks[i].node = m->head;
+        walks[i].level = top;
         look_ahead(&walks[i]);
     }
     for (unsigned left = count; left > 0;) {
@@ -250,60 +246,138 @@ static void search_together(const struct memtable *m, const slice *keys, unsigne
         for (unsigned i = 0; i < count; i++) {
             struct walk *w = &walks[i];
             if (w->level < 0) continue;
-            if (w->next && node_before(w->next, &w->target))
+            if (w->next && node_before(w->next, &w->target)) {
                 w->node = w->next;
-            else if (w->level-- == 0)
-                continue;
+            } else {
+                w->before[w->level] = w->node;
+                if (w->level-- == 0) continue;
+            }
             look_ahead(w);
             left++;
         }
     }
 }
 
-void memtable_warm(const struct memtable *m, const slice *keys, unsigned count) {
-    assert(count <= MEMTABLE_WARM_MAX);
-    if (count == 0 || (is_at_splice(m, keys[0]) && is_at_splice(m, keys[count - 1]))) return;
-    search_together(m, keys, count);
-}
-
 void memtable_get_ahead(const struct memtable *m, const slice *keys, const uint64_t *hashes,
                         unsigned count) {
-    slice likely[MEMTABLE_WARM_MAX];
+    struct walk likely[MEMTABLE_GROUP_MAX];
     unsigned likely_count = 0;
-    assert(count <= MEMTABLE_WARM_MAX);
+    assert(count <= MEMTABLE_GROUP_MAX);
     if (memtable_live_count(m) == 0) return;
     for (unsigned i = 0; i < count; i++)
-        if (!m->filter || filter_has(m, hashes[i])) likely[likely_count++] = keys[i];
+        if (!m->filter || filter_has(m, hashes[i]))
+            likely[likely_count++].target = target_of(keys[i], SEQ_MAX);
     search_together(m, likely, likely_count);
+}
+
+/* Levels above `height` had only the head; a reader that sees the new height before the new
+ * pointers finds NULL there and goes down. */
+static void raise_to(struct memtable *m, int height) {
+    int old = atomic_load_explicit(&m->height, memory_order_relaxed);
+    if (height <= old) return;
+    for (int i = old; i < height; i++)
+        m->splice[i] = m->head;
+    atomic_store_explicit(&m->height, height, memory_order_relaxed);
+}
+
+static void link_after(struct memnode *before, struct memnode *n, int level) {
+    struct memnode *next = atomic_load_explicit(&before->next[level], memory_order_relaxed);
+    atomic_store_explicit(&n->next[level], next, memory_order_relaxed);
+    atomic_store_explicit(&before->next[level], n, memory_order_release);
+}
+
+/* Make the node part of the list, by itself. */
+static void link_node(struct memtable *m, struct memnode *n) {
+    struct target t = {n->prefix, node_key(n), n->seq};
+    move_splice(m, &t);
+    raise_to(m, n->height);
+    for (int i = 0; i < n->height; i++) {
+        link_after(m->splice[i], n, i);
+        m->splice[i] = n;
+    }
+}
+
+/* The last node before the target on a level, of which the search was right before the nodes
+ * that were linked since. */
+static struct memnode *catch_up(struct walk *w, int level) {
+    struct memnode *before = w->before[level];
+    for (struct memnode *next; (next = node_next(before, level)) && node_before(next, &w->target);)
+        before = next;
+    return before;
+}
+
+static void link_together(struct memtable *m, struct memnode **nodes, unsigned count) {
+    struct walk walks[MEMTABLE_GROUP_MAX], *last = &walks[count - 1];
+    int searched = atomic_load_explicit(&m->height, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++)
+        walks[i].target = (struct target){nodes[i]->prefix, node_key(nodes[i]), nodes[i]->seq};
+    search_together(m, walks, count);
+    for (unsigned i = 0; i < count; i++) {
+        raise_to(m, nodes[i]->height);
+        for (int l = searched; l < MEMTABLE_MAX_HEIGHT; l++)
+            walks[i].before[l] = m->head;
+        for (int l = 0; l < nodes[i]->height; l++)
+            link_after(catch_up(&walks[i], l), nodes[i], l);
+    }
+    int top = atomic_load_explicit(&m->height, memory_order_relaxed);
+    for (int l = 0; l < top; l++)
+        m->splice[l] = l < nodes[count - 1]->height ? nodes[count - 1] : catch_up(last, l);
+}
+
+void memtable_link(struct memtable *m) {
+    unsigned count = m->apart_count;
+    m->apart_count = 0;
+    if (count == 1)
+        link_node(m, m->apart[0]);
+    else if (count > 0)
+        link_together(m, m->apart, count);
+}
+
+void memtable_link_key(struct memtable *m, slice key) {
+    uint64_t prefix = slice_prefix64(key);
+    for (unsigned i = 0; i < m->apart_count; i++) {
+        if (m->apart[i]->prefix != prefix) continue;
+        memtable_link(m);
+        return;
+    }
+}
+
+static struct memnode *add_node(struct memtable *m, slice key, uint64_t seq, uint8_t type,
+                                slice value, struct kevo_err *err) {
+    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
+    struct memnode *n = node_new(m, random_height(m), key, seq, type, value);
+    if (!n) {
+        kevo_nomem(err);
+        return NULL;
+    }
+    /* Before the node can be seen: whoever sees it must not be told that it is not there. */
+    if (m->filter) filter_set(m, key);
+    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
+        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->live_count, 1, memory_order_relaxed);
+    return n;
 }
 
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err) {
-    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
-    unsigned height = random_height(m);
-    struct memnode *n = node_new(m, height, key, seq, type, value);
-    if (!n) return kevo_nomem(err);
+    struct memnode *n = add_node(m, key, seq, type, value, err);
+    if (!n) return KEVO_NOMEM;
+    memtable_link(m);
+    link_node(m, n);
+    return 0;
+}
 
+int memtable_add_apart(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
+                       struct kevo_err *err) {
+    struct memnode *n = add_node(m, key, seq, type, value, err);
+    if (!n) return KEVO_NOMEM;
     struct target t = {n->prefix, node_key(n), seq};
-    /* Before the node can be seen: whoever sees it must not be told that it is not there. */
-    if (m->filter) filter_set(m, t.key);
-    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
-        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
-    move_splice(m, &t);
-    if ((int)height > atomic_load_explicit(&m->height, memory_order_relaxed)) {
-        /* Levels above had only the head; a reader that sees the new height before
-         * the new pointers finds NULL there and goes down. */
-        for (int i = atomic_load_explicit(&m->height, memory_order_relaxed); i < (int)height; i++)
-            m->splice[i] = m->head;
-        atomic_store_explicit(&m->height, (int)height, memory_order_relaxed);
+    if (m->apart_count == 0 && brackets(m, m->splice[0], 0, &t)) {
+        link_node(m, n);
+        return 0;
     }
-    for (unsigned i = 0; i < height; i++) {
-        struct memnode *next = atomic_load_explicit(&m->splice[i]->next[i], memory_order_relaxed);
-        atomic_store_explicit(&n->next[i], next, memory_order_relaxed);
-        atomic_store_explicit(&m->splice[i]->next[i], n, memory_order_release);
-        m->splice[i] = n;
-    }
-    atomic_fetch_add_explicit(&m->live_count, 1, memory_order_relaxed);
+    m->apart[m->apart_count++] = n;
+    if (m->apart_count == MEMTABLE_GROUP_MAX) memtable_link(m);
     return 0;
 }
 

@@ -19,7 +19,7 @@
  *
  * Range tombstones lie beside the entries, in a range_stack.
  *
- * Threads: memtable_add, memtable_delete_range and memtable_void by one thread at a
+ * Threads: memtable_add, memtable_delete_range, memtable_void and what links by one thread at a
  * time; reading, ref and unref from any thread. */
 #ifndef KEVO_MEM_MEMTABLE_H
 #define KEVO_MEM_MEMTABLE_H
@@ -28,7 +28,7 @@
 #include "engine/mem/range_stack.h"
 #include "engine/tree/iter.h"
 
-enum { MEMTABLE_MAX_HEIGHT = 14 };
+enum { MEMTABLE_MAX_HEIGHT = 14, MEMTABLE_GROUP_MAX = 16 };
 
 struct memnode;
 
@@ -39,10 +39,12 @@ struct memtable {
     _Atomic int height;                          /* levels in use */
     struct memnode *splice[MEMTABLE_MAX_HEIGHT]; /* the writer's last position */
     uint64_t random;                             /* the writer's: heights of new nodes */
-    _Atomic uint64_t *filter;                    /* see memtable_add_filter(); NULL: none */
-    uint64_t filter_lines;                       /* cache lines of it, a power of two */
-    _Atomic uint64_t live_count;                 /* entries that are not void */
-    _Atomic uint64_t max_seq;                    /* of all entries ever, the void ones too */
+    struct memnode *apart[MEMTABLE_GROUP_MAX];   /* the writer's: not linked yet */
+    unsigned apart_count;
+    _Atomic uint64_t *filter;    /* see memtable_add_filter(); NULL: none */
+    uint64_t filter_lines;       /* cache lines of it, a power of two */
+    _Atomic uint64_t live_count; /* entries that are not void */
+    _Atomic uint64_t max_seq;    /* of all entries ever, the void ones too */
     struct range_stack ranges;
     uint64_t segment;               /* log segment that protects it */
     struct kevo_commit last_commit; /* newest batch in it once it is immutable */
@@ -65,17 +67,20 @@ void memtable_reset(struct memtable *m);
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err);
 
+/* The same, but unless it goes where the last one went, the entry is linked only together with
+ * others that are added so: the searches for all of their places go on in turn, and wait for
+ * memory at the same time instead of one after the other (group prefetching: Chen, Ailamaki,
+ * Gibbons, Mowry 2004). Until then it counts, but no reader finds it. */
+int memtable_add_apart(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
+                       struct kevo_err *err);
+/* Link what is still apart; and: if one of them may have this key. Only for the writer. */
+void memtable_link(struct memtable *m);
+void memtable_link_key(struct memtable *m, slice key);
+
 /* Add range tombstones, all under `seq`, which is above that of any that is there; the
  * bounds are copied. KEVO_NOMEM changes nothing. */
 int memtable_delete_ranges(struct memtable *m, const struct range_list *list, uint64_t seq,
                            struct kevo_err *err);
-
-/* Bring into the processor's cache what adding these keys will touch, waiting for the
- * memory of all of them at once instead of one after the other (group prefetching: Chen,
- * Ailamaki, Gibbons, Mowry 2004), unless they go where the last one went. Changes nothing; at
- * most MEMTABLE_WARM_MAX keys. Only for the writer. */
-enum { MEMTABLE_WARM_MAX = 16 };
-void memtable_warm(const struct memtable *m, const slice *keys, unsigned count);
 
 /* Memory held, in bytes. */
 uint64_t memtable_bytes(const struct memtable *m);
@@ -103,7 +108,7 @@ int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint
                         uint8_t *type, uint64_t *seq, slice *value);
 void memtable_will_get(const struct memtable *m, uint64_t hash);
 /* These keys come soon, after memtable_will_get() for each of them: search for all of them at
- * once, as memtable_warm() does. At most MEMTABLE_WARM_MAX. */
+ * once. At most MEMTABLE_GROUP_MAX. */
 void memtable_get_ahead(const struct memtable *m, const slice *keys, const uint64_t *hashes,
                         unsigned count);
 

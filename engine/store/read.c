@@ -204,7 +204,7 @@ static struct superversion *begin_read(kevo_store *s, const struct kevo_read *re
 }
 
 _Static_assert((int)KEVO_AHEAD_MAX <= (int)VERSION_AHEAD_MAX &&
-                   (int)KEVO_AHEAD_MAX <= (int)MEMTABLE_WARM_MAX,
+                   (int)KEVO_AHEAD_MAX <= (int)MEMTABLE_GROUP_MAX,
                "they take as many keys");
 
 /* ---- point reads --------------------------------------------------------------------- */
@@ -256,6 +256,7 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
                    struct kevo_value *value) {
     struct table_value v = {.block = NULL};
     uint64_t cover;
+    memtable_link_key(buffer, key);
     int rc = memtable_look(buffer, key, 0, SEQ_MAX, &v, &cover); /* it has no filter */
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
@@ -623,7 +624,10 @@ static int begin_seek(kevo_iter *it, slice *key, struct kevo_err *err) {
     int rc = store_check_process(it->store, err);
     if (rc == 0) rc = renew_view(it, key, err);
     if (rc) return refuse(it, rc);
-    if (it->txn) it->seen_changes = it->txn->changes;
+    if (it->txn) {
+        memtable_link(it->txn->buffer);
+        it->seen_changes = it->txn->changes;
+    }
     count(&it->store->counters.seeks, 1);
     return 0;
 }

@@ -224,6 +224,11 @@ END_TEST
 
 /* ---- against an array -------------------------------------------------------------------- */
 
+static void add_somehow(struct rng *rng, slice key, uint64_t seq, uint8_t type, slice value) {
+    bool apart = rng_below(rng, 2);
+    must((apart ? memtable_add_apart : memtable_add)(memtable, key, seq, type, value, &test_err));
+}
+
 /* Insert in random order; some entries are made void again, in between others. */
 static void fill(const struct iter_suite_set *set, struct rng *rng) {
     size_t *order = malloc((set->count + 1) * sizeof *order);
@@ -236,15 +241,16 @@ static void fill(const struct iter_suite_set *set, struct rng *rng) {
     }
     for (size_t i = 0; i < set->count; i++) {
         const struct iter_suite_entry *e = &set->entries[order[i]];
-        must(memtable_add(memtable, e->key, e->seq, e->type, e->value, &test_err));
+        add_somehow(rng, e->key, e->seq, e->type, e->value);
         if (rng_below(rng, 4)) continue;
         struct arena_mark mark = memtable_mark(memtable);
         for (uint64_t n = rng_below(rng, 4); n > 0; n--) {
             const struct iter_suite_entry *f = &set->entries[rng_below(rng, set->count)];
-            must(memtable_add(memtable, f->key, SEQ_PRIVATE + n, ENTRY_PUT, f->value, &test_err));
+            add_somehow(rng, f->key, SEQ_PRIVATE + n, ENTRY_PUT, f->value);
         }
         memtable_void(memtable, mark, 0);
     }
+    memtable_link(memtable);
     free(order);
     ck_assert_uint_eq(memtable_live_count(memtable), set->count);
 }
@@ -307,18 +313,79 @@ START_TEST(orders_of_insertion) {
 }
 END_TEST
 
-START_TEST(warming_changes_nothing) {
-    static const char names[] = "k0k1k2k3k4k5k6k7k8k9kakbkckdkekf";
-    slice keys[MEMTABLE_WARM_MAX];
-    for (unsigned i = 0; i < MEMTABLE_WARM_MAX; i++)
-        keys[i] = slice_of(&names[2 * i], 2);
-    memtable_warm(memtable, keys, MEMTABLE_WARM_MAX);
-    add("k3", 1, "x");
-    add("a", 1, "x");
-    add("z", 1, "x");
-    memtable_warm(memtable, keys, MEMTABLE_WARM_MAX);
-    memtable_warm(memtable, keys, 0);
-    ck_assert_str_eq(walk(), "a1 k31 z1 ");
+/* ---- entries that are linked later ---------------------------------------------------- */
+
+static void add_apart(const char *key, uint64_t seq, const char *value) {
+    must(memtable_add_apart(memtable, slice_of_str(key), seq, ENTRY_PUT, slice_of_str(value),
+                            &test_err));
+}
+
+START_TEST(apart_until_linked) {
+    add("k", 1, "x");
+    add_apart("z", 2, "x"); /* behind the last one: nothing to search for */
+    ck_assert_str_eq(walk(), "k1 z2 ");
+    add_apart("b", 3, "x");
+    add_apart("a", 4, "x");
+    ck_assert_str_eq(walk(), "k1 z2 ");
+    ck_assert_uint_eq(memtable_live_count(memtable), 4);
+    memtable_link_key(memtable, slice_of_str("c"));
+    ck_assert_str_eq(walk(), "k1 z2 ");
+    memtable_link_key(memtable, slice_of_str("a"));
+    ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
+    memtable_link(memtable);
+    ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
+}
+END_TEST
+
+START_TEST(apart_and_void) {
+    add("k", 1, "x");
+    struct arena_mark mark = memtable_mark(memtable);
+    add_apart("c", 2, "x");
+    add_apart("b", 3, "x");
+    memtable_void(memtable, mark, 2);
+    ck_assert_uint_eq(memtable_live_count(memtable), 2);
+    add("a", 4, "x"); /* which links the others */
+    ck_assert_str_eq(walk(), "a4 c2 k1 ");
+    add_apart("b", 5, "x");
+    memtable_reset(memtable);
+    memtable_link(memtable);
+    ck_assert_str_eq(walk(), "");
+}
+END_TEST
+
+/* Of the same entries, added apart and at once, come the same lists: few keys and many versions,
+ * so that those of a group lie between each other, in runs upwards and at random. */
+START_TEST(apart_is_as_at_once) {
+    struct rng rng = rng_of(harness_seed());
+    struct memtable *other = memtable_new(0, 4096);
+    for (uint64_t seq = 1, at = 0; seq <= 20000; seq++) {
+        uint8_t key[12] = {0};
+        at = rng_below(&rng, 4) ? at + 1 : rng_below(&rng, 3000);
+        put_fixed64(key + rng_below(&rng, 2) * 4, __builtin_bswap64(at % 3000));
+        slice k = slice_of(key, sizeof key), v = slice_of(&seq, sizeof seq);
+        uint64_t same = rng_below(&rng, 8) ? seq : seq - 1; /* equal ones: the later wins */
+        must(memtable_add(other, k, same, ENTRY_PUT, v, &test_err));
+        must(rng_below(&rng, 50) ? memtable_add_apart(memtable, k, same, ENTRY_PUT, v, &test_err)
+                                 : memtable_add(memtable, k, same, ENTRY_PUT, v, &test_err));
+        if (rng_below(&rng, 40) == 0) memtable_link_key(memtable, k);
+    }
+    memtable_link(memtable);
+    struct iter *a, *b;
+    must(memtable_iter_new(memtable, &a, &test_err));
+    must(memtable_iter_new(other, &b, &test_err));
+    must(a->ops->seek_first(a, &test_err));
+    must(b->ops->seek_first(b, &test_err));
+    while (b->valid) {
+        if (!a->valid || !slice_eq(a->key, b->key) || a->seq != b->seq ||
+            !slice_eq(a->value, b->value))
+            ck_abort_msg("other entries");
+        must(a->ops->next(a, &test_err));
+        must(b->ops->next(b, &test_err));
+    }
+    ck_assert(!a->valid);
+    iter_close(a);
+    iter_close(b);
+    memtable_unref(other);
 }
 END_TEST
 
@@ -339,10 +406,12 @@ static void write_batch(uint64_t batch) {
     put_fixed32(own + 3, (uint32_t)batch * 2654435761u);
     for (unsigned i = 0; i < BATCH_KEYS; i++) {
         uint8_t key = (uint8_t)('a' + i);
-        must(memtable_add(memtable, slice_of(&key, 1), batch, ENTRY_PUT, slice_of(value, 8),
-                          &test_err));
+        must(memtable_add_apart(memtable, slice_of(&key, 1), batch, ENTRY_PUT, slice_of(value, 8),
+                                &test_err));
     }
-    must(memtable_add(memtable, slice_of(own, 7), batch, ENTRY_PUT, slice_of(value, 8), &test_err));
+    must(memtable_add_apart(memtable, slice_of(own, 7), batch, ENTRY_PUT, slice_of(value, 8),
+                            &test_err));
+    memtable_link(memtable);
     if (is_void(batch))
         memtable_void(memtable, mark, batch - 1);
     else
@@ -419,7 +488,9 @@ int main(void) {
         tcase_add_test(tc, without_memory_nothing_changes);
         tcase_add_loop_test(tc, random_entries, 0, 12);
         tcase_add_loop_test(tc, orders_of_insertion, 0, 4);
-        tcase_add_test(tc, warming_changes_nothing);
+        tcase_add_test(tc, apart_until_linked);
+        tcase_add_test(tc, apart_and_void);
+        tcase_add_test(tc, apart_is_as_at_once);
         tcase_add_test(tc, readers_need_no_lock);
         suite_add_tcase(suite, tc);
     }
