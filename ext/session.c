@@ -547,6 +547,10 @@ static int read_last_commit(struct session *s, struct kevo_commit *last, char **
     return rc;
 }
 
+static int file_version(const struct session *s, unsigned *version) {
+    return sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_DATA_VERSION, version);
+}
+
 /* The marker is read again only when something was committed since: that is a quarter of the
  * work of a short query. */
 static int find_last_commit(struct session *s, unsigned version, char **message) {
@@ -578,9 +582,7 @@ int session_read(struct session *s, struct kevo_read *read, char **message) {
         return SQLITE_OK;
     }
     int rc = session_open(s, message);
-    if (rc == SQLITE_OK)
-        rc =
-            sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_DATA_VERSION, &version);
+    if (rc == SQLITE_OK) rc = file_version(s, &version);
     if (rc == SQLITE_OK && (!s->snapshot || version != s->seen.version))
         rc = take_snapshot(s, version, message);
     read->snapshot = s->snapshot;
@@ -600,14 +602,15 @@ void session_cursor_closed(struct session *s) {
 
 /* Tell the store what was committed last, and give it room for more. */
 static int bring_up_to_date(struct session *s, char **message) {
-    struct kevo_commit last;
     struct kevo_err err;
-    int rc = read_last_commit(s, &last, message);
+    unsigned version;
+    int rc = file_version(s, &version);
+    if (rc == SQLITE_OK) rc = find_last_commit(s, version, message);
     /* What is decided may leave the log, and the first commit keeps the store for good. */
     if (rc == SQLITE_OK && (kevo_needs_resolve(s->store) || !kevo_is_confirmed(s->store)))
         rc = session_sync_database(s);
     if (rc != SQLITE_OK) return rc;
-    if (kevo_resolve(s->store, last, &err)) return report(message, &err);
+    if (kevo_resolve(s->store, s->seen.last, &err)) return report(message, &err);
     if (!kevo_wants_rotate(s->store) && !s->shared->rotate_due) return SQLITE_OK;
     sharers_drop_idle_snapshots(s);
     rc = session_sync_database(s);
@@ -690,6 +693,7 @@ int session_sync(struct session *s, char **message) {
      * undone the marker since. */
     if (!decides_itself(s)) rc = set_marker(s, commit, message);
     if (rc == SQLITE_OK) session_enter(s, SESSION_SYNC);
+    s->marked = commit;
     return rc;
 }
 
@@ -718,6 +722,14 @@ static void confirm(struct session *s) {
     if (session_sync_database(s) == SQLITE_OK) kevo_confirm(s->store, &ignored);
 }
 
+/* What the marker says is known from here on: SQLite has ended its commit, and when another
+ * connection's comes after it, the version is another one at the next look. */
+static void note_commit(struct session *s) {
+    if (decides_itself(s) || file_version(s, &s->seen.version) != SQLITE_OK) return;
+    s->seen.last = s->marked;
+    s->seen.known = true;
+}
+
 void session_commit(struct session *s) {
     s->savepoint_count = 0;
     s->created = false;
@@ -726,6 +738,7 @@ void session_commit(struct session *s) {
     bool large = s->state == SESSION_SYNCED && kevo_txn_is_large(s->txn);
     if (s->state == SESSION_SYNCED) {
         kevo_txn_commit(s->txn);
+        note_commit(s);
         confirm(s);
     }
     /* A flush writes a memtable at most. */

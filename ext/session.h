@@ -67,10 +67,11 @@ struct session {
     sqlite3_stmt *probe; /* tells of sqlite3_interrupt() */
     struct {
         bool known;
-        unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) when it was read */
+        unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) then */
         struct kevo_commit last;
-    } seen;                  /* what the marker said; kept between statements */
-    kevo_snapshot *snapshot; /* of that moment; NULL: none pinned */
+    } seen;                    /* what the marker said; kept between statements */
+    struct kevo_commit marked; /* what this session has set it to, in SYNCED */
+    kevo_snapshot *snapshot;   /* of that moment; NULL: none pinned */
     unsigned open_cursors;
 
     enum session_state state;

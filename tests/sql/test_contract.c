@@ -141,11 +141,23 @@ static int probe_update(sqlite3_vtab *t, int argc, sqlite3_value **argv, sqlite3
     return rc;
 }
 
+static bool watching; /* the version is asked for at the end of a commit and the next begin */
+
+static void ask_version(void) {
+    static unsigned before;
+    unsigned now;
+    ck_assert_int_eq(sqlite3_file_control(first, "main", SQLITE_FCNTL_DATA_VERSION, &now),
+                     SQLITE_OK);
+    note(now == before ? "same version" : "other version");
+    before = now;
+}
+
 /* The write lock is held. */
 static int probe_begin(sqlite3_vtab *t) {
     int rc = called(t, "begin");
     if (sqlite3_txn_state(((struct probe *)t)->db, "main") != SQLITE_TXN_WRITE)
         note("without the lock");
+    if (watching) ask_version();
     return rc;
 }
 
@@ -162,6 +174,7 @@ static int probe_sync(sqlite3_vtab *t) {
 static int probe_commit(sqlite3_vtab *t) {
     called(t, "commit");
     note("%d", (int)sql_int(second, "SELECT n FROM marker"));
+    if (watching) ask_version();
     return SQLITE_OK;
 }
 
@@ -222,7 +235,7 @@ static const sqlite3_module probe = {
 
 /* Statements that begin with '2' run on another connection; "fail x t" lets the method x of t
  * fail once, "veto" the next commit hook, "version" says whether SQLITE_FCNTL_DATA_VERSION
- * changed since it was asked last. The diary has the calls, and after statements that failed
+ * changed since it was asked last; "watch", that commit and begin ask it. The diary has the calls, and after statements that failed
  * their error codes. */
 struct scenario {
     const char *name, *journal, *statements[12], *diary;
@@ -351,6 +364,20 @@ static const struct scenario scenarios[] = {
       "BEGIN; SELECT * FROM plain", "2UPDATE marker SET n = 8", "version",
       "COMMIT; SELECT * FROM plain", "version", "INSERT INTO plain VALUES(1)"},
      "other version, same version, other version, same version, other version"},
+    {"version at the end of a commit",
+     "WAL",
+     {"version", "watch", "INSERT INTO a VALUES(1)", "INSERT INTO a VALUES(2)",
+      "2UPDATE marker SET n = 7", "INSERT INTO a VALUES(3)"},
+     "other version, begin a, same version, update a, sync a, commit a, 1, other version, "
+     "begin a, same version, update a, sync a, commit a, 2, other version, "
+     "begin a, other version, update a, sync a, commit a, 8, other version"},
+    {"version at the end of a commit, rollback journal",
+     "DELETE",
+     {"version", "watch", "INSERT INTO a VALUES(1)", "INSERT INTO a VALUES(2)",
+      "2UPDATE marker SET n = 7", "INSERT INTO a VALUES(3)"},
+     "other version, begin a, same version, update a, sync a, commit a, 1, other version, "
+     "begin a, same version, update a, sync a, commit a, 2, other version, "
+     "begin a, other version, update a, sync a, commit a, 8, other version"},
     {"OR ROLLBACK",
      "WAL",
      {"BEGIN", "INSERT INTO a VALUES(1)", "INSERT OR ROLLBACK INTO a VALUES(13)"},
@@ -365,15 +392,6 @@ static int veto(void *arg) {
     return now;
 }
 
-static void ask_version(void) {
-    static unsigned before;
-    unsigned now;
-    ck_assert_int_eq(sqlite3_file_control(first, "main", SQLITE_FCNTL_DATA_VERSION, &now),
-                     SQLITE_OK);
-    note(now == before ? "same version" : "other version");
-    before = now;
-}
-
 static void run(const char *statement, bool *vetoes) {
     bool other = *statement == '2';
     if (strncmp(statement, "fail ", 5) == 0) {
@@ -382,6 +400,8 @@ static void run(const char *statement, bool *vetoes) {
         *vetoes = true;
     } else if (strcmp(statement, "version") == 0) {
         ask_version();
+    } else if (strcmp(statement, "watch") == 0) {
+        watching = true;
     } else {
         int rc = sql_try(other ? second : first, "%s", statement + other);
         if (rc != SQLITE_OK) note("error %d", rc);
@@ -391,7 +411,7 @@ static void run(const char *statement, bool *vetoes) {
 static void set_up_tables(const struct scenario *s, bool *vetoes) {
     const char *path = sql_file("contract.db");
     diary[0] = failing[0] = 0;
-    *vetoes = false;
+    *vetoes = watching = false;
     quiet = true;
     first = sql_open_plain(path);
     sql_exec(first, "PRAGMA journal_mode=%s", s->journal);
