@@ -100,7 +100,7 @@ static int open_fd(const char *path, unsigned flags, unsigned mode) {
  * to be had, for what is synced often, and for what is long enough that a call hardly counts
  * beside its pages, there is pwrite. */
 
-enum { WINDOW_BYTES = 256 << 10, WINDOW_WORTH_BYTES = 64 << 10, WINDOW_WRITE_MAX = 16 << 10 };
+enum { WINDOW_BYTES = 64 << 10, WINDOW_WORTH_BYTES = 8 << 10, WINDOW_WRITE_MAX = 16 << 10 };
 
 static bool may_be_mapped(int fd) {
     struct statfs fs;
