@@ -1,5 +1,6 @@
 #include "engine/base/alloc.h"
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,9 +55,41 @@ static uint8_t *map_aligned(void) {
     return p + before;
 }
 
+/* Pages that were given back. A fresh one has to be cleared by the system, which takes longer than
+ * many uses of it. No lock, so that a fork at any moment leaves no trouble to the child. */
+static void *_Atomic spares[MEM_SPARE_PAGES];
+
+static void *take_spare(void) {
+    for (int i = 0; i < MEM_SPARE_PAGES; i++) {
+        if (!atomic_load_explicit(&spares[i], memory_order_relaxed)) continue;
+        void *p = atomic_exchange(&spares[i], NULL);
+        if (p) return p;
+    }
+    return NULL;
+}
+
+/* False: there are enough. What it held is of no use to anybody: the system may take the
+ * memory when it runs short. */
+static bool keep_spare(void *p) {
+    for (int i = 0; i < MEM_SPARE_PAGES; i++) {
+        void *none = NULL;
+        if (atomic_load_explicit(&spares[i], memory_order_relaxed)) continue;
+        madvise(p, MEM_HUGE_BYTES, MADV_FREE);
+        if (atomic_compare_exchange_strong(&spares[i], &none, p)) return true;
+    }
+    return false;
+}
+
+void mem_trim(void) {
+    for (void *p; (p = take_spare());)
+        munmap(p, MEM_HUGE_BYTES);
+}
+
 void *mem_alloc_huge(void) {
     if (allocator.resize != libc_resize) return mem_alloc(MEM_HUGE_BYTES);
-    void *p = map_aligned();
+    void *p = take_spare();
+    if (p) return p;
+    p = map_aligned();
     if (p) madvise(p, MEM_HUGE_BYTES, MADV_HUGEPAGE); /* a hint: small pages do as well */
     return p;
 }
@@ -65,7 +98,7 @@ void mem_free_huge(void *p) {
     if (!p) return;
     if (allocator.resize != libc_resize)
         mem_free(p);
-    else
+    else if (!keep_spare(p))
         munmap(p, MEM_HUGE_BYTES);
 }
 

@@ -21,6 +21,10 @@ char *mem_strdup(const char *s);
 enum { MEM_HUGE_BYTES = 2 << 20 };
 void *mem_alloc_huge(void);
 void mem_free_huge(void *p); /* p may be NULL */
+/* So many that were freed are kept for the next to ask, in the whole process: as much as a
+ * memtable. mem_trim() gives them back to the system. Any thread. */
+enum { MEM_SPARE_PAGES = 16 };
+void mem_trim(void);
 
 /* Make room for at least `need` elements in *array (capacity *cap elements of
  * `bytes` each), growing by half again. False when there is no memory; the

@@ -304,6 +304,7 @@ void kevo_close(kevo_store *store) {
     store_release(store);
     opened_remove(store);
     mem_free(store);
+    mem_trim(); /* this code may be unloaded next */
 }
 
 void kevo_get_options(kevo_store *store, struct kevo_options *o) {

@@ -1,7 +1,9 @@
 #include "engine/base/alloc.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "engine/base/error.h"
 #include "tests/lib/harness.h"
@@ -135,6 +137,64 @@ START_TEST(huge_pages) {
 }
 END_TEST
 
+static bool is_mapped(void *p) {
+    return msync(p, MEM_HUGE_BYTES, MS_ASYNC) == 0;
+}
+
+/* Freed pages are handed out again, so many of them, and given back to the system when asked. */
+START_TEST(spare_huge_pages) {
+    enum { COUNT = MEM_SPARE_PAGES + 3 };
+    uint8_t *p[COUNT];
+    kevo_set_allocator(NULL); /* in this test's process */
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            p[i] = mem_alloc_huge();
+            ck_assert_ptr_nonnull(p[i]);
+            for (int k = 0; k < i; k++)
+                ck_assert_ptr_ne(p[i], p[k]);
+            memset(p[i], i, MEM_HUGE_BYTES);
+        }
+        for (int i = 0; i < COUNT; i++)
+            mem_free_huge(p[i]);
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_int_eq(is_mapped(p[i]), i < MEM_SPARE_PAGES);
+    }
+    uint8_t *again = mem_alloc_huge();
+    ck_assert_ptr_eq(again, p[0]);
+    mem_trim();
+    for (int i = 0; i < COUNT; i++)
+        ck_assert_int_eq(is_mapped(p[i]), i == 0);
+    mem_free_huge(again);
+    mem_trim();
+    mem_trim();
+    ck_assert(!is_mapped(again));
+}
+END_TEST
+
+static void *take_and_give(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 3000; i++) {
+        uint8_t *p = mem_alloc_huge(), *q = mem_alloc_huge();
+        p[i] = 1, q[i] = 2;
+        if (p[i] != 1 || q[i] != 2) abort();
+        mem_free_huge(q);
+        if (i % 100 == 0) mem_trim();
+        mem_free_huge(p);
+    }
+    return NULL;
+}
+
+START_TEST(spare_huge_pages_of_threads) {
+    pthread_t threads[4];
+    kevo_set_allocator(NULL);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_give, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    mem_trim();
+}
+END_TEST
+
 START_TEST(errors_carry_code_and_text) {
     struct kevo_err err = {0};
     ck_assert_int_eq(kevo_fail(&err, KEVO_CORRUPT, "%s: block %u", "f", 3u), KEVO_CORRUPT);
@@ -170,6 +230,8 @@ int main(void) {
     tcase_add_test(t, faults_once_and_for_good);
     tcase_add_test(t, allocator_can_be_replaced_and_given_back);
     tcase_add_test(t, huge_pages);
+    tcase_add_test(t, spare_huge_pages);
+    tcase_add_test(t, spare_huge_pages_of_threads);
     tcase_add_test(t, errors_carry_code_and_text);
     tcase_add_test(t, every_code_has_a_name);
     suite_add_tcase(s, t);
