@@ -98,7 +98,7 @@ enum kevo_sync {
 
 enum kevo_compression { KEVO_COMPRESSION_NONE = 0, KEVO_COMPRESSION_LZ4 = 1 };
 
-/* How to open a store. Those from `sync` to `retain_ms` are tunable: they are kept with the
+/* How to open a store. Those from `sync` to `settle_ms` are tunable: they are kept with the
  * store, and have names for kevo_options_set(): those of the fields, but for _size instead of
  * _bytes, and filter_bits. */
 struct kevo_options {
@@ -136,6 +136,8 @@ struct kevo_options {
     uint64_t txn_memory_bytes;    /* what a transaction writes beyond this goes to files */
     uint64_t retain_ms;           /* versions replaced this recently stay readable for
                                    snapshots that are not pinned yet */
+    uint64_t settle_ms;           /* when nothing was committed for so long the store settles, as
+                                   said at kevo_on_settle(); 0: never */
     bool background;              /* run flush and compaction on a thread; if not,
                                    kevo_step() does them */
     unsigned file_mode;           /* permission bits of new files, e.g. 0644;
@@ -543,6 +545,23 @@ typedef bool kevo_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
 int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper,
                  kevo_progress *progress, void *arg, struct kevo_err *err);
 
+/* A store that is left alone settles. settle_ms after the last commit what is in memory is
+ * flushed, unless it is little (below 512 KB and below a quarter of memtable_bytes), and log
+ * segments that nobody needs are removed. When retain_ms is over too, ten seconds at most, tables
+ * are merged into the level below where that writes at most level_factor bytes there for each of
+ * theirs, and tables with as large a share of old versions and tombstones are written anew: so
+ * most keys come to lie in one sorted run. Done by the background threads or kevo_step(), once
+ * something was written since the store was opened.
+ *
+ * What leaves the log cannot be cut any more. So with an external authority memory is flushed
+ * only if the authority has told how: `make_durable` returns 0 when all that was committed
+ * before it was called is durable on the authority's side, or an error, and then memory is left
+ * alone until the next commit. It is called by any thread, never by two at once, with no lock
+ * held, and must not call the store. `arg` must live until the store is closed or this is called
+ * again, with NULL perhaps, which waits for a call that is being made. */
+void kevo_on_settle(kevo_store *store, int (*make_durable)(void *arg, struct kevo_err *err),
+                    void *arg);
+
 /* Do one piece of background work if there is any: KEVO_OK when something was
  * done, KEVO_NOTFOUND when there was nothing to do. For stores without threads. */
 int kevo_step(kevo_store *store, struct kevo_err *err);
@@ -672,7 +691,9 @@ struct kevo_stats {
     uint64_t flushes, flush_bytes;
     uint64_t compactions, compact_read_bytes, compact_write_bytes, trivial_moves;
     uint64_t dropped_tables; /* hidden by deletions of ranges, removed without being read */
-    uint64_t level_read_bytes[KEVO_MAX_LEVELS];    /* tables of it that compactions read */
+    uint64_t settled_memtables, settled_merges; /* flushes, and compactions and trivial moves, that
+                                                   were made because nothing was written */
+    uint64_t level_read_bytes[KEVO_MAX_LEVELS]; /* tables of it that compactions read */
     uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
     uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */
     uint64_t max_stall_us; /* the longest of them; a change of memtables counts as well */

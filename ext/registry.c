@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
-#include "engine/base/env.h"
 #include "engine/base/error.h"
 #include "engine/base/fork.h"
+#include "ext/durable.h"
+#include "ext/world.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct shared_store *open_stores;
@@ -30,6 +31,38 @@ static struct shared_store *find(const kevo_store *store) {
     return s;
 }
 
+/* What a store that settles asks for. The name may have come to be another file's. */
+static int make_durable(void *arg, struct kevo_err *err) {
+    const struct shared_store *s = arg;
+    struct env *env = world_env();
+    struct env_stat st;
+    int rc = env->stat(env, s->filename, &st, err);
+    if (rc > 0 || (rc == 0 && (st.device != s->owner.device || st.inode != s->owner.inode)))
+        return kevo_fail(err, KEVO_CANTOPEN, "%s: the database file was moved", s->filename);
+    return rc ? rc : durable_database(s->filename, err);
+}
+
+static struct shared_store *shared_new(kevo_store *store, struct store_owner owner) {
+    struct shared_store *s = mem_zalloc(sizeof *s);
+    if (!s) return NULL;
+    s->store = store;
+    s->owner = owner;
+    s->owner.filename = NULL;
+    if (!owner.filename) return s;
+    s->filename = mem_strdup(owner.filename);
+    if (s->filename) {
+        kevo_on_settle(store, make_durable, s);
+        return s;
+    }
+    mem_free(s);
+    return NULL;
+}
+
+static void shared_free(struct shared_store *s) {
+    mem_free(s->filename);
+    mem_free(s);
+}
+
 /* Enter a store that was just opened, with one reference that is taken over. */
 static int enter(const char *dir, kevo_store *store, struct store_owner owner,
                  struct shared_store **shared, struct kevo_err *err) {
@@ -38,10 +71,8 @@ static int enter(const char *dir, kevo_store *store, struct store_owner owner,
         return kevo_fail(err, KEVO_BUSY,
                          "%s: the store is in use by another database of this process", dir);
     if (!s) {
-        s = mem_zalloc(sizeof *s);
+        s = shared_new(store, owner);
         if (!s) return kevo_nomem(err);
-        s->store = store;
-        s->owner = owner;
         s->next = open_stores;
         open_stores = s;
     }
@@ -106,9 +137,10 @@ void registry_close(struct shared_store *s) {
     forget_parents_stores();
     bool last = --s->refs == 0;
     if (last) unlink_store(s);
+    if (last) kevo_on_settle(s->store, NULL, NULL); /* others may have it open still */
     kevo_close(s->store);
     pthread_mutex_unlock(&mutex);
     if (!last) return;
     if (s->env) env_memory_free(s->env);
-    mem_free(s);
+    shared_free(s);
 }

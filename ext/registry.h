@@ -16,6 +16,7 @@
 struct store_owner {
     uint64_t device, inode; /* 0 and 0: none */
     const void *connection; /* when there is no file */
+    const char *filename;   /* of the database, for the time of the call; or NULL */
 };
 
 struct shared_store {
@@ -26,6 +27,7 @@ struct shared_store {
     unsigned refs;
     struct env *env; /* of a store in memory, which is not shared */
     struct store_owner owner;
+    char *filename; /* the owner's, or NULL */
 };
 
 /* Open the store in `dir`. Errors as from kevo_open(), and KEVO_BUSY for an owner that

@@ -11,6 +11,7 @@
 #include "ext/claim.h"
 #include "ext/convert.h"
 #include "ext/dropped.h"
+#include "ext/durable.h"
 #include "ext/own.h"
 #include "ext/sharers.h"
 #include "ext/vtab.h"
@@ -66,59 +67,33 @@ static void describe_owner(struct session *s, sqlite3 *db) {
     const char *filename;
     struct env_stat st;
     s->options.authority = KEVO_AUTHORITY_SELF;
-    s->owner = (struct store_owner){0, 0, s->connection};
+    s->owner = (struct store_owner){.connection = s->connection};
     if (!find_file(db, s->schema, &filename, &st)) return;
     s->options.authority = KEVO_AUTHORITY_EXTERNAL;
     s->options.file_mode = st.mode & 0666;
     s->options.set_owner = geteuid() == 0;
     s->options.owner_user = st.user;
     s->options.owner_group = st.group;
-    s->owner = (struct store_owner){st.device, st.inode, NULL};
+    s->owner = (struct store_owner){st.device, st.inode, NULL, filename};
 }
 
 /* ---- what SQLite has committed -------------------------------------------------------- */
 
-/* The end of a rollback journal is its unlinking, or that it is emptied or overwritten, and
- * SQLite does not make that durable at all levels. It has closed the file by then. */
-static int sync_journal(const char *database) {
-    struct env *env = world_env();
-    struct env_file *file = NULL;
-    struct kevo_err err;
-    char *path = sqlite3_mprintf("%s-journal", database);
-    if (!path) return SQLITE_NOMEM;
-    int rc =
-        is_missing(path) ? KEVO_OK : env->open(env, path, ENV_READ | ENV_WRITE, 0, &file, &err);
-    if (rc == KEVO_OK && file) rc = env->sync(env, file, &err);
-    env->close(env, file);
-    sqlite3_free(path);
-    return sqlite_code(rc);
-}
-
-static int sync_directory(const char *database) {
-    struct env *env = world_env();
-    struct kevo_err err;
-    const char *slash = strrchr(database, '/');
-    char *dir = slash ? sqlite3_mprintf("%.*s", (int)(slash - database) + 1, database)
-                      : sqlite3_mprintf(".");
-    if (!dir) return SQLITE_NOMEM;
-    int rc = env->sync_dir(env, dir, &err);
-    sqlite3_free(dir);
-    return sqlite_code(rc);
-}
-
 /* Make what SQLite has committed durable, since the store is about to let go of the batches
  * that belong to it. In WAL mode with synchronous=NORMAL the log is not synced at commits;
- * with a rollback journal only EXTRA makes the journal's end durable in all modes. */
+ * with a rollback journal only EXTRA makes the journal's end durable in all modes: that is its
+ * unlinking, or that it is emptied or overwritten. SQLite has closed the file by then. */
 int session_sync_database(struct session *s) {
     sqlite3 *db = s->connection->db;
     sqlite3_file *log = NULL;
     const char *filename;
     struct env_stat st;
+    struct kevo_err err;
     if (decides_itself(s) || !find_file(db, s->schema, &filename, &st)) return SQLITE_OK;
     int rc = sqlite3_file_control(db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &log);
     if (rc == SQLITE_OK && log && log->pMethods) rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-    if (rc == SQLITE_OK) rc = sync_journal(filename);
-    return rc == SQLITE_OK ? sync_directory(filename) : rc;
+    if (rc == SQLITE_OK) rc = sqlite_code(durable_file(filename, "-journal", &err));
+    return rc == SQLITE_OK ? sqlite_code(durable_directory(filename, &err)) : rc;
 }
 
 /* ---- life --------------------------------------------------------------------------- */

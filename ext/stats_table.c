@@ -80,6 +80,8 @@ static const struct figure figures[] = {
     FIGURE("compaction_written_bytes", compact_write_bytes),
     FIGURE("trivial_moves", trivial_moves),
     FIGURE("dropped_tables", dropped_tables),
+    FIGURE("settled_memtables", settled_memtables),
+    FIGURE("settled_merges", settled_merges),
     FIGURE("stalls", stalls),
     FIGURE("stall_us", stall_us),
     FIGURE("max_stall_us", max_stall_us),

@@ -22,6 +22,8 @@
 #ifndef KEVO_BASE_ENV_H
 #define KEVO_BASE_ENV_H
 
+#include <pthread.h>
+
 #include "engine/base/slice.h"
 
 struct env_file;   /* an open file */
@@ -111,6 +113,10 @@ struct env {
     /* As it stood at most 20 ms ago, several times cheaper. */
     uint64_t (*recent_us)(struct env *env);
     void (*sleep_us)(struct env *env, uint64_t us);
+    /* Wait for `cond`, which env_cond_init() made, with `mutex` held, but not much longer than
+     * `us`; may return early, as pthread_cond_wait(). */
+    void (*cond_wait_us)(struct env *env, pthread_cond_t *cond, pthread_mutex_t *mutex,
+                         uint64_t us);
     int (*random)(struct env *env, void *data, size_t len, struct kevo_err *err);
     unsigned (*process_id)(struct env *env);
 
@@ -124,6 +130,9 @@ struct env {
 
 /* The operating system. Never freed. */
 struct env *env_posix(void);
+
+/* As pthread_cond_init(), for cond_wait_us(). */
+void env_cond_init(pthread_cond_t *cond);
 
 /* A tree of files in memory, empty at first; the clock, randomness and threads
  * are the system's. Freed with env_memory_free when nothing uses it any more. */

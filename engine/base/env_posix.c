@@ -450,6 +450,22 @@ static void posix_sleep_us(struct env *env, uint64_t us) {
     }
 }
 
+void env_cond_init(pthread_cond_t *cond) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+static void posix_cond_wait_us(struct env *env, pthread_cond_t *cond, pthread_mutex_t *mutex,
+                               uint64_t us) {
+    (void)env;
+    uint64_t ns = clock_ns(CLOCK_MONOTONIC) + us * 1000;
+    struct timespec until = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    pthread_cond_timedwait(cond, mutex, &until);
+}
+
 static int posix_random(struct env *env, void *data, size_t len, struct kevo_err *err) {
     (void)env;
     size_t done = 0;
@@ -537,6 +553,7 @@ struct env *env_posix(void) {
         .now_us = posix_now_us,
         .recent_us = posix_recent_us,
         .sleep_us = posix_sleep_us,
+        .cond_wait_us = posix_cond_wait_us,
         .random = posix_random,
         .process_id = posix_process_id,
         .thread_start = posix_thread_start,

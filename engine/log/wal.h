@@ -133,6 +133,9 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
 /* The bytes from w->synced to w->offset. False when they are too many to be kept. */
 bool wal_unsynced(const struct wal_writer *w, slice *bytes);
 
+/* Give back the space that is reserved behind the log's end, at best effort. */
+void wal_trim(struct wal_writer *w);
+
 /* Close; w may be NULL. The first gives back the space that was reserved behind the log's
  * end, at best effort. */
 void wal_close(struct wal_writer *w);

@@ -176,10 +176,15 @@ int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
     return rc;
 }
 
-void wal_close(struct wal_writer *w) {
+void wal_trim(struct wal_writer *w) {
     struct kevo_err ignored;
-    if (w && !w->failed && w->allocated > w->offset)
-        w->env->truncate(w->env, w->file, w->offset, &ignored);
+    if (!w->failed && w->allocated > w->offset &&
+        w->env->truncate(w->env, w->file, w->offset, &ignored) == 0)
+        w->allocated = w->offset;
+}
+
+void wal_close(struct wal_writer *w) {
+    if (w) wal_trim(w);
     wal_close_full(w);
 }
 

@@ -18,17 +18,22 @@ static struct compact_options pick_options(const kevo_store *s, bool lag) {
     return o;
 }
 
-bool compact_pending(const kevo_store *s) {
-    if (drop_pending(s)) return true;
+static bool is_due(const kevo_store *s) {
     struct compact_options o = pick_options(s, true);
     if (s->idle.edits == s->edits && s->idle.oldest == o.oldest_snapshot) return false;
     return compact_is_due(s->current->version, &o);
 }
 
-bool compact_pending_soon(const kevo_store *s) {
+bool compact_pending(const kevo_store *s) {
+    return drop_pending(s) || is_due(s) || settle_tables_in(s) == 0;
+}
+
+uint64_t compact_pending_in(const kevo_store *s) {
+    enum { LOOK_US = 20000 };
     uint64_t dense_seq = s->current->version->dense_seq;
-    if (drop_pending_soon(s)) return true;
-    return dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false);
+    if (drop_pending_soon(s)) return LOOK_US;
+    if (dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false)) return LOOK_US;
+    return settle_tables_in(s);
 }
 
 /* ---- one compaction ------------------------------------------------------------------------ */
@@ -42,6 +47,13 @@ struct manual {
     uint64_t done_bytes; /* of the compactions that are done */
 };
 
+/* Why and how a compaction is made. */
+struct terms {
+    const struct manual *manual; /* NULL: background work */
+    bool lag;                    /* as in gc_snapshots() */
+    bool settles;                /* nobody needs it: it gives way to writers */
+};
+
 /* What build_tables asks about a compaction. */
 struct compact_context {
     kevo_store *store;
@@ -49,7 +61,7 @@ struct compact_context {
     struct overlap_meter overlap;
     const struct build *build;
     uint64_t input_bytes, input_entries;
-    const struct manual *manual; /* NULL: background work */
+    struct terms terms;
 };
 
 static bool ask_bottom(void *arg, slice key) {
@@ -75,13 +87,21 @@ static bool report(const struct manual *m, uint64_t bytes) {
     return m->progress(m->arg, done < total ? done : total, total);
 }
 
+static bool gives_way(kevo_store *s) {
+    pthread_mutex_lock(&s->mutex);
+    bool gives_way = settle_gives_way(s);
+    pthread_mutex_unlock(&s->mutex);
+    return gives_way;
+}
+
 static bool ask_cancelled(void *arg) {
     struct compact_context *c = arg;
-    if (work_closing(c->store)) return true;
-    if (!c->manual) return false;
-    if (c->input_entries == 0) return report(c->manual, 0); /* range tombstones alone */
+    const struct manual *manual = c->terms.manual;
+    if (work_closing(c->store) || (c->terms.settles && gives_way(c->store))) return true;
+    if (!manual) return false;
+    if (c->input_entries == 0) return report(manual, 0); /* range tombstones alone */
     double share = (double)c->build->entries_read / (double)c->input_entries;
-    return report(c->manual, (uint64_t)(share * (double)c->input_bytes));
+    return report(manual, (uint64_t)(share * (double)c->input_bytes));
 }
 
 /* What is to be read for a merge: the inputs but those that range tombstones hide as a
@@ -245,10 +265,10 @@ static uint64_t count_entries(const struct compaction *c) {
     return entries;
 }
 
-static int run_merge(kevo_store *s, struct compaction *c, const struct manual *manual, bool lag,
+static int run_merge(kevo_store *s, struct compaction *c, const struct terms *terms,
                      struct kevo_err *err) {
     struct compact_context context = {.store = s,
-                                      .manual = manual,
+                                      .terms = *terms,
                                       .input_bytes = c->input_bytes,
                                       .input_entries = count_entries(c)};
     struct build b = {
@@ -268,7 +288,7 @@ static int run_merge(kevo_store *s, struct compaction *c, const struct manual *m
     context.build = &b;
     bottom_finder_init(&context.bottom, c);
     overlap_meter_init(&context.overlap, c, s->options.table_bytes);
-    int rc = work_begin_gc(s, COMPACTOR, lag, &b, &ids, err);
+    int rc = work_begin_gc(s, COMPACTOR, terms->lag, &b, &ids, err);
     if (rc == 0) rc = merge_inputs(s, c, &b, err);
     if (rc) {
         pthread_mutex_lock(&s->mutex);
@@ -297,9 +317,9 @@ static void claim_output(kevo_store *s, const struct compaction *c) {
         widen(c->inputs[side], c->input_count[side], &s->merging.lower, &s->merging.upper);
 }
 
-static int run_one(kevo_store *s, struct compaction *c, const struct manual *manual, bool lag,
+static int run_one(kevo_store *s, struct compaction *c, const struct terms *terms,
                    struct kevo_err *err) {
-    int rc = c->trivial_move ? move_inputs(s, c, err) : run_merge(s, c, manual, lag, err);
+    int rc = c->trivial_move ? move_inputs(s, c, err) : run_merge(s, c, terms, err);
     pthread_mutex_lock(&s->manifest_mutex);
     s->merging.output_level = 0;
     pthread_mutex_unlock(&s->manifest_mutex);
@@ -312,6 +332,7 @@ struct choice {
     struct version *version;
     struct compact_options options;
     uint64_t edits;
+    bool settles; /* the time has come for what nobody needs */
 };
 
 /* Needs manifest_mutex. */
@@ -321,28 +342,46 @@ static void begin_choice(kevo_store *s, bool lag, struct choice *choice) {
     version_ref(choice->version);
     choice->options = pick_options(s, lag);
     choice->edits = s->edits;
+    choice->settles = settle_tables_in(s) == 0;
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* What asks for a compaction now, done; `manual` is told while it runs. */
+static void note_none(kevo_store *s, const struct choice *choice, bool settles) {
+    uint64_t oldest = choice->options.oldest_snapshot;
+    pthread_mutex_lock(&s->mutex);
+    s->idle.edits = choice->edits;
+    s->idle.oldest = oldest;
+    if (settles) settle_note_none(s, choice->edits, oldest);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* What asks for a compaction now, done, or without `manual`, which is told while it runs, what
+ * is worth it when the store settles. */
 static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo_err *err) {
     struct choice choice;
     struct compaction c;
+    struct terms terms = {.manual = manual, .lag = true};
     pthread_mutex_lock(&s->manifest_mutex); /* nothing comes in between choice and claim */
     begin_choice(s, true, &choice);
     int rc =
         s->recovered_count ? KEVO_NOTFOUND : compact_pick(choice.version, &choice.options, &c, err);
+    if (rc == KEVO_NOTFOUND && s->recovered_count == 0 && choice.settles && !manual) {
+        terms.settles = true;
+        rc = compact_pick_idle(choice.version, &choice.options, &c, err);
+    }
     if (rc == 0) claim_output(s, &c);
     pthread_mutex_unlock(&s->manifest_mutex);
     version_unref(choice.version);
-    if (rc == 0) return run_one(s, &c, manual, true, err);
-    if (rc == KEVO_NOTFOUND) {
-        pthread_mutex_lock(&s->mutex);
-        s->idle.edits = choice.edits;
-        s->idle.oldest = choice.options.oldest_snapshot;
-        pthread_mutex_unlock(&s->mutex);
-    }
-    return rc;
+    if (rc == 0)
+        rc = run_one(s, &c, &terms, err);
+    else if (rc == KEVO_NOTFOUND)
+        note_none(s, &choice, terms.settles);
+    if (!terms.settles || rc == KEVO_NOTFOUND) return rc;
+    if (rc == 0) count(&s->counters.settled_merges, 1);
+    if (rc == KEVO_CANCELLED && !work_closing(s)) return 0; /* others need it now */
+    if (rc != KEVO_CORRUPT) return rc;
+    note_none(s, &choice, true); /* who reads the damage is told; no writer need be stopped */
+    return KEVO_NOTFOUND;
 }
 
 int compact_run(kevo_store *s, struct kevo_err *err) {
@@ -402,7 +441,7 @@ static int manual_step(struct manual *m, struct kevo_err *err) {
     version_unref(choice.version);
     if (rc) return rc;
     uint64_t bytes = c.input_bytes;
-    rc = run_one(s, &c, m, lag, err);
+    rc = run_one(s, &c, &(struct terms){.manual = m, .lag = lag}, err);
     if (rc) return rc;
     m->done_bytes += bytes;
     m->pass.left_bytes -= bytes;

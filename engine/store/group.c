@@ -177,6 +177,7 @@ static void publish_all(kevo_store *s, struct writer *first, struct writer *last
     }
     s->committed = s->newest = last->commit;
     store_sample_commit(s, now);
+    settle_note_commit(s);
     pace_look(s);
     pthread_mutex_unlock(&s->mutex);
     pace_owe(s, s->run.bytes.len);

@@ -121,7 +121,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     if (!s) return kevo_nomem(err);
     s->env = o->env ? o->env : env_posix();
     s->options = *o;
-    s->idle.edits = UINT64_MAX;
+    s->idle.edits = s->settle.edits = s->settle.failed_batch = UINT64_MAX;
     atomic_init(&s->read_only, o->read_only);
     s->drop.wait.horizon = SEQ_MAX;
     open_tables_init(&s->open_tables, 1, 0);
@@ -131,7 +131,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);
     pthread_mutex_init(&s->mutex, NULL);
-    pthread_cond_init(&s->work_cond, NULL);
+    env_cond_init(&s->work_cond);
     pthread_cond_init(&s->done_cond, NULL);
     s->dir = mem_strdup(dir);
     *store = s;

@@ -78,6 +78,9 @@ static const struct option options[] = {
      "its commit"},
     {"retain_ms", OPTION_COUNT, FIELD(retain_ms), 1000, 0, 86400000, NULL,
      "what was replaced stays readable for so many milliseconds, for readers that have just begun"},
+    {"settle_ms", OPTION_COUNT, FIELD(settle_ms), 200, 0, 86400000, NULL,
+     "when nothing was committed for so many milliseconds the store settles: rows go from memory "
+     "and log to table files, and those are merged where that is worth it; 0: never"},
 };
 
 enum { OPTION_COUNT_OF = sizeof options / sizeof *options };

@@ -104,6 +104,8 @@ static void add_operations(struct text *t, const struct kevo_stats *s) {
     add(t, "work: %" PRIu64 " log syncs, %" PRIu64 " flushes, %" PRIu64 " compactions, %" PRIu64,
         s->wal_syncs, s->flushes, s->compactions, s->trivial_moves);
     add(t, " trivial moves, %" PRIu64 " tables dropped\n", s->dropped_tables);
+    add(t, "settled: %" PRIu64 " memtables flushed, %" PRIu64 " merges or moves\n",
+        s->settled_memtables, s->settled_merges);
 }
 
 static void add_latency(struct text *t, const char *name, const struct kevo_latency *l) {

@@ -24,7 +24,8 @@
  *     read.c       snapshots, get, iterators
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
- *     work.c       the threads that do both, or kevo_step()
+ *     settle.c     both, when nothing is written for a while
+ *     work.c       the threads that do it, or kevo_step()
  *     stats.c      statistics, verification, estimates
  *     report.c     statistics as text
  *
@@ -86,10 +87,10 @@ struct commit_sample {
 
 struct counters {
     _Atomic uint64_t batches, puts, deletes, range_deletes, gets, gets_found, iterators, seeks,
-        user_bytes, wal_bytes, wal_syncs, flushes, flush_bytes, compactions, compact_read_bytes,
-        compact_write_bytes, trivial_moves, dropped_tables, stalls, stall_us, max_stall_us,
-        filter_checks, filter_rejects, iterator_sources, level_read_bytes[KEVO_MAX_LEVELS],
-        level_written_bytes[KEVO_MAX_LEVELS];
+        user_bytes, wal_bytes, wal_syncs, settled_memtables, settled_merges, flushes, flush_bytes,
+        compactions, compact_read_bytes, compact_write_bytes, trivial_moves, dropped_tables, stalls,
+        stall_us, max_stall_us, filter_checks, filter_rejects, iterator_sources,
+        level_read_bytes[KEVO_MAX_LEVELS], level_written_bytes[KEVO_MAX_LEVELS];
     struct histogram get, write, wal_sync, flush, compaction, stall;
 };
 
@@ -202,6 +203,16 @@ struct kevo_store {
         uint64_t edits, oldest; /* when the compactor found nothing to do: `edits` then, and the
                                    oldest snapshot */
     } idle;
+    struct {
+        int (*make_durable)(void *arg, struct kevo_err *err); /* of an external authority */
+        void *arg;
+        bool calling;           /* it is being called */
+        uint64_t ready_at_us;   /* when orphans were removed */
+        bool watched;           /* the flusher is to look at the active memtable, or does */
+        uint64_t tried_at_us;   /* when replacing it was tried last, or is not to be before */
+        uint64_t failed_batch;  /* not to be tried again while this is the newest */
+        uint64_t edits, oldest; /* as in `idle`: when no merge was found worth it */
+    } settle;
     bool closing;
     uint64_t hurries;      /* grows when somebody waits for a job that failed */
     struct kevo_err fatal; /* rc 0: none; else writes are refused until reopened */
@@ -315,6 +326,8 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment);
 /* Replace the active memtable and its log segment, waiting for room. Needs
  * write_mutex, which is kept. */
 int store_rotate(kevo_store *s, struct kevo_err *err);
+/* The same when there is room and the store is ready for changes. */
+int store_replace_active(kevo_store *s, struct kevo_err *err);
 /* Wait while memory or level 0 is full. Takes mutex. */
 int store_await_room(kevo_store *s, struct kevo_err *err);
 
@@ -409,6 +422,10 @@ uint64_t gc_oldest(const kevo_store *s, bool lag);
  * transaction; NULL: none. Their bounds live as long as the superversion and the transaction. */
 int hide_find(const struct superversion *sv, const struct kevo_read *read, uint64_t snapshot,
               struct range_set **hidden, struct kevo_err *err);
+
+/* ---- settle.c ---- */
+/* A batch was committed. Needs mutex. */
+void settle_note_commit(kevo_store *s);
 
 /* ---- work.c ---- */
 /* Start threads if there is work and none runs. Needs mutex. */

@@ -3,7 +3,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 
-enum { RETRY_US = 1000000, NAP_US = 20000 };
+enum { RETRY_US = 1000000 };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
@@ -124,11 +124,20 @@ int work_sweep(kevo_store *s, struct kevo_err *err) {
     return rc;
 }
 
-static int (*const run[])(kevo_store *, struct kevo_err *) = {flush_run, compact_run};
-
 bool work_flush_pending(const kevo_store *s) {
     return s->resolved && s->current->immutable_count > 0;
 }
+
+static int run_flusher(kevo_store *s, struct kevo_err *err) {
+    pthread_mutex_lock(&s->mutex);
+    bool flush = work_flush_pending(s);
+    pthread_mutex_unlock(&s->mutex);
+    if (flush) return flush_run(s, err);
+    settle_memory(s);
+    return 0;
+}
+
+static int (*const run[])(kevo_store *, struct kevo_err *) = {run_flusher, compact_run};
 
 /* Run a job with mutex given up, and note how it went. Needs mutex. */
 static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
@@ -147,25 +156,27 @@ static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
 /* Whether a job should be started now. Needs mutex. */
 static bool wanted(const kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept || s->jobs[job].running) return false;
-    if (job == FLUSHER) return work_flush_pending(s);
+    if (job == FLUSHER) return work_flush_pending(s) || settle_memory_in(s) == 0;
     return !s->manual && !s->overlaid && compact_pending(s);
 }
 
-/* Whether a job will be wanted when nothing happens but that time passes. Needs mutex. */
-static bool wanted_soon(const kevo_store *s, enum work_job job) {
-    return job == COMPACTOR && !s->fatal.rc && s->swept && !s->manual && !s->overlaid &&
-           compact_pending_soon(s);
+/* In how many microseconds a job may be wanted when nothing happens but that time passes;
+ * SETTLE_NEVER. Needs mutex. */
+static uint64_t wanted_in(const kevo_store *s, enum work_job job) {
+    if (s->fatal.rc || !s->swept) return SETTLE_NEVER;
+    if (job == FLUSHER) return settle_memory_in(s);
+    return s->manual || s->overlaid ? SETTLE_NEVER : compact_pending_in(s);
 }
 
 /* Needs mutex, which it gives up meanwhile. */
 static void wait_for_work(kevo_store *s, enum work_job job) {
-    if (!wanted_soon(s, job)) {
+    enum { LEAST_US = 1000 }; /* clocks may tick more slowly than this one */
+    uint64_t us = wanted_in(s, job);
+    if (job == FLUSHER) s->settle.watched = us != SETTLE_NEVER;
+    if (us == SETTLE_NEVER)
         pthread_cond_wait(&s->work_cond, &s->mutex);
-        return;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    s->env->sleep_us(s->env, NAP_US);
-    pthread_mutex_lock(&s->mutex);
+    else
+        s->env->cond_wait_us(s->env, &s->work_cond, &s->mutex, us > LEAST_US ? us : LEAST_US);
 }
 
 /* After a failure that may pass: wait, but not past the store's end, and not while
@@ -205,7 +216,7 @@ static void compactor(void *arg) {
  * whoever waits for its work gets the error. */
 static void start_thread(kevo_store *s, enum work_job job, void (*loop)(void *)) {
     struct job *j = &s->jobs[job];
-    if (j->thread || !(wanted(s, job) || wanted_soon(s, job))) return;
+    if (j->thread || !(wanted(s, job) || wanted_in(s, job) != SETTLE_NEVER)) return;
     if (s->env->thread_start(s->env, loop, s, &j->thread, &j->err)) {
         j->failures++;
         pthread_cond_broadcast(&s->done_cond);

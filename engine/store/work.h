@@ -38,9 +38,9 @@ int flush_run(kevo_store *s, struct kevo_err *err);
 /* ---- compact.c ---- */
 /* Whether compact_run() has something to do. Needs mutex. */
 bool compact_pending(const kevo_store *s);
-/* Whether it will, with nothing but time passing: until retain_ms is over for something.
- * Needs mutex. */
-bool compact_pending_soon(const kevo_store *s);
+/* In how many microseconds it may have, with nothing but time passing: until retain_ms is over
+ * for something, or the store settles. SETTLE_NEVER; needs mutex. */
+uint64_t compact_pending_in(const kevo_store *s);
 /* One compaction. Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND:
  * nothing to do. */
 int compact_run(kevo_store *s, struct kevo_err *err);
@@ -54,5 +54,20 @@ bool drop_pending_soon(const kevo_store *s);
 void drop_look_at(kevo_store *s, const struct version_edit *edit);
 /* Remove the tables that are. Conditions and results as for compact_run(). */
 int drop_run(kevo_store *s, struct kevo_err *err);
+
+/* ---- settle.c ---- */
+#define SETTLE_NEVER UINT64_MAX
+/* In how many microseconds memory, or tables, may be settled, with nothing but time passing; 0:
+ * now. SETTLE_NEVER: there is nothing to settle. Needs mutex. */
+uint64_t settle_memory_in(const kevo_store *s);
+uint64_t settle_tables_in(const kevo_store *s);
+/* Replace the active memtable, or remove spare log segments. What fails is tried again when it
+ * may have passed, or after the next commit. Needs jobs[FLUSHER].running. */
+void settle_memory(kevo_store *s);
+/* Whether a merge that nobody asked for is to stop, since writers need the compactor. Needs
+ * mutex. */
+bool settle_gives_way(const kevo_store *s);
+/* No merge was found worth it, with so many edits and that oldest snapshot. Needs mutex. */
+void settle_note_none(kevo_store *s, uint64_t edits, uint64_t oldest);
 
 #endif

@@ -79,6 +79,7 @@ static int sweep_orphans(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     pthread_mutex_lock(&s->mutex);
     s->swept = true;
+    s->settle.ready_at_us = s->env->recent_us(s->env);
     if (s->resolved) work_schedule(s); /* what was left to do when it was closed */
     pthread_mutex_unlock(&s->mutex);
     return 0;
@@ -265,6 +266,7 @@ void store_publish(kevo_store *s, struct kevo_commit commit) {
         s->committed = commit;
         history_add(&s->history, commit);
         store_sample_commit(s, s->env->recent_us(s->env));
+        settle_note_commit(s);
     }
     pthread_mutex_unlock(&s->mutex);
 }
@@ -335,14 +337,14 @@ static void swap_memtable(kevo_store *s, struct superversion *sv, struct memtabl
     superversion_init(sv, fresh, immutable, old->immutable_count + 1, old->version);
     old->active->last_commit = s->committed;
     s->active = fresh;
+    s->settle.watched = false;
     superversion_install(s, sv);
     work_schedule(s);
     pthread_mutex_unlock(&s->mutex);
     superversion_release(old);
 }
 
-/* There is room for one more memtable. */
-static int replace_active(kevo_store *s, struct kevo_err *err) {
+int store_replace_active(kevo_store *s, struct kevo_err *err) {
     /* All memory first: once the new segment exists, it must be used. */
     struct wal_writer *next = NULL;
     struct superversion *sv = superversion_alloc();
@@ -367,7 +369,7 @@ int store_rotate(kevo_store *s, struct kevo_err *err) {
     /* The segment that names them may go then. */
     if (rc == 0) rc = ingest_adopt(s, err);
     if (rc == 0) rc = store_await_room(s, err);
-    if (rc == 0) rc = replace_active(s, err);
+    if (rc == 0) rc = store_replace_active(s, err);
     pace_note_longest(s, store_now(s) - start);
     return rc;
 }

@@ -192,6 +192,10 @@ static bool can_move(const struct compaction *c, const struct compact_options *o
            lies_over_files(c->version, c->output_level, &s);
 }
 
+static bool has_garbage(const struct table_file *f, const struct compact_options *o) {
+    return f->garbage_seq && f->garbage_seq <= o->oldest_snapshot;
+}
+
 static int compaction_init(struct compaction *c, struct version *v, unsigned level,
                            unsigned output_level, struct kevo_err *err) {
     *c = (struct compaction){.level = level, .output_level = output_level, .version = v};
@@ -358,6 +362,63 @@ int compact_pick(struct version *v, const struct compact_options *o, struct comp
     return rc == KEVO_NOTFOUND ? pick_crowd(v, o, c, err) : rc;
 }
 
+/* ---- when there is time ----------------------------------------------------------------- */
+
+static bool is_worth(const struct compact_options *o, uint64_t upper, uint64_t lower) {
+    return lower / o->level_factor <= upper;
+}
+
+/* What goes together with that file of level 0. Into an empty tree it sinks as well, to be
+ * compressed. */
+static int idle_level0(struct version *v, size_t seed, const struct compact_options *o,
+                       struct compaction *c, struct kevo_err *err) {
+    int rc = sink(c, v, 0, v->levels[0].files[seed], o, err);
+    if (rc) return rc;
+    if (is_worth(o, sum_bytes(c->inputs[0], c->input_count[0]),
+                 sum_bytes(c->inputs[1], c->input_count[1])))
+        return 0;
+    compaction_release(c);
+    return KEVO_NOTFOUND;
+}
+
+/* One with nothing below moves, or stays: to write it again would gain nothing. */
+static int idle_deeper(struct version *v, unsigned level, struct table_file *f,
+                       const struct compact_options *o, struct compaction *c,
+                       struct kevo_err *err) {
+    struct span s = span_of(&f, 1, (struct span){0});
+    if (!is_worth(o, f->size_bytes, overlap_bytes(&v->levels[level + 1], &s))) return KEVO_NOTFOUND;
+    int rc = sink(c, v, level, f, o, err);
+    if (rc || c->input_count[1] || c->trivial_move) return rc;
+    compaction_release(c);
+    return KEVO_NOTFOUND;
+}
+
+static bool has_much_garbage(const struct version *v, unsigned level, struct table_file *f,
+                             const struct compact_options *o) {
+    struct span s = span_of(&f, 1, (struct span){0});
+    uint64_t garbage = f->tombstone_count + (f->entry_count - f->key_count);
+    return has_garbage(f, o) && is_worth(o, garbage, f->entry_count) &&
+           !lies_over_files(v, level, &s);
+}
+
+int compact_pick_idle(struct version *v, const struct compact_options *o, struct compaction *c,
+                      struct kevo_err *err) {
+    unsigned deepest = deepest_level(v);
+    int rc = KEVO_NOTFOUND;
+    *c = (struct compaction){0};
+    for (size_t i = v->levels[0].count; rc == KEVO_NOTFOUND && i-- > 0;)
+        rc = idle_level0(v, i, o, c, err);
+    for (unsigned l = 1; rc == KEVO_NOTFOUND && l <= deepest; l++) {
+        const struct level *level = &v->levels[l];
+        for (size_t i = 0; rc == KEVO_NOTFOUND && i < level->count; i++) {
+            if (l < deepest) rc = idle_deeper(v, l, level->files[i], o, c, err);
+            if (rc == KEVO_NOTFOUND && has_much_garbage(v, l, level->files[i], o))
+                rc = rewrite(c, v, l, i, 1, err);
+        }
+    }
+    return rc;
+}
+
 /* ---- a pass over all levels ------------------------------------------------------------ */
 
 void compact_pass_release(struct compact_pass *p) {
@@ -400,10 +461,6 @@ static unsigned pass_bottom(const struct compact_pass *p, const struct version *
         l--;
     }
     return l;
-}
-
-static bool has_garbage(const struct table_file *f, const struct compact_options *o) {
-    return f->garbage_seq && f->garbage_seq <= o->oldest_snapshot;
 }
 
 /* Merged on the way down; a file that just moves would take its garbage along. */

@@ -55,6 +55,14 @@ bool compact_is_due(const struct version *v, const struct compact_options *o);
 int compact_pick(struct version *v, const struct compact_options *o, struct compaction *c,
                  struct kevo_err *err);
 
+/* What is worth it when there is time, in a level that does not ask for it: files that can sink
+ * into the level below, above the deepest one that has any, while there is overlap of at most
+ * level_factor times their size; and files over nothing a level_factor'th of whose entries can
+ * go. So what is written for each byte that sinks or goes is bounded as in levels that are full.
+ * KEVO_NOTFOUND when nothing is; KEVO_NOMEM. */
+int compact_pick_idle(struct version *v, const struct compact_options *o, struct compaction *c,
+                      struct kevo_err *err);
+
 void compaction_release(struct compaction *c);
 
 /* A manual compaction of the keys in [lower, upper): level by level everything sinks to

@@ -17,6 +17,7 @@ struct version *version_new(void) {
     if (!v) return NULL;
     atomic_init(&v->refs, 1);
     v->dense_seq = UINT64_MAX;
+    v->is_settled = true;
     return v;
 }
 
@@ -139,6 +140,18 @@ static void note_dense(struct version *v, unsigned level) {
     }
 }
 
+static void note_settled(struct version *v) {
+    unsigned used = 0;
+    v->is_settled = v->levels[0].count == 0;
+    for (unsigned l = 1; l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &v->levels[l];
+        used += level->count > 0;
+        for (size_t i = 0; v->is_settled && i < level->count; i++)
+            v->is_settled = level->files[i]->garbage_seq == 0;
+    }
+    v->is_settled &= used <= 1;
+}
+
 static int check_level(const struct level *l, unsigned level, struct kevo_err *err) {
     for (size_t i = 0; level > 0 && i + 1 < l->count; i++) {
         const struct table_file *a = l->files[i], *b = l->files[i + 1];
@@ -194,6 +207,7 @@ int version_apply(const struct version *base, const struct version_edit *edit, s
         version_unref(next);
         return rc;
     }
+    note_settled(next);
     *v = next;
     return 0;
 }

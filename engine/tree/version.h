@@ -28,6 +28,7 @@ struct version {
     _Atomic unsigned refs;
     uint64_t dense_seq; /* the smallest max_seq of a dense file: from that snapshot on all
                            that is old in it can go; UINT64_MAX when there is none */
+    bool is_settled;    /* one level has all, and no garbage: compact_pick_idle() finds nothing */
     struct level levels[KEVO_MAX_LEVELS];
 };
 

@@ -10,7 +10,7 @@
  * head of each peer_*.c. They take turns, load by load; after each load the engine may
  * finish its compactions, which is timed apart ("settle"), so that it does not work in
  * another one's turn: it is waited for until its process has used hardly any processor
- * for a while (--settle, 300 milliseconds).
+ * for a while (--settle, 1500 milliseconds).
  *
  * Prints microseconds an operation, the median of the runs, and how many times faster
  * kevo is than the best log-structured peer of the same run; the same in processor time,
@@ -433,7 +433,7 @@ int main(int argc, char **argv) {
                         .runs = 1,
                         .cache_mb = 256,
                         .memtable_mb = 32,
-                        .settle_ms = 300,
+                        .settle_ms = 1500,
                         .dir = "/tmp/kevo-engines"};
     bool wanted[MAX_LOADS];
     int at = parse_options(argc, argv, &o);

@@ -16,7 +16,7 @@
  * after a workload that writes kevo may finish its flushes and merges before the next side's
  * turn; that takes `settle` seconds, which are not in its time a row, and `cpu` microseconds
  * of processor time a row, in which they are. It has ended when the process has used hardly
- * any processor for a while (--settle, 300 milliseconds).
+ * any processor for a while (--settle, 1500 milliseconds).
  *
  * Prints microseconds a row or query, the median of the runs, and in the last column the
  * better ordinary table's over kevo's in the same run (the median again): below 1, kevo is
@@ -382,7 +382,7 @@ static void run_all(struct side *sides, const bool *wanted, const struct options
 int main(int argc, char **argv) {
     static struct side sides[SIDES];
     struct options o = {
-        .rows = 1000000, .runs = 1, .cache_mb = 256, .settle_ms = 300, .dir = "/tmp/kevo-bench"};
+        .rows = 1000000, .runs = 1, .cache_mb = 256, .settle_ms = 1500, .dir = "/tmp/kevo-bench"};
     bool wanted[MAX_LOADS];
     int at = parse_options(argc, argv, &o);
     choose_loads(wanted, argc - at, argv + at);

@@ -204,6 +204,11 @@ static void fault_sleep_us(struct env *env, uint64_t us) {
     below(env)->sleep_us(below(env), us);
 }
 
+static void fault_cond_wait_us(struct env *env, pthread_cond_t *cond, pthread_mutex_t *mutex,
+                               uint64_t us) {
+    below(env)->cond_wait_us(below(env), cond, mutex, us);
+}
+
 static int fault_random(struct env *env, void *data, size_t len, struct kevo_err *err) {
     if (fails(env, FAULT_RANDOM, NULL)) return refuse(env, "draw random bytes", NULL, err);
     return below(env)->random(below(env), data, len, err);
@@ -258,6 +263,7 @@ struct env *fault_env_new(struct env *wrapped) {
         .now_us = fault_now_us,
         .recent_us = fault_recent_us,
         .sleep_us = fault_sleep_us,
+        .cond_wait_us = fault_cond_wait_us,
         .random = fault_random,
         .process_id = fault_process_id,
         .thread_start = fault_thread_start,

@@ -13,6 +13,7 @@ struct kevo_options kv_options(struct env *env) {
     o.table_bytes = 16 << 10;
     o.level1_bytes = 64 << 10;
     o.retain_ms = 0;
+    o.settle_ms = 0;
     o.background = false;
     return o;
 }

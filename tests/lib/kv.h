@@ -15,7 +15,7 @@ static inline struct kevo_slice kv_slice(const char *s) {
     return slice_of_str(s);
 }
 
-/* Everything small, without threads: work is done by kevo_step(), kevo_flush() and
+/* Everything small, nothing settling, without threads: work is done by kevo_step(), kevo_flush() and
  * kevo_compact() alone. */
 struct kevo_options kv_options(struct env *env);
 

@@ -575,6 +575,87 @@ START_TEST(pass_case) {
 }
 END_TEST
 
+/* ---- when there is time -------------------------------------------------------------------- */
+
+/* Until nothing is worth it; gives the reference on `v` back. No step writes more than ten bytes
+ * of the lower level for each of the upper one. */
+static struct version *idle_through(struct version *v, char *text) {
+    struct compaction c;
+    uint64_t number = 1000;
+    for (unsigned steps = 0; compact_pick_idle(v, &options, &c, &test_err) == 0; steps++) {
+        char one[256];
+        uint64_t upper = 0;
+        check_rules(&c);
+        for (size_t i = 0; i < c.input_count[0]; i++)
+            upper += c.inputs[0][i]->size_bytes;
+        if ((c.input_bytes - upper) / 10 > upper) ck_abort_msg("%s is too much", describe(&c, one));
+        if (text) text += sprintf(text, "%s%s", steps ? ", " : "", describe(&c, one));
+        struct version *next = applied(&c, number++);
+        compaction_release(&c);
+        version_unref(v);
+        v = next;
+        if (steps > 5 * FILES) ck_abort_msg("it never ends");
+    }
+    return v;
+}
+
+static const struct {
+    const char *name;
+    struct sketch files[6];
+    const char *done;
+} idle_cases[] = {
+    {"empty", {{0}}, ""},
+    {"one run", {{2, 1, "a", "b", 9, 0, 0}, {2, 2, "c", "d", 9, 0, 0}}, ""},
+    {"the first table", {{0, 1, "a", "d", 5, 0, 0}}, "L0 move 1 |"},
+    {"level 0 that overlaps",
+     {{0, 1, "a", "d", 5, 0, 0}, {0, 2, "c", "f", 5, 0, 0}, {1, 3, "a", "m", 99, 0, 0}},
+     "L0 2 1 | 3"},
+    {"too little of it", {{0, 1, "a", "d", 5, 0, 0}, {1, 3, "a", "m", 99, 0, 0}}, ""},
+    {"too little of one, not of the other",
+     {{0, 1, "a", "b", 1, 0, 0},
+      {0, 2, "c", "f", 5, 0, 0},
+      {1, 3, "a", "b", 99, 0, 0},
+      {1, 4, "d", "e", 9, 0, 0}},
+     "L0 2 | 4"},
+    {"a tenth of the level below",
+     {{1, 1, "a", "d", 5, 0, 0}, {2, 2, "b", "c", 54, 0, 0}},
+     "L1 1 | 2"},
+    {"less than that", {{1, 1, "a", "d", 5, 0, 0}, {2, 2, "b", "c", 60, 0, 0}}, ""},
+    {"to the deepest level where nothing is in the way",
+     {{1, 1, "a", "b", 5, 0, 0}, {1, 2, "c", "e", 5, 0, 0}, {3, 4, "c", "d", 99, 0, 0}},
+     "L1 move 1 |, L1 move 2 |, L2 move 1 |"},
+    {"a tenth of old versions", {{2, 1, "a", "d", 5, 0, 100}}, "L2 stay 1 |"},
+    {"fewer of them", {{2, 1, "a", "d", 5, 0, 99}}, ""},
+    {"a tenth of tombstones", {{2, 1, "a", "d", 5, 100, 0}}, "L2 stay 1 |"},
+    {"that a snapshot needs", {{2, 11, "a", "d", 5, 0, 500}}, ""},
+    {"that hide what lies below", {{1, 1, "a", "d", 5, 500, 0}, {2, 2, "b", "c", 99, 0, 0}}, ""},
+};
+
+START_TEST(idle_case) {
+    char text[4096] = "";
+    struct version *v = idle_through(version_of(idle_cases[_i].files, 6), text);
+    ck_assert_str_eq(text, idle_cases[_i].done);
+    version_unref(v);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+/* It ends, and what is called settled is. */
+START_TEST(idle_versions) {
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    for (unsigned round = 0; round < 50; round++) {
+        struct names names;
+        struct version *v = random_version(&rng, &names);
+        struct compaction c;
+        if (v->is_settled)
+            ck_assert_int_eq(compact_pick_idle(v, &options, &c, &test_err), KEVO_NOTFOUND);
+        v = idle_through(v, NULL);
+        version_unref(v);
+    }
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
 /* ---- the questions of a build ------------------------------------------------------------- */
 
 START_TEST(bottom) {
@@ -656,6 +737,8 @@ int main(void) {
     tcase_add_loop_test(tcase, all_into_one_level, 0, 20);
     tcase_add_loop_test(tcase, a_range_into_one_level, 0, 20);
     tcase_add_loop_test(tcase, pass_case, 0, (int)(sizeof pass_cases / sizeof *pass_cases));
+    tcase_add_loop_test(tcase, idle_case, 0, (int)(sizeof idle_cases / sizeof *idle_cases));
+    tcase_add_loop_test(tcase, idle_versions, 0, 20);
     tcase_add_test(tcase, bottom);
     tcase_add_test(tcase, overlap);
     tcase_add_test(tcase, no_memory);

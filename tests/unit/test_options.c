@@ -91,6 +91,7 @@ START_TEST(options_out_of_range_are_refused_by_name) {
     REFUSED(level1_bytes, "level1_size", 1);
     REFUSED(level_factor, "level_factor", 1);
     REFUSED(retain_ms, "retain_ms", UINT64_MAX);
+    REFUSED(settle_ms, "settle_ms", 86400001);
     REFUSED(file_mode, "file_mode", 010000);
 }
 END_TEST
@@ -114,6 +115,7 @@ static const struct text_case {
     {"sync", "normal", "normal", NULL},
     {"l0_stop", "150", "150", NULL},
     {"retain_ms", "0", "0", NULL},
+    {"settle_ms", "0", "0", NULL},
     {"memtable_size", "4095", NULL, "memtable_size = 4095: give a size from 4 KB to 4 GB, as a"},
     {"memtable_size", "", NULL, "give a size"},
     {"memtable_size", "MB", NULL, "give a size"},

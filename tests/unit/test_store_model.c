@@ -428,6 +428,18 @@ static void release_all(struct world *w) {
     if (stats.snapshot_count) ck_abort_msg("a snapshot is left");
 }
 
+/* The authority's marker is in memory. */
+static int is_durable(void *arg, struct kevo_err *err) {
+    (void)arg;
+    (void)err;
+    return 0;
+}
+
+static void open_store(struct world *w) {
+    w->store = kv_open(&w->options);
+    kevo_on_settle(w->store, is_durable, NULL);
+}
+
 static void reopen(struct world *w) {
     release_all(w);
     /* Killed; but files cannot be copied all in one moment while threads change them. */
@@ -439,7 +451,7 @@ static void reopen(struct world *w) {
     } else {
         kevo_close(w->store);
     }
-    w->store = kv_open(&w->options);
+    open_store(w);
     if (w->options.authority == KEVO_AUTHORITY_SELF) return;
     kevo_snapshot *snap;
     must(kevo_snapshot_at(w->store, w->last, &snap, &test_err));
@@ -472,6 +484,7 @@ static void upkeep(struct world *w) {
     case 0: must(kv_compact(w->store, &test_err)); break;
     case 1: must(kevo_verify(w->store, &test_err)); break;
     case 2:
+        if (w->options.settle_ms) w->env->sleep_us(w->env, 1000 * one_in(w, 3) * 6);
         while ((rc = kevo_step(w->store, &test_err)) == 0)
             ;
         must(rc == KEVO_NOTFOUND ? 0 : rc);
@@ -631,6 +644,21 @@ static void runs_in_a_large_store(struct kevo_options *o) {
     o->txn_memory_bytes = 4096;
     o->max_open_tables = 3;
 }
+static void settles(struct kevo_options *o) {
+    tiny_levels(o);
+    o->l0_trigger = 3;
+    o->settle_ms = 1;
+}
+static void settles_in_threads(struct kevo_options *o) {
+    settles(o);
+    o->background = true;
+}
+static void settles_among_runs(struct kevo_options *o) {
+    settles_in_threads(o);
+    o->retain_ms = 1;
+    o->txn_memory_bytes = 4096;
+    o->memtable_count = 2;
+}
 static void defaults(struct kevo_options *o) {
     struct env *env = o->env;
     kevo_options_default(o);
@@ -672,6 +700,9 @@ static const struct {
     SET(runs_of_some_writes),
     SET(runs_and_threads),
     SET(runs_in_a_large_store),
+    SET(settles),
+    SET(settles_in_threads),
+    SET(settles_among_runs),
     SET(defaults),
 };
 enum { OPTION_SETS = sizeof option_sets / sizeof option_sets[0] };
@@ -688,7 +719,7 @@ START_TEST(one_history_under_each_option_set) {
     w->options = kv_options(w->env);
     option_sets[_i / 2].set(&w->options);
     w->options.authority = _i % 2 ? KEVO_AUTHORITY_EXTERNAL : KEVO_AUTHORITY_SELF;
-    w->store = kv_open(&w->options);
+    open_store(w);
     for (uint64_t n = harness_count("KEVO_OPS", 600); n > 0; n--)
         do_something(w);
     check_all(w, NULL, &w->state);
