@@ -457,6 +457,10 @@ struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset) {
     return b;
 }
 
+void cache_prefetch(const struct cache_block *b) {
+    prefetch_end((const struct entry *)b);
+}
+
 void cache_aim(struct cache *c, uint64_t id, uint64_t offset) {
     uint32_t hash = hash_of(id, offset);
     struct shard *s = shard_of(c, hash);

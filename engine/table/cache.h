@@ -41,6 +41,9 @@ uint64_t cache_new_id(struct cache *c);
 /* The block at `offset` of table `id`, pinned, or NULL. */
 struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset);
 
+/* Bring in the memory of a block that may be gone, and its memory with it. */
+void cache_prefetch(const struct cache_block *b);
+
 /* The block may be asked for next: bring in where it is looked up; or, and tell whether it
  * is there, the end of it. Neither pins nor counts. */
 void cache_aim(struct cache *c, uint64_t id, uint64_t offset);

@@ -168,8 +168,8 @@ static size_t lower_post(const uint64_t *posts, size_t n, uint64_t head) {
     return (size_t)(base - posts) + (*base < head);
 }
 
-/* Where the group begins that holds the first head >= `head`; what is read of it is asked
- * for. Needs signposts. */
+/* Where the group begins that holds the first head >= `head`; what is read of it, and beside
+ * it, is asked for. Needs signposts. */
 static size_t find_group(const struct table_index *index, uint64_t head) {
     size_t first = POST_GROUP * lower_post(index->posts, table_index_post_count(index), head);
     const uint8_t *heads = index->heads + 8 * first, *handles = index->handles + 8 * first;
@@ -177,6 +177,11 @@ static size_t find_group(const struct table_index *index, uint64_t head) {
     __builtin_prefetch(heads + 64);
     __builtin_prefetch(handles);
     __builtin_prefetch(handles + 64);
+    if (index->places) {
+        const char *places = (const char *)(index->places + first);
+        __builtin_prefetch(places);
+        __builtin_prefetch(places + 64);
+    }
     return first;
 }
 

@@ -45,12 +45,16 @@ slice index_separator(slice last, slice next, uint8_t *scratch);
 
 /* ---- reading --------------------------------------------------------------- */
 
+/* What the reader of a block looks at as soon as it knows which one it is. */
+typedef struct cache_block *_Atomic block_place;
+
 struct table_index {
     uint32_t count; /* blocks */
     slice prefix;   /* what all separators begin with */
     slice tails;    /* what follows it, one behind the other */
     const uint8_t *heads, *handles, *tail_ends;
-    const uint64_t *posts; /* signposts, or NULL */
+    const uint64_t *posts;     /* signposts, or NULL */
+    const block_place *places; /* one a block, or NULL: a search asks for their memory as well */
 };
 
 /* The index in `bytes`, which are borrowed and have been checked against their

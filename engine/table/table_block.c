@@ -119,14 +119,23 @@ static int pass_by(struct table *t, const struct stored *s, struct buf *scratch,
     return decompress(t, s, scratch->data, len, err);
 }
 
+/* Block i in the cache, pinned, or NULL. Where it was the last time it most likely still is: its
+ * memory is asked for before the cache has looked up whether that is so. */
+static struct cache_block *look_up(struct table *t, size_t i, uint64_t offset) {
+    struct cache_block *place = atomic_load_explicit(&t->places[i], memory_order_relaxed);
+    if (place) cache_prefetch(place);
+    struct cache_block *b = cache_get(t->cache, t->cache_id, offset);
+    if (b != place) atomic_store_explicit(&t->places[i], b, memory_order_relaxed);
+    return b;
+}
+
 int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
                     struct kevo_err *err) {
     struct stored s;
     *b = (struct table_block){0};
     assert(i < t->index.count);
     b->offset = table_index_offset(&t->index, i);
-    if (table_index_kind(&t->index, i) == BLOCK_LZ4)
-        b->pin = cache_get(t->cache, t->cache_id, b->offset);
+    if (table_index_kind(&t->index, i) == BLOCK_LZ4) b->pin = look_up(t, i, b->offset);
     if (!b->pin) {
         int rc = find_stored(t, i, &s, err);
         if (rc) return rc;

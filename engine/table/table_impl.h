@@ -26,6 +26,7 @@ struct table {
     slice min_key, max_key;
     struct range_set *ranges;   /* NULL: none */
     uint64_t *posts;            /* of the index */
+    block_place *places;        /* where each block was that the cache had, see table_block_get() */
     _Atomic uint32_t *verified; /* a bit for each raw block whose checksum was right */
 };
 

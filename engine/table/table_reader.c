@@ -71,11 +71,14 @@ static int open_sections(struct table *t, const struct table_footer *f, struct k
     size_t words = (t->index.count + 31) / 32, posts = table_index_post_count(&t->index);
     /* Filter and index lie in the map, whose pages stay in memory while they are used. */
     t->memory_bytes = sizeof *t + t->filter.len + index.len + 2 * ranges.len +
-                      words * sizeof *t->verified + posts * sizeof *t->posts;
+                      words * sizeof *t->verified + posts * sizeof *t->posts +
+                      t->index.count * sizeof *t->places;
     t->verified = mem_array(words, sizeof *t->verified);
     t->posts = mem_array(posts, sizeof *t->posts);
-    if (!t->verified || !t->posts) return kevo_nomem(err);
+    t->places = mem_array(t->index.count, sizeof *t->places);
+    if (!t->verified || !t->posts || !t->places) return kevo_nomem(err);
     table_index_set_posts(&t->index, t->posts);
+    t->index.places = t->places;
     return 0;
 }
 
@@ -100,6 +103,7 @@ static void table_free(struct table *t) {
     range_set_free(t->ranges);
     mem_free(t->verified);
     mem_free(t->posts);
+    mem_free(t->places);
     mem_free(t->path);
     mem_free(t);
 }

@@ -284,6 +284,38 @@ START_TEST(scans_spare_the_cache) {
 }
 END_TEST
 
+static void get_number(const struct one_table *o, uint64_t i) {
+    struct table_value v;
+    uint8_t key[8];
+    put_fixed64(key, __builtin_bswap64(i));
+    slice s = slice_of(key, 8);
+    ck_ok(table_get(o->table, s, key_hash(s), SEQ_MAX, &v, NULL, &test_err));
+    ck_assert(v.block && v.value.len == 100 && v.value.data[0] == (uint8_t)i);
+    cache_unpin(o->cache, v.block);
+}
+
+/* Blocks are read again and again while others take their memory, and after all of them have
+ * been dropped: where the table noted that they were counts for nothing. */
+START_TEST(blocks_come_and_go) {
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(_i ? 100 << 10 : 4 << 20)};
+    struct rng rng = rng_of(harness_seed());
+    struct cache_stats stats;
+    write_numbers(&o);
+    ck_ok(one_table_open(&o));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4000; i++)
+            get_number(&o, rng_below(&rng, i % 2 ? SCANNED : 100));
+        cache_get_stats(o.cache, &stats);
+        ck_assert_uint_gt(stats.hits, 1000);
+        for (uint64_t id = 0; id < 10; id++)
+            cache_erase(o.cache, id);
+        cache_get_stats(o.cache, &stats);
+        ck_assert_uint_eq(stats.used_bytes, 0);
+    }
+    one_table_release(&o);
+}
+END_TEST
+
 /* ---- range tombstones ------------------------------------------------------------------ */
 
 static struct range_set *random_ranges(struct rng *rng, const struct iter_suite_set *set,
@@ -443,6 +475,7 @@ int main(void) {
     tcase_add_test(tcase, sizes);
     tcase_add_test(tcase, filter_is_asked);
     tcase_add_test(tcase, scans_spare_the_cache);
+    tcase_add_loop_test(tcase, blocks_come_and_go, 0, 2);
     tcase_add_loop_test(tcase, range_tombstones, 0, 40);
     tcase_add_test(tcase, memory_behind_is_given_back);
     tcase_add_test(tcase, on_disk);
