@@ -6,7 +6,7 @@
 
 #include "ext/heir.h"
 #include "ext/reports.h"
-#include "ext/stats_table.h"
+#include "ext/store_function.h"
 #include "ext/vtab.h"
 
 SQLITE_EXTENSION_INIT1
@@ -76,6 +76,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
     if (rc == SQLITE_OK) rc = functions_register(c);
     if (rc == SQLITE_OK) rc = heir_register(c);
     if (rc == SQLITE_OK) rc = reports_register(c);
-    if (rc == SQLITE_OK) rc = stats_table_register(c);
+    if (rc == SQLITE_OK) rc = store_function_register(c, &stats_function);
+    if (rc == SQLITE_OK) rc = store_function_register(c, &options_function);
     return rc == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : rc;
 }
