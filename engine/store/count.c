@@ -1,8 +1,8 @@
 /* Counting keys without visiting them all.
  *
  * Of the tables one run is chosen, a level or a table of level 0, whichever has most keys. A
- * table in it that holds one live version of each of its keys and nothing else says itself how
- * many there are. Everything else in the store is merged and walked, and for each key the
+ * table in it that holds values alone, all of them visible, says itself how many keys it has, be
+ * it with several versions of some. Everything else in the store is merged and walked, and for each key the
  * table's filter, seldom the table, tells whether it is counted twice:
  *
  *   the version that decides       in the table?     changes the table's count by
@@ -49,8 +49,8 @@ static slice upper_of(const struct kevo_counter *c) {
 
 /* Whether the table's own count is that of its keys between the bounds. */
 static bool counts_itself(const struct table_file *f, slice lower, slice upper, uint64_t snapshot) {
-    return f->tombstone_count == 0 && f->range_count == 0 && f->key_count == f->entry_count &&
-           f->max_seq <= snapshot && slice_cmp(buf_slice(&f->min_key), lower) >= 0 &&
+    return f->tombstone_count == 0 && f->range_count == 0 && f->max_seq <= snapshot &&
+           slice_cmp(buf_slice(&f->min_key), lower) >= 0 &&
            (!upper.data || slice_cmp(buf_slice(&f->max_key), upper) < 0);
 }
 

@@ -137,6 +137,48 @@ START_TEST(a_compacted_store_is_counted_unread) {
 }
 END_TEST
 
+/* Neither are old versions that a snapshot keeps, nor those that it sees itself. */
+START_TEST(old_versions_are_not_in_the_way) {
+    struct kevo_read read = {.snapshot = NULL};
+    char key[KEY_BYTES];
+    unsigned stretches;
+    for (unsigned i = 0; i < KEYS; i++) {
+        make_key(key, i);
+        kv_put(store, key, "a value of some length, so that blocks fill");
+    }
+    kevo_snapshot *before = kv_snapshot(store);
+    for (unsigned i = 0; i < KEYS; i += 3) {
+        make_key(key, i);
+        kv_put(store, key, "another value of some length");
+    }
+    ck_ok(kv_compact(store, &test_err));
+    ck_assert_uint_eq(stats().table_entries, KEYS + KEYS / 3);
+    kevo_snapshot *now = kv_snapshot(store);
+    uint64_t misses = stats().cache_misses, n, sum = 0;
+    read.snapshot = now;
+    kevo_counter *counter;
+    ck_ok(kevo_counter_new(store, &read, &counter, &test_err));
+    while (kevo_counter_next(counter, &n, &test_err) == 0)
+        sum += n;
+    kevo_counter_free(counter);
+    ck_assert_uint_eq(sum, KEYS);
+    ck_assert_uint_eq(stats().cache_misses, misses);
+    read.snapshot = before;
+    ck_assert_uint_eq(count_all(&read, &stretches), KEYS);
+    make_key(key, 3); /* newer versions, and a tombstone over old ones */
+    kv_delete(store, key);
+    make_key(key, 6);
+    kv_put(store, key, "1");
+    kevo_snapshot_free(now);
+    read.snapshot = now = kv_snapshot(store);
+    ck_assert_uint_eq(count_all(&read, &stretches), KEYS - 1);
+    read.snapshot = before;
+    ck_assert_uint_eq(count_all(&read, &stretches), KEYS);
+    kevo_snapshot_free(now);
+    kevo_snapshot_free(before);
+}
+END_TEST
+
 START_TEST(refusals) {
     kevo_counter *counter;
     kevo_snapshot *now = kv_snapshot(store);
@@ -200,6 +242,7 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, counters_agree_with_iterators, 0, 8);
     tcase_add_test(tcase, a_compacted_store_is_counted_unread);
+    tcase_add_test(tcase, old_versions_are_not_in_the_way);
     tcase_add_test(tcase, refusals);
     tcase_add_loop_test(tcase, without_memory, 0, 2);
     suite_add_tcase(suite, tcase);
