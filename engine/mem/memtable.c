@@ -469,7 +469,7 @@ static struct memnode *find_last(const struct memtable *m) {
 }
 
 void memtable_will_get(const struct memtable *m, uint64_t hash) {
-    if (m->filter) __builtin_prefetch(filter_place(m, hash).line);
+    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_place(m, hash).line);
 }
 
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
@@ -479,6 +479,8 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
 
 int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value) {
+    /* As it is once all has been flushed, and nothing was written since. */
+    if (memtable_live_count(m) == 0) return KEVO_NOTFOUND;
     if (m->filter && !filter_has(m, hash)) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
     for (struct memnode *n = find(m, &t); n; n = node_next(n, 0)) {
