@@ -106,7 +106,7 @@ void memtable_reset(struct memtable *m) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;
     }
-    m->apart_count = 0;
+    m->apart_count = m->hash_count = 0;
     atomic_init(&m->height, 1);
     atomic_init(&m->live_count, 0);
     atomic_init(&m->max_seq, 0);
@@ -130,14 +130,6 @@ void memtable_unref(struct memtable *m) {
 /* One cache line a key, and in it one bit in each of four words. */
 enum { FILTER_LINE_WORDS = 8, FILTER_LINE_BYTES = 64, FILTER_KEYS_WORDS = 4 };
 
-void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
-    uint64_t lines = 1;
-    while (lines * FILTER_LINE_BYTES < bytes_expected / 128)
-        lines *= 2;
-    m->filter = mem_zalloc(lines * FILTER_LINE_BYTES);
-    m->filter_lines = lines;
-}
-
 /* The words and bits that stand for a key. */
 struct filter_place {
     _Atomic uint64_t *line;
@@ -156,13 +148,32 @@ static struct filter_place filter_place(const struct memtable *m, uint64_t hash)
 }
 
 /* Only the writer stores, so no read-modify-write is needed. */
-static void filter_set(struct memtable *m, slice key) {
-    struct filter_place p = filter_place(m, key_hash(key));
+static void filter_set(struct memtable *m, uint64_t hash) {
+    struct filter_place p = filter_place(m, hash);
     for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
         uint64_t word = atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed);
         if (!(word & p.bit[i]))
             atomic_store_explicit(&p.line[p.word[i]], word | p.bit[i], memory_order_relaxed);
     }
+}
+
+static size_t note_node(void *arg, void *piece) {
+    struct memnode *n = piece;
+    filter_set(arg, key_hash(node_key(n)));
+    return node_size(n->height, n->key_bytes, n->value_bytes);
+}
+
+void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
+    uint64_t lines = 1;
+    while (lines * FILTER_LINE_BYTES < bytes_expected / 128)
+        lines *= 2;
+    m->filter = mem_zalloc(lines * FILTER_LINE_BYTES);
+    m->filter_lines = lines;
+    if (m->filter) arena_walk(&m->arena, (struct arena_mark){NULL, 0}, note_node, m);
+}
+
+void memtable_will_get(const struct memtable *m, uint64_t hash) {
+    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_place(m, hash).line);
 }
 
 static bool filter_has(const struct memtable *m, uint64_t hash) {
@@ -324,8 +335,24 @@ static void link_together(struct memtable *m, struct memnode **nodes, unsigned c
         m->splice[l] = l < nodes[count - 1]->height ? nodes[count - 1] : catch_up(last, l);
 }
 
+/* A get that is to find these keys begins after memtable_link(). */
+static void set_filter(struct memtable *m) {
+    for (unsigned i = 0; i < m->hash_count; i++)
+        filter_set(m, m->hashes[i]);
+    m->hash_count = 0;
+}
+
+/* In a while, when its memory has arrived. */
+static void note_filter(struct memtable *m, slice key) {
+    uint64_t hash = key_hash(key);
+    if (m->hash_count == MEMTABLE_GROUP_MAX) set_filter(m);
+    memtable_will_get(m, hash);
+    m->hashes[m->hash_count++] = hash;
+}
+
 void memtable_link(struct memtable *m) {
     unsigned count = m->apart_count;
+    set_filter(m);
     m->apart_count = 0;
     if (count == 1)
         link_node(m, m->apart[0]);
@@ -335,6 +362,7 @@ void memtable_link(struct memtable *m) {
 
 void memtable_link_key(struct memtable *m, slice key) {
     uint64_t prefix = slice_prefix64(key);
+    set_filter(m);
     for (unsigned i = 0; i < m->apart_count; i++) {
         if (m->apart[i]->prefix != prefix) continue;
         memtable_link(m);
@@ -350,8 +378,7 @@ static struct memnode *add_node(struct memtable *m, slice key, uint64_t seq, uin
         kevo_nomem(err);
         return NULL;
     }
-    /* Before the node can be seen: whoever sees it must not be told that it is not there. */
-    if (m->filter) filter_set(m, key);
+    if (m->filter) note_filter(m, key);
     if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
         atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
     atomic_fetch_add_explicit(&m->live_count, 1, memory_order_relaxed);
@@ -466,10 +493,6 @@ static struct memnode *find_last(const struct memtable *m) {
         else if (level-- == 0)
             return n;
     }
-}
-
-void memtable_will_get(const struct memtable *m, uint64_t hash) {
-    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_place(m, hash).line);
 }
 
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,

@@ -40,7 +40,8 @@ struct memtable {
     struct memnode *splice[MEMTABLE_MAX_HEIGHT]; /* the writer's last position */
     uint64_t random;                             /* the writer's: heights of new nodes */
     struct memnode *apart[MEMTABLE_GROUP_MAX];   /* the writer's: not linked yet */
-    unsigned apart_count;
+    uint64_t hashes[MEMTABLE_GROUP_MAX];         /* the writer's: not in the filter yet */
+    unsigned apart_count, hash_count;
     _Atomic uint64_t *filter;    /* see memtable_add_filter(); NULL: none */
     uint64_t filter_lines;       /* cache lines of it, a power of two */
     _Atomic uint64_t live_count; /* entries that are not void */
@@ -53,8 +54,8 @@ struct memtable {
 /* One reference; NULL when there is no memory. `first_chunk_bytes` sizes the
  * arena's first chunk: small for write buffers, larger for memtables. */
 struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
-/* Give an empty memtable a Bloom filter of about a 128th of `bytes_expected`, so that
- * memtable_get() learns that a key is not there by one cache miss instead of ten. Memory
+/* Give a memtable that no other thread reads yet a Bloom filter of about a 128th of
+ * `bytes_expected`, so that memtable_get() learns that a key is not there by one cache miss instead of ten. Memory
  * that cannot be had is done without. */
 void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
 void memtable_ref(struct memtable *m);
@@ -70,7 +71,7 @@ int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slic
 /* The same, but unless it goes where the last one went, the entry is linked only together with
  * others that are added so: the searches for all of their places go on in turn, and wait for
  * memory at the same time instead of one after the other (group prefetching: Chen, Ailamaki,
- * Gibbons, Mowry 2004). Until then it counts, but no reader finds it. */
+ * Gibbons, Mowry 2004). It counts at once, but readers may not find it before memtable_link(). */
 int memtable_add_apart(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                        struct kevo_err *err);
 /* Link what is still apart; and: if one of them may have this key. Only for the writer. */

@@ -251,13 +251,23 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
  * transaction's runs has it as well, since it keeps tables open. */
 enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2, RUNS = 3 };
 
+/* A transaction that asks for keys while it is neither small nor large goes on like that, as
+ * INSERT and UPDATE do: most of what it asks for it has not written. */
+static void think_of_filter(struct memtable *buffer) {
+    enum { SOME = 64, MANY = 1024, FOR_BYTES = 2 << 20 };
+    uint64_t count = memtable_live_count(buffer);
+    if (!buffer->filter && count >= SOME && count <= MANY) memtable_add_filter(buffer, FOR_BYTES);
+}
+
 /* What a transaction itself says of a key. *decided false: nothing. */
 static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *decided,
                    struct kevo_value *value) {
     struct table_value v = {.block = NULL};
     uint64_t cover;
+    think_of_filter(buffer);
     memtable_link_key(buffer, key);
-    int rc = memtable_look(buffer, key, 0, SEQ_MAX, &v, &cover); /* it has no filter */
+    uint64_t hash = buffer->filter ? key_hash(key) : 0;
+    int rc = memtable_look(buffer, key, hash, SEQ_MAX, &v, &cover);
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
     count(&store->counters.gets_found, 1);

@@ -334,6 +334,25 @@ START_TEST(apart_until_linked) {
     ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
     memtable_link(memtable);
     ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
+    ck_assert_str_eq(get("b", 9), "x@3");
+    ck_assert_str_eq(get("z", 9), "x@2");
+}
+END_TEST
+
+/* It has what is there already, also what is not linked yet. */
+START_TEST(a_filter_that_comes_later) {
+    add("k", 1, "x");
+    add_apart("c", 2, "x");
+    add_apart("l", 3, "x");
+    memtable_add_filter(memtable, 1 << 20);
+    add_apart("b", 4, "x");
+    memtable_link_key(memtable, slice_of_str("nothing"));
+    ck_assert_str_eq(get("k", 9), "x@1");
+    memtable_link(memtable);
+    ck_assert_str_eq(get("c", 9), "x@2");
+    ck_assert_str_eq(get("l", 9), "x@3");
+    ck_assert_str_eq(get("b", 9), "x@4");
+    ck_assert_str_eq(get("d", 9), "none");
 }
 END_TEST
 
@@ -490,6 +509,7 @@ int main(void) {
         tcase_add_loop_test(tc, orders_of_insertion, 0, 4);
         tcase_add_test(tc, apart_until_linked);
         tcase_add_test(tc, apart_and_void);
+        if (!filtered) tcase_add_test(tc, a_filter_that_comes_later);
         tcase_add_test(tc, apart_is_as_at_once);
         tcase_add_test(tc, readers_need_no_lock);
         suite_add_tcase(suite, tc);
