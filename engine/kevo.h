@@ -269,7 +269,9 @@ int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *er
  * each small batch. */
 struct kevo_tail {
     uint64_t segment, offset; /* where they lie */
-    struct kevo_slice bytes;  /* empty: all of the log is durable */
+    uint64_t salt; /* of that segment, which no other segment has, of whatever number: what
+                                 lies between two places of one and the same segment stays what it is */
+    struct kevo_slice bytes; /* empty: all of the log is durable */
 };
 
 /* Get the tail, after kevo_txn_prepare() with KEVO_SYNC_OFF. When it has more than

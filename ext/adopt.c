@@ -43,7 +43,12 @@ static int restore_tail(struct session *s, const struct stories *told, int *engi
     int rc = marker_read_tail(s->connection->db, s->schema, s->store_row, &tail, &bytes, message);
     if (rc == SQLITE_OK) *engine_rc = kevo_restore(s->store, told->marker, &tail, err);
     buf_release(&bytes);
-    return rc;
+    if ((rc & 0xff) != SQLITE_CORRUPT) return rc;
+    /* What was kept is lost as well. */
+    sqlite3_free(*message);
+    *message = NULL;
+    *engine_rc = KEVO_DIVERGED;
+    return SQLITE_OK;
 }
 
 /* Go to the marker as the next writer would: what the store has beyond is dropped.
@@ -108,7 +113,11 @@ static int agree(struct session *s, char **text, char **message) {
         rc = go_to_marker(s, &told, &engine_rc, &err, message);
     if (rc != SQLITE_OK) return rc;
     if (engine_rc && engine_rc != KEVO_DIVERGED) return report(message, &err);
-    if (engine_rc) rc = take_as_it_is(s, &told, message);
+    if (engine_rc)
+        rc = take_as_it_is(s, &told, message);
+    else /* all of it is durable in the log: the marker need keep nothing, and is whole again */
+        rc = marker_adopt(s->connection->db, s->schema, s->store_row, kevo_store_uuid(s->store),
+                          told.marker, message);
     if (rc != SQLITE_OK) return rc;
     *text = engine_rc ? tell_taken(&told) : tell_dropped(&told);
     return *text ? SQLITE_OK : SQLITE_NOMEM;

@@ -162,10 +162,19 @@ int marker_each_store(sqlite3 *db, const char *schema,
     return rc;
 }
 
+/* A marker without `log` is as earlier builds made it. */
+static uint32_t format_of(const struct marker_state *state) {
+    return state->log_size ? MARKER_FORMAT : MARKER_FORMAT_ALONE;
+}
+
+static int header_bytes(const struct marker_state *state) {
+    return state->log_size ? MARKER_HEADER_BYTES : MARKER_HEADER_ALONE;
+}
+
 /* 0 format, 4 bytes in `state`, 8 batch, 16 nonce, 24 segment, 32 offset, 40 bytes in `log`, 44 its
- * size. */
+ * size, 48 salt. */
 static void encode(uint8_t out[MARKER_HEADER_BYTES], const struct marker_state *state) {
-    put_fixed32(out, MARKER_FORMAT);
+    put_fixed32(out, format_of(state));
     put_fixed32(out + 4, state->tail_bytes);
     put_fixed64(out + 8, state->last.batch);
     put_fixed64(out + 16, state->last.nonce);
@@ -173,11 +182,12 @@ static void encode(uint8_t out[MARKER_HEADER_BYTES], const struct marker_state *
     put_fixed64(out + 32, state->offset);
     put_fixed32(out + 40, state->log_bytes);
     put_fixed32(out + 44, state->log_size);
+    put_fixed64(out + 48, state->salt);
 }
 
-/* From the first bytes of a blob of `len`. False when it is no marker. */
+/* From a blob of `len` bytes. False when it is no marker. */
 static bool decode(const uint8_t *blob, int len, struct marker_state *state) {
-    if (!blob || len < MARKER_HEADER_BYTES || get_fixed32(blob) != MARKER_FORMAT) return false;
+    if (!blob || len < MARKER_HEADER_BYTES) return false;
     *state = (struct marker_state){
         .last = {get_fixed64(blob + 8), get_fixed64(blob + 16)},
         .segment = get_fixed64(blob + 24),
@@ -186,7 +196,9 @@ static bool decode(const uint8_t *blob, int len, struct marker_state *state) {
         .tail_bytes = get_fixed32(blob + 4),
         .log_size = get_fixed32(blob + 44),
     };
-    return state->tail_bytes <= (uint32_t)len - MARKER_HEADER_BYTES &&
+    if (state->log_size) state->salt = get_fixed64(blob + 48);
+    return get_fixed32(blob) == format_of(state) &&
+           state->tail_bytes <= (uint32_t)(len - header_bytes(state)) &&
            state->log_bytes <= state->log_size && state->log_size <= MARKER_LOG_MAX_BYTES;
 }
 
@@ -209,9 +221,12 @@ static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, c
     *state = page - 64 < MARKER_MAX_BYTES ? page - 64 : MARKER_MAX_BYTES;
     *log = filled < MARKER_LOG_BYTES ? MARKER_LOG_BYTES / filled * filled : filled;
     /* A table that was made without the column does without. */
-    if (sqlite3_table_column_metadata(db, schema, "kevo_marker", "log", NULL, NULL, NULL, NULL,
-                                      NULL) != SQLITE_OK)
+    rc = sqlite3_table_column_metadata(db, schema, "kevo_marker", "log", NULL, NULL, NULL, NULL,
+                                       NULL);
+    if (rc == SQLITE_ERROR)
         *log = 0;
+    else if (rc != SQLITE_OK)
+        return fail(db, rc, message);
     return SQLITE_OK;
 }
 
@@ -268,7 +283,7 @@ static int put_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
     if (rc != SQLITE_OK) return rc;
     state.log_size = (uint32_t)log_bytes;
     encode(header, &state);
-    return close_blob(db, blob, sqlite3_blob_write(blob, header, MARKER_HEADER_BYTES, 0), message);
+    return close_blob(db, blob, sqlite3_blob_write(blob, header, header_bytes(&state), 0), message);
 }
 
 int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
@@ -496,18 +511,28 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
     return rc;
 }
 
-/* Bytes of the column `log`, which begin at `offset` there. */
-static int read_log(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint8_t *bytes,
-                    uint32_t len, char **message) {
+/* Open the column `log`, which must be what the marker says. */
+static int open_log(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                    const struct marker_state *state, bool write, sqlite3_blob **blob,
+                    char **message) {
+    int rc = open_blob(db, schema, "log", store_row, write, blob, message);
+    if (rc == SQLITE_ERROR) return damaged(schema, message); /* no blob, or no column */
+    if (rc != SQLITE_OK || sqlite3_blob_bytes(*blob) == (int)state->log_size) return rc;
+    return close_blob(db, *blob, damaged(schema, message), message);
+}
+
+static int read_log(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                    const struct marker_state *state, uint8_t *bytes, char **message) {
     sqlite3_blob *blob;
-    int rc = open_blob(db, schema, "log", store_row, false, &blob, message);
+    int rc = open_log(db, schema, store_row, state, false, &blob, message);
     if (rc != SQLITE_OK) return rc;
-    return close_blob(db, blob, sqlite3_blob_read(blob, bytes, (int)len, 0), message);
+    rc = sqlite3_blob_read(blob, bytes, (int)state->log_bytes, 0);
+    return close_blob(db, blob, rc, message);
 }
 
 static int write_log(struct marker *m, slice bytes, uint32_t offset, char **message) {
     sqlite3_blob *blob;
-    int rc = open_blob(m->db, m->schema, "log", m->store_row, true, &blob, message);
+    int rc = open_log(m->db, m->schema, m->store_row, &m->now, true, &blob, message);
     if (rc != SQLITE_OK) return rc;
     rc = sqlite3_blob_write(blob, bytes.data, (int)bytes.len, (int)offset);
     return close_blob(m->db, blob, rc, message);
@@ -530,11 +555,10 @@ static int read_kept(sqlite3 *db, const char *schema, sqlite3_int64 store_row, s
     int rc = read_state(blob, schema, state, message);
     if (rc != SQLITE_OK) return rc;
     if (!buf_reserve(bytes, (size_t)state->log_bytes + state->tail_bytes)) return SQLITE_NOMEM;
-    if (state->log_bytes)
-        rc = read_log(db, schema, store_row, bytes->data, state->log_bytes, message);
+    if (state->log_bytes) rc = read_log(db, schema, store_row, state, bytes->data, message);
     if (rc == SQLITE_OK && state->tail_bytes)
         rc = sqlite3_blob_read(blob, bytes->data + state->log_bytes, (int)state->tail_bytes,
-                               MARKER_HEADER_BYTES);
+                               header_bytes(state));
     bytes->len = (size_t)state->log_bytes + state->tail_bytes;
     return rc;
 }
@@ -547,7 +571,8 @@ int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
     if (rc != SQLITE_OK) return rc;
     rc = read_kept(db, schema, store_row, blob, &state, bytes, message);
     rc = close_blob(db, blob, rc, message);
-    if (rc == SQLITE_OK) *tail = (struct kevo_tail){state.segment, state.offset, buf_slice(bytes)};
+    if (rc == SQLITE_OK)
+        *tail = (struct kevo_tail){state.segment, state.offset, state.salt, buf_slice(bytes)};
     return rc;
 }
 
@@ -558,15 +583,16 @@ int marker_open(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct
     if (rc != SQLITE_OK) return rc;
     rc = read_state(m->blob, schema, &m->now, message);
     if (rc != SQLITE_OK) return close_blob(db, m->blob, rc, message);
-    m->tail_size = (size_t)sqlite3_blob_bytes(m->blob) - MARKER_HEADER_BYTES;
+    m->tail_size = (size_t)(sqlite3_blob_bytes(m->blob) - header_bytes(&m->now));
     m->capacity_bytes = m->tail_size > m->now.log_size ? m->tail_size : m->now.log_size;
     return SQLITE_OK;
 }
 
-/* How many of the tail's bytes `log` has already: the log of the store only grows, so that what was
- * kept from the same place on is the same still. */
+/* How many of the tail's bytes `log` has already. A segment's number may be given again, as by a
+ * repair: its salt tells. */
 static uint32_t known_bytes(const struct marker_state *now, const struct kevo_tail *tail) {
-    bool same = now->segment == tail->segment && now->offset == tail->offset;
+    bool same =
+        now->segment == tail->segment && now->offset == tail->offset && now->salt == tail->salt;
     return same && now->log_bytes <= tail->bytes.len ? now->log_bytes : 0;
 }
 
@@ -577,11 +603,12 @@ static int keep(struct marker *m, const struct kevo_tail *tail, char **message) 
     slice fresh = slice_of(tail->bytes.data + known, tail->bytes.len - known);
     now->segment = tail->segment;
     now->offset = tail->offset;
+    now->salt = tail->salt;
     now->log_bytes = known;
     now->tail_bytes = (uint32_t)fresh.len;
     if (fresh.len == 0) return SQLITE_OK;
     if (fresh.len <= m->tail_size)
-        return sqlite3_blob_write(m->blob, fresh.data, (int)fresh.len, MARKER_HEADER_BYTES);
+        return sqlite3_blob_write(m->blob, fresh.data, (int)fresh.len, header_bytes(now));
     now->log_bytes = (uint32_t)tail->bytes.len;
     now->tail_bytes = 0;
     return write_log(m, fresh, known, message);
@@ -593,7 +620,7 @@ int marker_set(struct marker *m, struct kevo_commit last, const struct kevo_tail
     int rc = keep(m, tail, message);
     m->now.last = last;
     encode(header, &m->now);
-    if (rc == SQLITE_OK) rc = sqlite3_blob_write(m->blob, header, MARKER_HEADER_BYTES, 0);
+    if (rc == SQLITE_OK) rc = sqlite3_blob_write(m->blob, header, header_bytes(&m->now), 0);
     return close_blob(m->db, m->blob, rc, message);
 }
 

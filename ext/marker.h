@@ -32,8 +32,10 @@
 #include "ext/sqlite_api.h"
 
 enum {
-    MARKER_FORMAT = 1,
-    MARKER_HEADER_BYTES = 48,
+    MARKER_FORMAT_ALONE = 1, /* without `log` */
+    MARKER_FORMAT = 2,
+    MARKER_HEADER_ALONE = 48, /* bytes */
+    MARKER_HEADER_BYTES = 56,
     MARKER_MAX_BYTES = 4096 - 64,    /* `state` */
     MARKER_LOG_BYTES = 60 << 10,     /* `log`, in pages that are smaller */
     MARKER_LOG_MAX_BYTES = 64 << 10, /* `log` */
@@ -114,9 +116,10 @@ int marker_adopt(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const
 struct marker_state {
     struct kevo_commit last;
     uint64_t segment, offset; /* where in the log what is kept of it begins: */
+    uint64_t salt;            /* of that segment */
     uint32_t log_bytes;       /* so many bytes in the column `log`, */
     uint32_t tail_bytes;      /* and so many behind them in `state` */
-    uint32_t log_size;        /* bytes of the column `log` */
+    uint32_t log_size;        /* bytes of the column `log`; 0: there is none */
 };
 
 /* A marker that is open for writing. */
@@ -127,7 +130,7 @@ struct marker {
     sqlite3_blob *blob;
     struct marker_state now;
     size_t tail_size;      /* bytes of the log that `state` can take */
-    size_t capacity_bytes; /* ... and the marker, at the least */
+    size_t capacity_bytes; /* ... and the marker, whatever it has now */
 };
 
 /* Open the marker inside a write transaction. Ended by marker_set() or marker_close(). */

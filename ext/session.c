@@ -355,6 +355,7 @@ void session_close(struct session *s) {
     assert(!session_is_open(s) && s->open_cursors == 0);
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
+    s->seen.known = false; /* another look may find a store that has to be mended */
     close_shared(s);
     s->epoch++;
 }
@@ -585,7 +586,10 @@ static int bring_up_to_date(struct session *s, char **message) {
     if (rc == SQLITE_OK && (kevo_needs_resolve(s->store) || !kevo_is_confirmed(s->store)))
         rc = session_sync_database(s);
     if (rc != SQLITE_OK) return rc;
-    if (kevo_resolve(s->store, s->seen.last, &err)) return report(message, &err);
+    if (kevo_resolve(s->store, s->seen.last, &err)) {
+        s->seen.known = false;
+        return report(message, &err);
+    }
     if (!kevo_wants_rotate(s->store) && !s->shared->rotate_due) return SQLITE_OK;
     sharers_drop_idle_snapshots(s);
     rc = session_sync_database(s);
@@ -667,8 +671,10 @@ int session_sync(struct session *s, char **message) {
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
     if (!decides_itself(s)) rc = set_marker(s, commit, message);
-    if (rc == SQLITE_OK) session_enter(s, SESSION_SYNC);
-    s->marked = commit;
+    if (rc == SQLITE_OK) rc = file_version(s, &s->marked.version);
+    if (rc != SQLITE_OK) return rc;
+    s->marked.last = commit;
+    session_enter(s, SESSION_SYNC);
     return rc;
 }
 
@@ -697,12 +703,14 @@ static void confirm(struct session *s) {
     if (session_sync_database(s) == SQLITE_OK) kevo_confirm(s->store, &ignored);
 }
 
-/* What the marker says is known from here on: SQLite has ended its commit, and when another
- * connection's comes after it, the version is another one at the next look. */
+/* What the marker says is known from here on, if nobody else has committed since SQLite let go of
+ * its lock: a commit adds one to the version, and so does what is noticed of another one's. */
 static void note_commit(struct session *s) {
-    if (decides_itself(s) || file_version(s, &s->seen.version) != SQLITE_OK) return;
-    s->seen.last = s->marked;
-    s->seen.known = true;
+    unsigned version;
+    if (decides_itself(s) || file_version(s, &version) != SQLITE_OK) return;
+    s->seen.last = s->marked.last;
+    s->seen.version = version;
+    s->seen.known = version == s->marked.version + 1;
 }
 
 void session_commit(struct session *s) {

@@ -69,9 +69,12 @@ struct session {
         bool known;
         unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) then */
         struct kevo_commit last;
-    } seen;                    /* what the marker said; kept between statements */
-    struct kevo_commit marked; /* what this session has set it to, in SYNCED */
-    kevo_snapshot *snapshot;   /* of that moment; NULL: none pinned */
+    } seen; /* what the marker said; kept between statements */
+    struct {
+        struct kevo_commit last;
+        unsigned version;
+    } marked;                /* what this session has set it to, and the version then, in SYNCED */
+    kevo_snapshot *snapshot; /* of that moment; NULL: none pinned */
     unsigned open_cursors;
 
     enum session_state state;

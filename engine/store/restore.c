@@ -18,7 +18,7 @@ int kevo_log_tail(kevo_store *store, size_t capacity_bytes, bool sync, struct ke
     if (w && w->offset > w->synced) {
         slice bytes;
         if (wal_unsynced(w, &bytes) && bytes.len <= capacity_bytes) {
-            *tail = (struct kevo_tail){w->number, w->synced, bytes};
+            *tail = (struct kevo_tail){w->number, w->synced, w->salt, bytes};
         } else if (sync) {
             rc = store_sync_log(store, err);
         }

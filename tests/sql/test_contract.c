@@ -141,15 +141,16 @@ static int probe_update(sqlite3_vtab *t, int argc, sqlite3_value **argv, sqlite3
     return rc;
 }
 
-static bool watching; /* the version is asked for at the end of a commit and the next begin */
+static bool watching;    /* the version is asked for by sync, commit and begin */
+static bool interfering; /* a commit does, once */
+static unsigned version_before;
 
 static void ask_version(void) {
-    static unsigned before;
     unsigned now;
     ck_assert_int_eq(sqlite3_file_control(first, "main", SQLITE_FCNTL_DATA_VERSION, &now),
                      SQLITE_OK);
-    note(now == before ? "same version" : "other version");
-    before = now;
+    note("version +%u", now - version_before);
+    version_before = now;
 }
 
 /* The write lock is held. */
@@ -167,6 +168,7 @@ static int probe_sync(sqlite3_vtab *t) {
     sqlite3 *db = ((struct probe *)t)->db;
     if (rc == SQLITE_OK && sqlite3_exec(db, "UPDATE marker SET n = n + 1", NULL, NULL, NULL))
         note("cannot write: %s", sqlite3_errmsg(db));
+    if (watching) ask_version();
     return rc;
 }
 
@@ -174,6 +176,11 @@ static int probe_sync(sqlite3_vtab *t) {
 static int probe_commit(sqlite3_vtab *t) {
     called(t, "commit");
     note("%d", (int)sql_int(second, "SELECT n FROM marker"));
+    if (interfering) {
+        interfering = false;
+        sql_exec(second, "UPDATE marker SET n = n + 10");
+        sql_exec(((struct probe *)t)->db, "SELECT n FROM marker");
+    }
     if (watching) ask_version();
     return SQLITE_OK;
 }
@@ -234,8 +241,9 @@ static const sqlite3_module probe = {
 /* ---- scenarios ------------------------------------------------------------------------- */
 
 /* Statements that begin with '2' run on another connection; "fail x t" lets the method x of t
- * fail once, "veto" the next commit hook, "version" says whether SQLITE_FCNTL_DATA_VERSION
- * changed since it was asked last; "watch", that commit and begin ask it. The diary has the calls, and after statements that failed
+ * fail once, "veto" the next commit hook, "version" says by how much SQLITE_FCNTL_DATA_VERSION
+ * has grown since it was asked last; "watch", that sync, commit and begin say it;
+ * "interfere" lets another connection commit, and this one look, in the next xCommit. The diary has the calls, and after statements that failed
  * their error codes. */
 struct scenario {
     const char *name, *journal, *statements[12], *diary;
@@ -363,21 +371,26 @@ static const struct scenario scenarios[] = {
      {"version", "version", "2UPDATE marker SET n = 7", "SELECT * FROM plain", "version",
       "BEGIN; SELECT * FROM plain", "2UPDATE marker SET n = 8", "version",
       "COMMIT; SELECT * FROM plain", "version", "INSERT INTO plain VALUES(1)"},
-     "other version, same version, other version, same version, other version"},
+     "version +0, version +0, version +1, version +0, version +1"},
     {"version at the end of a commit",
      "WAL",
      {"version", "watch", "INSERT INTO a VALUES(1)", "INSERT INTO a VALUES(2)",
       "2UPDATE marker SET n = 7", "INSERT INTO a VALUES(3)"},
-     "other version, begin a, same version, update a, sync a, commit a, 1, other version, "
-     "begin a, same version, update a, sync a, commit a, 2, other version, "
-     "begin a, other version, update a, sync a, commit a, 8, other version"},
+     "version +0, begin a, version +0, update a, sync a, version +0, commit a, 1, version +1, "
+     "begin a, version +0, update a, sync a, version +0, commit a, 2, version +1, "
+     "begin a, version +1, update a, sync a, version +0, commit a, 8, version +1"},
     {"version at the end of a commit, rollback journal",
      "DELETE",
      {"version", "watch", "INSERT INTO a VALUES(1)", "INSERT INTO a VALUES(2)",
       "2UPDATE marker SET n = 7", "INSERT INTO a VALUES(3)"},
-     "other version, begin a, same version, update a, sync a, commit a, 1, other version, "
-     "begin a, same version, update a, sync a, commit a, 2, other version, "
-     "begin a, other version, update a, sync a, commit a, 8, other version"},
+     "version +0, begin a, version +0, update a, sync a, version +0, commit a, 1, version +1, "
+     "begin a, version +0, update a, sync a, version +0, commit a, 2, version +1, "
+     "begin a, version +1, update a, sync a, version +0, commit a, 8, version +1"},
+    {"another commit is noticed before the end of this one",
+     "WAL",
+     {"version", "watch", "interfere", "INSERT INTO a VALUES(1)", "INSERT INTO a VALUES(2)"},
+     "version +0, begin a, version +0, update a, sync a, version +0, commit a, 1, version +2, "
+     "begin a, version +0, update a, sync a, version +0, commit a, 12, version +1"},
     {"OR ROLLBACK",
      "WAL",
      {"BEGIN", "INSERT INTO a VALUES(1)", "INSERT OR ROLLBACK INTO a VALUES(13)"},
@@ -402,6 +415,8 @@ static void run(const char *statement, bool *vetoes) {
         ask_version();
     } else if (strcmp(statement, "watch") == 0) {
         watching = true;
+    } else if (strcmp(statement, "interfere") == 0) {
+        interfering = true;
     } else {
         int rc = sql_try(other ? second : first, "%s", statement + other);
         if (rc != SQLITE_OK) note("error %d", rc);
@@ -411,7 +426,7 @@ static void run(const char *statement, bool *vetoes) {
 static void set_up_tables(const struct scenario *s, bool *vetoes) {
     const char *path = sql_file("contract.db");
     diary[0] = failing[0] = 0;
-    *vetoes = watching = false;
+    *vetoes = watching = interfering = false;
     quiet = true;
     first = sql_open_plain(path);
     sql_exec(first, "PRAGMA journal_mode=%s", s->journal);
@@ -421,6 +436,7 @@ static void set_up_tables(const struct scenario *s, bool *vetoes) {
     sql_exec(first, "CREATE TABLE marker(n); CREATE TABLE plain(x); INSERT INTO marker VALUES(0)");
     sql_exec(first, "CREATE VIRTUAL TABLE a USING probe; CREATE VIRTUAL TABLE b USING probe");
     sql_exec(first, "UPDATE marker SET n = 0");
+    ask_version();
     quiet = false;
 }
 
