@@ -130,31 +130,36 @@ void memtable_unref(struct memtable *m) {
 /* One cache line a key, and in it one bit in each of four words. */
 enum { FILTER_LINE_WORDS = 8, FILTER_LINE_BYTES = 64, FILTER_KEYS_WORDS = 4 };
 
-/* The words and bits that stand for a key. */
-struct filter_place {
-    _Atomic uint64_t *line;
-    unsigned word[FILTER_KEYS_WORDS];
-    uint64_t bit[FILTER_KEYS_WORDS];
-};
+static _Atomic uint64_t *filter_line(const struct memtable *m, uint64_t hash) {
+    return m->filter + (hash & (m->filter_lines - 1)) * FILTER_LINE_WORDS;
+}
 
-static struct filter_place filter_place(const struct memtable *m, uint64_t hash) {
-    struct filter_place p = {.line =
-                                 m->filter + (hash & (m->filter_lines - 1)) * FILTER_LINE_WORDS};
-    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
-        p.word[i] = (unsigned)(hash >> (28 + i * 9)) & (FILTER_LINE_WORDS - 1);
-        p.bit[i] = (uint64_t)1 << (hash >> (31 + i * 9) & 63);
-    }
-    return p;
+/* The i-th word of the line, and the bit in it, that stand for a key. */
+static inline unsigned filter_word(uint64_t hash, unsigned i) {
+    return (unsigned)(hash >> (28 + i * 9)) & (FILTER_LINE_WORDS - 1);
+}
+
+static inline uint64_t filter_bit(uint64_t hash, unsigned i) {
+    return (uint64_t)1 << (hash >> (31 + i * 9) & 63);
 }
 
 /* Only the writer stores, so no read-modify-write is needed. */
 static void filter_set(struct memtable *m, uint64_t hash) {
-    struct filter_place p = filter_place(m, hash);
+    _Atomic uint64_t *line = filter_line(m, hash);
     for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
-        uint64_t word = atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed);
-        if (!(word & p.bit[i]))
-            atomic_store_explicit(&p.line[p.word[i]], word | p.bit[i], memory_order_relaxed);
+        _Atomic uint64_t *word = &line[filter_word(hash, i)];
+        uint64_t had = atomic_load_explicit(word, memory_order_relaxed);
+        atomic_store_explicit(word, had | filter_bit(hash, i), memory_order_relaxed);
     }
+}
+
+static bool filter_has(const struct memtable *m, uint64_t hash) {
+    const _Atomic uint64_t *line = filter_line(m, hash);
+    uint64_t missing = 0;
+    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++)
+        missing |= ~atomic_load_explicit(&line[filter_word(hash, i)], memory_order_relaxed) &
+                   filter_bit(hash, i);
+    return missing == 0;
 }
 
 static size_t note_node(void *arg, void *piece) {
@@ -173,16 +178,7 @@ void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
 }
 
 void memtable_will_get(const struct memtable *m, uint64_t hash) {
-    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_place(m, hash).line);
-}
-
-static bool filter_has(const struct memtable *m, uint64_t hash) {
-    struct filter_place p = filter_place(m, hash);
-    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
-        if (!(atomic_load_explicit(&p.line[p.word[i]], memory_order_relaxed) & p.bit[i]))
-            return false;
-    }
-    return true;
+    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_line(m, hash));
 }
 
 /* ---- adding ---------------------------------------------------------------------- */
@@ -308,31 +304,31 @@ static void link_node(struct memtable *m, struct memnode *n) {
     }
 }
 
-/* The last node before the target on a level, of which the search was right before the nodes
+/* The last node before the target on a level, starting from what was right before the nodes
  * that were linked since. */
-static struct memnode *catch_up(struct walk *w, int level) {
-    struct memnode *before = w->before[level];
+static struct memnode *catch_up(const struct walk *w, struct memnode *before, int level) {
     for (struct memnode *next; (next = node_next(before, level)) && node_before(next, &w->target);)
         before = next;
     return before;
 }
 
 static void link_together(struct memtable *m, struct memnode **nodes, unsigned count) {
-    struct walk walks[MEMTABLE_GROUP_MAX], *last = &walks[count - 1];
+    struct walk walks[MEMTABLE_GROUP_MAX];
     int searched = atomic_load_explicit(&m->height, memory_order_relaxed);
     for (unsigned i = 0; i < count; i++)
         walks[i].target = (struct target){nodes[i]->prefix, node_key(nodes[i]), nodes[i]->seq};
     search_together(m, walks, count);
     for (unsigned i = 0; i < count; i++) {
+        struct walk *w = &walks[i];
         raise_to(m, nodes[i]->height);
-        for (int l = searched; l < MEMTABLE_MAX_HEIGHT; l++)
-            walks[i].before[l] = m->head;
-        for (int l = 0; l < nodes[i]->height; l++)
-            link_after(catch_up(&walks[i], l), nodes[i], l);
+        int top = atomic_load_explicit(&m->height, memory_order_relaxed);
+        int levels = i + 1 < count ? nodes[i]->height : top; /* the splice stays behind the last */
+        for (int l = 0; l < levels; l++) {
+            struct memnode *before = catch_up(w, l < searched ? w->before[l] : m->head, l);
+            if (l < nodes[i]->height) link_after(before, nodes[i], l);
+            m->splice[l] = l < nodes[i]->height ? nodes[i] : before;
+        }
     }
-    int top = atomic_load_explicit(&m->height, memory_order_relaxed);
-    for (int l = 0; l < top; l++)
-        m->splice[l] = l < nodes[count - 1]->height ? nodes[count - 1] : catch_up(last, l);
 }
 
 /* A get that is to find these keys begins after memtable_link(). */
