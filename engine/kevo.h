@@ -564,6 +564,10 @@ int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice u
 void kevo_on_settle(kevo_store *store, int (*make_durable)(void *arg, struct kevo_err *err),
                     void *arg);
 
+/* What is in memory now is to be flushed when the store settles, however little it is: much space
+ * is free once deletions of ranges in it have come to a table. */
+void kevo_settle_all(kevo_store *store);
+
 /* Do one piece of background work if there is any: KEVO_OK when something was
  * done, KEVO_NOTFOUND when there was nothing to do. For stores without threads. */
 int kevo_step(kevo_store *store, struct kevo_err *err);

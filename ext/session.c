@@ -725,7 +725,10 @@ void session_commit(struct session *s) {
         confirm(s);
     }
     /* A flush writes a memtable at most. */
-    if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = true;
+    if (s->freed_bytes > s->in_force.memtable_bytes) {
+        s->shared->rotate_due = true;
+        kevo_settle_all(s->store);
+    }
     end_transaction(s, SESSION_COMMIT);
     if (large) take_over_tables(s);
 }

@@ -27,16 +27,16 @@ static uint64_t time_left(const kevo_store *s, uint64_t since_us, uint64_t wait_
     return passed < wait_us ? wait_us - passed : 0;
 }
 
-static uint64_t little_bytes(const kevo_store *s) {
+static bool is_little(const kevo_store *s, const struct memtable *m) {
     uint64_t quarter = s->options.memtable_bytes / 4;
-    return quarter < LITTLE_BYTES ? quarter : LITTLE_BYTES;
+    return !s->settle.all && memtable_bytes(m) < (quarter < LITTLE_BYTES ? quarter : LITTLE_BYTES);
 }
 
 /* Whether the active memtable is worth a table of its own, and may become one. Where compaction
  * has to come first it waits for that. */
 static bool has_memtable(const kevo_store *s) {
     const struct memtable *m = s->current->active;
-    if (memtable_bytes(m) < little_bytes(s) || memtable_is_empty(m)) return false;
+    if (is_little(s, m) || memtable_is_empty(m)) return false;
     if (s->options.authority == KEVO_AUTHORITY_EXTERNAL && !s->settle.make_durable) return false;
     return s->pending.commit.batch == 0 && s->settle.failed_batch != s->committed.batch &&
            s->current->immutable_count == 0 &&
@@ -59,7 +59,7 @@ uint64_t settle_tables_in(const kevo_store *s) {
 }
 
 void settle_note_commit(kevo_store *s) {
-    if (s->settle.watched || memtable_bytes(s->current->active) < little_bytes(s)) return;
+    if (s->settle.watched || is_little(s, s->current->active)) return;
     if (!s->options.background || settle_memory_in(s) == SETTLE_NEVER) return;
     s->settle.watched = true;
     work_schedule(s);
@@ -168,5 +168,13 @@ void kevo_on_settle(kevo_store *store, int (*call)(void *arg, struct kevo_err *e
         pthread_cond_wait(&store->done_cond, &store->mutex);
     store->settle.make_durable = call;
     store->settle.arg = arg;
+    pthread_mutex_unlock(&store->mutex);
+}
+
+void kevo_settle_all(kevo_store *store) {
+    if (store_check_process(store, NULL)) return;
+    pthread_mutex_lock(&store->mutex);
+    store->settle.all = true;
+    settle_note_commit(store);
     pthread_mutex_unlock(&store->mutex);
 }

@@ -207,6 +207,7 @@ struct kevo_store {
         int (*make_durable)(void *arg, struct kevo_err *err); /* of an external authority */
         void *arg;
         bool calling;           /* it is being called */
+        bool all;               /* the active memtable is worth a table of any size */
         uint64_t ready_at_us;   /* when orphans were removed */
         bool watched;           /* the flusher is to look at the active memtable, or does */
         uint64_t tried_at_us;   /* when replacing it was tried last, or is not to be before */

@@ -337,7 +337,7 @@ static void swap_memtable(kevo_store *s, struct superversion *sv, struct memtabl
     superversion_init(sv, fresh, immutable, old->immutable_count + 1, old->version);
     old->active->last_commit = s->committed;
     s->active = fresh;
-    s->settle.watched = false;
+    s->settle.watched = s->settle.all = false;
     superversion_install(s, sv);
     work_schedule(s);
     pthread_mutex_unlock(&s->mutex);

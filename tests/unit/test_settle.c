@@ -125,6 +125,24 @@ START_TEST(little_stays_in_the_log) {
 }
 END_TEST
 
+START_TEST(little_that_frees_much_does_not) {
+    store = kv_open(&options);
+    fill(0, 3000, 1);
+    must(kevo_flush(store, &test_err));
+    pass(2 * SECOND);
+    steps();
+    must(kevo_delete_range(store, kv_all, kv_all, &test_err));
+    pass(2 * SECOND);
+    ck_assert_uint_eq(steps(), 0);
+    kevo_settle_all(store);
+    ck_assert_uint_gt(steps(), 0);
+    ck_assert_uint_eq(kv_stats(store).table_entries, 0);
+    kv_put(store, "a", "1"); /* that was for once */
+    pass(2 * SECOND);
+    ck_assert_uint_eq(steps(), 0);
+}
+END_TEST
+
 START_TEST(spare_segments_go) {
     options.memtable_bytes = 16 << 10;
     store = kv_open(&options);
@@ -529,6 +547,7 @@ int main(void) {
     tcase_add_checked_fixture(mem, setup, teardown);
     tcase_add_test(mem, memory_is_flushed_when_it_is_time);
     tcase_add_test(mem, little_stays_in_the_log);
+    tcase_add_test(mem, little_that_frees_much_does_not);
     tcase_add_test(mem, spare_segments_go);
     tcase_add_test(mem, it_can_be_switched_off);
     tcase_add_test(mem, what_is_not_decided_stays);
