@@ -600,7 +600,8 @@ static uint32_t known_bytes(const struct marker_state *now, const struct kevo_ta
 static int keep(struct marker *m, const struct kevo_tail *tail, char **message) {
     struct marker_state *now = &m->now;
     uint32_t known = known_bytes(now, tail);
-    slice fresh = slice_of(tail->bytes.data + known, tail->bytes.len - known);
+    slice fresh = tail->bytes; /* NULL when there are none: nothing is added to that */
+    if (known) fresh = slice_of(tail->bytes.data + known, tail->bytes.len - known);
     now->segment = tail->segment;
     now->offset = tail->offset;
     now->salt = tail->salt;
