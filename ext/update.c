@@ -364,6 +364,7 @@ static int check_indexes(struct change *c, unsigned from, unsigned to) {
 static int check_unique(struct change *c, bool key_changed) {
     const struct schema *s = c->t->schema;
     unsigned place = s->kind == SCHEMA_ROWID ? s->index_count : s->key_place;
+    if (s->index_count == 0) return check_key(c, key_changed);
     int rc = check_indexes(c, s->index_count, place);
     if (rc == SQLITE_OK) rc = check_key(c, key_changed);
     return rc == SQLITE_OK ? check_indexes(c, place, 0) : rc;

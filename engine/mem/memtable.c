@@ -366,6 +366,12 @@ void memtable_link_key(struct memtable *m, slice key) {
     }
 }
 
+/* Only the writer stores. */
+static void count_live(struct memtable *m, uint64_t more) {
+    uint64_t live = atomic_load_explicit(&m->live_count, memory_order_relaxed);
+    atomic_store_explicit(&m->live_count, live + more, memory_order_relaxed);
+}
+
 static struct memnode *add_node(struct memtable *m, slice key, uint64_t seq, uint8_t type,
                                 slice value, struct kevo_err *err) {
     assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
@@ -377,7 +383,7 @@ static struct memnode *add_node(struct memtable *m, slice key, uint64_t seq, uin
     if (m->filter) note_filter(m, key);
     if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
         atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
-    atomic_fetch_add_explicit(&m->live_count, 1, memory_order_relaxed);
+    count_live(m, 1);
     return n;
 }
 
@@ -435,7 +441,7 @@ static size_t void_node(void *arg, void *piece) {
     struct memnode *n = piece;
     if (n->seq > pass->seq && !node_is_void(n)) {
         atomic_store_explicit(&n->type, NODE_VOID, memory_order_release);
-        atomic_fetch_sub_explicit(&pass->memtable->live_count, 1, memory_order_relaxed);
+        count_live(pass->memtable, UINT64_MAX);
     }
     return node_size(n->height, n->key_bytes, n->value_bytes);
 }
