@@ -28,12 +28,19 @@ bool compact_pending(const kevo_store *s) {
     return drop_pending(s) || is_due(s) || settle_tables_in(s) == 0;
 }
 
+/* Waits for retain_ms to be over are looked at as often as commits are told apart by time. */
+static uint64_t look_again_in(const kevo_store *s) {
+    enum { LEAST_US = 20000 };
+    uint64_t us = s->options.retain_ms * 1000 / COMMIT_SAMPLES;
+    return us > LEAST_US ? us : LEAST_US;
+}
+
 uint64_t compact_pending_in(const kevo_store *s) {
-    enum { LOOK_US = 20000 };
     uint64_t dense_seq = s->current->version->dense_seq;
-    if (drop_pending_soon(s)) return LOOK_US;
-    if (dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false)) return LOOK_US;
-    return settle_tables_in(s);
+    uint64_t settles = settle_tables_in(s), look = look_again_in(s);
+    bool soon = drop_pending_soon(s) ||
+                (dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false));
+    return soon && look < settles ? look : settles;
 }
 
 /* ---- one compaction ------------------------------------------------------------------------ */

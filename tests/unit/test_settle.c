@@ -493,6 +493,28 @@ START_TEST(threads_do_it_and_sleep) {
 }
 END_TEST
 
+/* Tombstones in a table may go in an hour. */
+START_TEST(who_waits_long_looks_seldom) {
+    options.background = true;
+    options.retain_ms = 3600000;
+    store = kv_open(&options);
+    fill(0, 200, 1);
+    for (unsigned i = 0; i < 200; i++) {
+        char key[20];
+        snprintf(key, sizeof key, "%08u", i);
+        kv_delete(store, key);
+    }
+    must(kevo_flush(store, &test_err));
+    for (unsigned n = 0; n < 20000 && atomic_load(&waits) == 0; n++)
+        memory->sleep_us(memory, 1000);
+    ck_assert_uint_gt(atomic_load(&waits), 0);
+    memory->sleep_us(memory, 50 * MS);
+    uint64_t before = atomic_load(&waits);
+    memory->sleep_us(memory, 200 * MS);
+    ck_assert_uint_eq(atomic_load(&waits), before);
+}
+END_TEST
+
 /* A thread that waits for the time to come does not keep the store open. */
 START_TEST(closing_does_not_wait_for_it) {
     options.background = true;
@@ -572,6 +594,7 @@ int main(void) {
     tcase_add_checked_fixture(threads, setup, teardown);
     tcase_set_timeout(threads, 60);
     tcase_add_test(threads, threads_do_it_and_sleep);
+    tcase_add_test(threads, who_waits_long_looks_seldom);
     tcase_add_test(threads, closing_does_not_wait_for_it);
     tcase_add_test(threads, little_needs_no_thread);
     tcase_add_test(threads, a_child_is_not_concerned);
