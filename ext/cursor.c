@@ -25,7 +25,6 @@ struct cursor {
     kevo_iter *iter;                /* in a range that is no point */
     const struct kevo_entry *entry; /* what it stands on */
     struct kevo_value value;        /* on a point */
-    kevo_txn *txn;                  /* a reference: what `value` may point into */
     unsigned epoch;                 /* of the session when the iterator was made */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */
@@ -33,7 +32,6 @@ struct cursor {
         bool have_key, have_row;
         struct buf key;          /* of the entry's row */
         struct kevo_value value; /* the row */
-        kevo_txn *txn;           /* what it may point into */
     } lookup;
     struct buf scratch;        /* of a key column that had to be decoded */
     struct buf saved;          /* the key to go on from */
@@ -83,19 +81,13 @@ int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
 }
 
 static void leave_looked_up(struct cursor *c) {
-    if (c->lookup.have_row) {
-        kevo_value_release(&c->lookup.value);
-        kevo_txn_unref(c->lookup.txn);
-        c->lookup.txn = NULL;
-    }
+    if (c->lookup.have_row) kevo_value_release(&c->lookup.value);
     c->lookup.have_row = c->lookup.have_key = false;
 }
 
 /* Let go of the row and of what it lies in. */
 static void leave_row(struct cursor *c) {
     kevo_value_release(&c->value);
-    kevo_txn_unref(c->txn);
-    c->txn = NULL;
     c->on_point = false;
     leave_looked_up(c);
 }
@@ -154,10 +146,6 @@ static int enter_point(struct cursor *c, const struct kevo_read *read, slice key
     int rc = kevo_get(session_of(c)->store, read, key, &c->value, err);
     *found = rc == 0;
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
-    if (read->txn) {
-        c->txn = read->txn;
-        kevo_txn_ref(c->txn);
-    }
     c->on_point = true;
     stand_on(c, key, c->value.slice);
     return 0;
@@ -564,10 +552,6 @@ static int look_up_row(struct cursor *c) {
     if (rc == KEVO_NOTFOUND) {
         c->reader = row_reader_of(slice_of(NULL, 0));
         return miss_row(c, &read);
-    }
-    if (read.txn) {
-        c->lookup.txn = read.txn;
-        kevo_txn_ref(read.txn);
     }
     c->lookup.have_row = true;
     c->reader = row_reader_of(c->lookup.value.slice);

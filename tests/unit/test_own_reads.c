@@ -174,11 +174,39 @@ START_TEST(own_reads) {
 }
 END_TEST
 
+/* What was read stays where it is when the transaction has gone on, was undone and is gone. */
+START_TEST(values_outlive_their_transaction) {
+    static const uint64_t memory[] = {4096, 64 << 20};
+    struct world w = {.rng = rng_of(harness_seed())};
+    struct kevo_value kept[KEYS];
+    char text[16];
+    options.txn_memory_bytes = memory[_i];
+    store = kv_open(&options);
+    w.txn = w.read.txn = kv_txn(store);
+    struct kevo_mark beginning = kevo_txn_mark(w.txn);
+    for (unsigned k = 0; k < KEYS; k++)
+        put(&w, k);
+    for (unsigned k = 0; k < KEYS; k++)
+        ck_ok(kevo_get(store, &w.read, key_of(k, text), &kept[k], &test_err));
+    ck_assert_int_eq(kevo_txn_is_large(w.txn), _i == 0);
+    for (unsigned k = 0; k < KEYS; k++)
+        drop(&w, k);
+    kevo_txn_rollback_to(w.txn, beginning);
+    kevo_txn_unref(w.txn);
+    for (unsigned k = 0; k < KEYS; k++) {
+        ck_assert_uint_eq(kept[k].slice.len, 4);
+        ck_assert_uint_eq(get_fixed32(kept[k].slice.data), k + 1);
+        kevo_value_release(&kept[k]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("own_reads");
     TCase *tc = tcase_create("own_reads");
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_loop_test(tc, own_reads, 0, 9);
+    tcase_add_loop_test(tc, values_outlive_their_transaction, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
