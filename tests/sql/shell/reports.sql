@@ -1,6 +1,6 @@
 -- kevo_tables, kevo_levels, kevo_files: what there is, in readable words
 SELECT count(*) FROM kevo_tables;
-CREATE VIRTUAL TABLE kv USING kevo;
+CREATE VIRTUAL TABLE kv USING kevo(settle_ms = 0); -- files stay where they are
 CREATE VIRTUAL TABLE reading USING kevo(device TEXT, ts INTEGER, temp REAL, PRIMARY KEY (device, ts), INDEX by_temp (temp));
 ATTACH 'other.db' AS other;
 CREATE VIRTUAL TABLE other.kv USING kevo('its.store');
