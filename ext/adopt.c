@@ -157,8 +157,10 @@ int adopt(struct session *s, char **told, char **message) {
         return refuse(SQLITE_LOCKED, "a statement reads a table of the store; finish it first",
                       message);
     if (!s->path || s->options.authority == KEVO_AUTHORITY_SELF)
-        return refuse(SQLITE_ERROR, "a store that decides its commits itself has no marker",
-                      message);
+        return refuse(
+            SQLITE_ERROR,
+            "a store that decides its commits itself has no marker: there is nothing to adopt",
+            message);
     session_close(s);
     int rc = session_open_any(s, message);
     if (rc == SQLITE_OK) rc = agree_in_transaction(s, told, message);

@@ -7,10 +7,26 @@
 
 enum { OVERFLOW_LINK_BYTES = 4 }; /* of each page that holds nothing but a part of a value */
 
+/* SQLite names a table that the user has not made. */
+static void explain_missing(char **message) {
+    static const char missing[] = "no such table: ";
+    if (!*message || strncmp(*message, missing, sizeof missing - 1) != 0) return;
+    const char *way = strstr(*message, "kevo_marker") ? ", or take the store as it is: SELECT "
+                                                        "kevo_adopt('TABLE')"
+                                                      : "";
+    char *longer = sqlite3_mprintf("kevo: %s: kevo keeps there what was committed, and refuses to "
+                                   "guess; put back a backup of the database file%s",
+                                   *message, way);
+    if (!longer) return;
+    sqlite3_free(*message);
+    *message = longer;
+}
+
 /* The connection's own error as a message. */
 static int fail(sqlite3 *db, int rc, char **message) {
     sqlite3_free(*message);
     *message = rc == SQLITE_NOMEM ? NULL : sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    explain_missing(message);
     return rc;
 }
 
@@ -18,18 +34,6 @@ static int corrupt(const char *schema, const char *what, char **message) {
     sqlite3_free(*message);
     *message = sqlite3_mprintf("kevo: %s.%s", schema, what);
     return SQLITE_CORRUPT_VTAB;
-}
-
-/* SQLite names a table that the user has not made. */
-static void explain_missing(char **message) {
-    static const char missing[] = "no such table: ";
-    if (!*message || strncmp(*message, missing, sizeof missing - 1) != 0) return;
-    char *longer = sqlite3_mprintf("kevo: %s: kevo keeps there what was committed, and refuses to "
-                                   "guess; put back a backup of the database file",
-                                   *message);
-    if (!longer) return;
-    sqlite3_free(*message);
-    *message = longer;
 }
 
 static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char *format, ...) {
@@ -42,9 +46,7 @@ static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char 
     int rc = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
     sqlite3_free(sql);
     if (rc == SQLITE_OK) return rc;
-    fail(db, rc, message);
-    explain_missing(message);
-    return rc;
+    return fail(db, rc, message);
 }
 
 /* Run a statement that returns nothing, and finalize it. What it inserts is no

@@ -31,15 +31,19 @@ static struct shared_store *find(const kevo_store *store) {
     return s;
 }
 
-/* What a store that settles asks for. The name may have come to be another file's. */
-static int make_durable(void *arg, struct kevo_err *err) {
-    const struct shared_store *s = arg;
+/* The name may have come to be another file's. */
+int registry_make_durable(const struct shared_store *s, struct kevo_err *err) {
     struct env *env = world_env();
     struct env_stat st;
     int rc = env->stat(env, s->filename, &st, err);
     if (rc > 0 || (rc == 0 && (st.device != s->owner.device || st.inode != s->owner.inode)))
         return kevo_fail(err, KEVO_CANTOPEN, "%s: the database file was moved", s->filename);
     return rc ? rc : durable_database(s->filename, err);
+}
+
+/* What a store that settles asks for. */
+static int make_durable(void *arg, struct kevo_err *err) {
+    return registry_make_durable(arg, err);
 }
 
 static struct shared_store *shared_new(kevo_store *store, struct store_owner owner) {

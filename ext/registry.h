@@ -42,6 +42,10 @@ int registry_open_memory(const struct kevo_options *options, struct shared_store
 /* Whether nobody else has a reference at this moment. */
 bool registry_is_last(const struct shared_store *shared);
 
+/* Make durable what the owner, a database file, has committed: see durable_database(). KEVO_CANTOPEN
+ * when its name is not that file's any more. */
+int registry_make_durable(const struct shared_store *shared, struct kevo_err *err);
+
 /* Give back a reference; the last one closes the store. shared may be NULL. */
 void registry_close(struct shared_store *shared);
 

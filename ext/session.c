@@ -89,9 +89,11 @@ int session_sync_database(struct session *s) {
     const char *filename;
     struct env_stat st;
     struct kevo_err err;
-    if (decides_itself(s) || !find_file(db, s->schema, &filename, &st)) return SQLITE_OK;
+    if (decides_itself(s)) return SQLITE_OK;
     int rc = sqlite3_file_control(db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &log);
     if (rc == SQLITE_OK && log && log->pMethods) rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    /* A file that has another name now: what belongs to it cannot be told. */
+    if (rc == SQLITE_OK && !find_file(db, s->schema, &filename, &st)) rc = SQLITE_CANTOPEN;
     if (rc == SQLITE_OK) rc = sqlite_code(durable_file(filename, "-journal", &err));
     return rc == SQLITE_OK ? sqlite_code(durable_directory(filename, &err)) : rc;
 }
@@ -107,7 +109,8 @@ static void finalize_statements(struct session *s) {
 
 /* What the log holds has to be read when the store is opened again, some hundred milliseconds of it
  * at most: the last one to leave writes it to a table, as SQLite's last one checkpoints. It may
- * fail; then the log stays. */
+ * fail; then the log stays. After a DETACH the schema is gone, or another database by now, so the
+ * file is synced by its name. */
 static void leave_tables(struct session *s) {
     enum { LITTLE_BYTES = 512 << 10 };
     struct kevo_stats stats;
@@ -117,8 +120,8 @@ static void leave_tables(struct session *s) {
         return;
     kevo_get_stats(s->store, &stats);
     if (stats.memtable_used_bytes < LITTLE_BYTES) return;
-    if (session_sync_database(s) == SQLITE_OK && kevo_rotate(s->store, &ignored) == 0)
-        kevo_flush(s->store, &ignored);
+    int rc = decides_itself(s) ? 0 : registry_make_durable(s->shared, &ignored);
+    if (rc == 0 && kevo_rotate(s->store, &ignored) == 0) kevo_flush(s->store, &ignored);
 }
 
 static void session_free(struct session *s) {

@@ -33,7 +33,8 @@ static int in_use(struct env *env, const char *dir, struct env_file *file, bool 
                          dir);
     unsigned pid = lock_holder(env, file);
     if (pid == env->process_id(env))
-        return kevo_fail(err, KEVO_BUSY, "%s: the store is open in this process already", dir);
+        return kevo_fail(err, KEVO_BUSY,
+                         "%s: the store is open in this process already; close it first", dir);
     return kevo_fail(err, KEVO_BUSY,
                      "%s: the store is in use by process %u, and only one can have it; close it "
                      "there first",
