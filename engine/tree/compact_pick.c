@@ -393,12 +393,13 @@ static int idle_deeper(struct version *v, unsigned level, struct table_file *f,
     return KEVO_NOTFOUND;
 }
 
+/* ... all of which can go: or it would be written anew whenever some more of it can. */
 static bool has_much_garbage(const struct version *v, unsigned level, struct table_file *f,
                              const struct compact_options *o) {
     struct span s = span_of(&f, 1, (struct span){0});
     uint64_t garbage = f->tombstone_count + (f->entry_count - f->key_count);
-    return has_garbage(f, o) && is_worth(o, garbage, f->entry_count) &&
-           !lies_over_files(v, level, &s);
+    return has_garbage(f, o) && f->max_seq <= o->oldest_snapshot &&
+           is_worth(o, garbage, f->entry_count) && !lies_over_files(v, level, &s);
 }
 
 int compact_pick_idle(struct version *v, const struct compact_options *o, struct compaction *c,

@@ -393,6 +393,28 @@ START_TEST(a_trickle_is_not_amplified_without_end) {
 }
 END_TEST
 
+/* What is replaced can go an hour later, bit by bit: that is no reason to write all anew each time. */
+START_TEST(what_can_go_bit_by_bit_is_not_written_as_often) {
+    options.retain_ms = 3600000;
+    options.level1_bytes = 64 << 20;
+    store = kv_open(&options);
+    fill(0, 10000, 1);
+    must(kv_compact(store, &test_err));
+    struct kevo_stats before = kv_stats(store);
+    for (unsigned minute = 0; minute < 150; minute++) {
+        fill(minute * 37 % 58, 170, 58);
+        for (unsigned i = 0; i < 6; i++) {
+            pass(10 * SECOND);
+            steps();
+        }
+    }
+    struct kevo_stats after = kv_stats(store);
+    double factor = (double)(after.compact_write_bytes - before.compact_write_bytes) /
+                    (double)(after.user_bytes - before.user_bytes);
+    ck_assert_msg(factor < 15, "%.1f bytes for each", factor);
+}
+END_TEST
+
 /* While a merge writes, a writer comes back and fills level 0. */
 static int (*plain_write)(struct env *, struct env_file *, uint64_t, const void *, size_t,
                           struct kevo_err *);
@@ -586,6 +608,7 @@ int main(void) {
     tcase_add_test(tables, a_snapshot_keeps_what_it_sees);
     tcase_add_test(tables, what_is_not_worth_it_stays);
     tcase_add_test(tables, a_trickle_is_not_amplified_without_end);
+    tcase_add_test(tables, what_can_go_bit_by_bit_is_not_written_as_often);
     tcase_add_test(tables, a_merge_gives_way);
     tcase_add_test(tables, damage_stops_no_writer);
     suite_add_tcase(suite, tables);
