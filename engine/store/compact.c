@@ -59,6 +59,7 @@ struct terms {
     const struct manual *manual; /* NULL: background work */
     bool lag;                    /* as in gc_snapshots() */
     bool settles;                /* nobody needs it: it gives way to writers */
+    bool installing;             /* out: what was made of the inputs goes to the manifest */
 };
 
 /* What build_tables asks about a compaction. */
@@ -214,13 +215,15 @@ static int delete_inputs(const struct compaction *c, struct version_edit *edit,
     return rc;
 }
 
-static int move_inputs(kevo_store *s, struct compaction *c, struct kevo_err *err) {
+static int move_inputs(kevo_store *s, struct compaction *c, struct terms *terms,
+                       struct kevo_err *err) {
     static const struct build nothing_dropped;
     struct version_edit edit;
     edit_init(&edit);
     int rc = delete_inputs(c, &edit, err);
     for (size_t i = 0; rc == 0 && i < c->input_count[0]; i++)
         rc = edit_add_file(&edit, c->output_level, c->inputs[0][i], err);
+    terms->installing = rc == 0;
     if (rc == 0) rc = work_install(s, &edit, false, COMPACTOR, &nothing_dropped, err);
     edit_release(&edit);
     if (rc == 0) count(&s->counters.trivial_moves, 1);
@@ -248,13 +251,14 @@ static void count_merge(kevo_store *s, const struct compaction *c, const struct 
     count_since(s, &s->counters.compaction, start);
 }
 
-static int merge_inputs(kevo_store *s, struct compaction *c, struct build *b,
+static int merge_inputs(kevo_store *s, struct compaction *c, struct terms *terms, struct build *b,
                         struct kevo_err *err) {
     uint64_t start = store_now(s);
     struct version_edit edit;
     edit_init(&edit);
     int rc = build_outputs(c, b, &edit, err);
     if (rc == 0) rc = delete_inputs(c, &edit, err);
+    terms->installing = rc == 0;
     if (rc == 0) rc = work_install(s, &edit, false, COMPACTOR, b, err);
     work_discard(&edit, rc);
     if (rc == 0) mark_obsolete(c);
@@ -272,7 +276,7 @@ static uint64_t count_entries(const struct compaction *c) {
     return entries;
 }
 
-static int run_merge(kevo_store *s, struct compaction *c, const struct terms *terms,
+static int run_merge(kevo_store *s, struct compaction *c, struct terms *terms,
                      struct kevo_err *err) {
     struct compact_context context = {.store = s,
                                       .terms = *terms,
@@ -296,7 +300,7 @@ static int run_merge(kevo_store *s, struct compaction *c, const struct terms *te
     bottom_finder_init(&context.bottom, c);
     overlap_meter_init(&context.overlap, c, s->options.table_bytes);
     int rc = work_begin_gc(s, COMPACTOR, terms->lag, &b, &ids, err);
-    if (rc == 0) rc = merge_inputs(s, c, &b, err);
+    if (rc == 0) rc = merge_inputs(s, c, terms, &b, err);
     if (rc) {
         pthread_mutex_lock(&s->mutex);
         work_end_gc(s, COMPACTOR, &b, false);
@@ -324,9 +328,8 @@ static void claim_output(kevo_store *s, const struct compaction *c) {
         widen(c->inputs[side], c->input_count[side], &s->merging.lower, &s->merging.upper);
 }
 
-static int run_one(kevo_store *s, struct compaction *c, const struct terms *terms,
-                   struct kevo_err *err) {
-    int rc = c->trivial_move ? move_inputs(s, c, err) : run_merge(s, c, terms, err);
+static int run_one(kevo_store *s, struct compaction *c, struct terms *terms, struct kevo_err *err) {
+    int rc = c->trivial_move ? move_inputs(s, c, terms, err) : run_merge(s, c, terms, err);
     pthread_mutex_lock(&s->manifest_mutex);
     s->merging.output_level = 0;
     pthread_mutex_unlock(&s->manifest_mutex);
@@ -351,6 +354,16 @@ static void begin_choice(kevo_store *s, bool lag, struct choice *choice) {
     choice->edits = s->edits;
     choice->settles = settle_tables_in(s) == 0;
     pthread_mutex_unlock(&s->mutex);
+}
+
+/* A merge that nobody needs failed. Who reads damaged tables is told; no writer need be stopped,
+ * and a full disk is not to be filled again and again. Not so when the manifest is concerned. */
+static int forgive(kevo_store *s, const struct choice *choice, const struct terms *terms, int rc) {
+    if (terms->installing && rc != KEVO_FULL && rc != KEVO_NOMEM) return rc;
+    pthread_mutex_lock(&s->mutex);
+    settle_note_none(s, choice->edits, SETTLE_ANY);
+    pthread_mutex_unlock(&s->mutex);
+    return KEVO_NOTFOUND;
 }
 
 static void note_none(kevo_store *s, const struct choice *choice, bool settles) {
@@ -385,10 +398,8 @@ static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo
         note_none(s, &choice, terms.settles);
     if (!terms.settles || rc == KEVO_NOTFOUND) return rc;
     if (rc == 0) count(&s->counters.settled_merges, 1);
-    if (rc == KEVO_CANCELLED && !work_closing(s)) return 0; /* others need it now */
-    if (rc != KEVO_CORRUPT) return rc;
-    note_none(s, &choice, true); /* who reads the damage is told; no writer need be stopped */
-    return KEVO_NOTFOUND;
+    if (rc == KEVO_CANCELLED) return work_closing(s) ? rc : 0; /* others need it now */
+    return rc ? forgive(s, &choice, &terms, rc) : 0;
 }
 
 int compact_run(kevo_store *s, struct kevo_err *err) {

@@ -49,10 +49,15 @@ uint64_t settle_memory_in(const kevo_store *s) {
     return time_left(s, s->settle.tried_at_us, s->options.settle_ms * 1000);
 }
 
+static bool is_none_worth(const kevo_store *s) {
+    if (s->settle.edits != s->edits) return false;
+    return s->settle.oldest == SETTLE_ANY || s->settle.oldest == gc_oldest(s, true);
+}
+
 uint64_t settle_tables_in(const kevo_store *s) {
     uint64_t wait = s->options.settle_ms * 1000, retain = s->options.retain_ms * 1000;
     if (!wait || s->current->version->is_settled || work_flush_pending(s)) return SETTLE_NEVER;
-    if (s->settle.edits == s->edits && s->settle.oldest == gc_oldest(s, true)) return SETTLE_NEVER;
+    if (is_none_worth(s)) return SETTLE_NEVER;
     if (retain > MAX_RETAIN_US) retain = MAX_RETAIN_US;
     uint64_t left = time_left(s, 0, wait > retain ? wait : retain);
     return left == 0 && settle_memory_in(s) == 0 ? MEMORY_US : left; /* memory first */

@@ -67,7 +67,9 @@ void settle_memory(kevo_store *s);
 /* Whether a merge that nobody asked for is to stop, since writers need the compactor. Needs
  * mutex. */
 bool settle_gives_way(const kevo_store *s);
-/* No merge was found worth it, with so many edits and that oldest snapshot. Needs mutex. */
+/* No merge was found worth it, with so many edits and that oldest snapshot, or with SETTLE_ANY.
+ * Needs mutex. */
+#define SETTLE_ANY UINT64_MAX
 void settle_note_none(kevo_store *s, uint64_t edits, uint64_t oldest);
 
 #endif

@@ -486,6 +486,70 @@ START_TEST(damage_stops_no_writer) {
 }
 END_TEST
 
+/* Two tables of level 0 that are merged when the store settles. */
+static void make_two_tables(void) {
+    for (unsigned i = 0; i < 2; i++) {
+        fill(i, 200, 2);
+        must(kevo_flush(store, &test_err));
+    }
+}
+
+static unsigned refused;
+
+static int full_write(struct env *e, struct env_file *f, uint64_t offset, const void *data,
+                      size_t len, struct kevo_err *err) {
+    (void)e, (void)f, (void)offset, (void)data, (void)len;
+    refused++;
+    if (err) *err = (struct kevo_err){KEVO_FULL, "the disk is full"};
+    return KEVO_FULL;
+}
+
+/* A merge that fails would fill the disk whenever it is tried. */
+START_TEST(a_full_disk_is_left_alone) {
+    store = kv_open(&options);
+    make_two_tables();
+    plain_write = memory->write;
+    memory->write = full_write;
+    refused = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        pass(SECOND);
+        steps();
+    }
+    ck_assert_uint_eq(refused, 1);
+    memory->write = plain_write;
+    fill(0, 300, 2);
+    pass(2 * SECOND);
+    steps();
+    ck_assert_uint_eq(runs(), 1);
+}
+END_TEST
+
+/* Only what may have spoilt the manifest does: of all that is written that is one piece. */
+START_TEST(an_error_in_a_merge_stops_no_writer) {
+    unsigned stopped = 0;
+    uint64_t n = 1;
+    for (bool hit = true; hit; n++) {
+        store = kv_open(&options);
+        make_two_tables();
+        pass(2 * SECOND);
+        fault_env_plan(env, (struct fault_plan){.kinds = FAULT_WRITE, .nth = n, .rc = KEVO_IOERR});
+        while (kevo_step(store, &test_err) == 0)
+            ;
+        hit = fault_env_hit(env);
+        fault_env_plan(env, (struct fault_plan){.kinds = 0});
+        int rc = kevo_put(store, kv_slice("a"), kv_slice("b"), &test_err);
+        stopped += rc == KEVO_READONLY;
+        must(rc == KEVO_READONLY ? 0 : rc);
+        must(kevo_verify(store, &test_err));
+        kevo_close(store);
+        store = NULL;
+        must(kevo_destroy(KV_DIR, &options, &test_err));
+    }
+    ck_assert_uint_gt(n, 5);
+    ck_assert_uint_le(stopped, 1);
+}
+END_TEST
+
 /* ---- with threads ----------------------------------------------------------------------- */
 
 static void await_runs(unsigned wanted) {
@@ -611,6 +675,8 @@ int main(void) {
     tcase_add_test(tables, what_can_go_bit_by_bit_is_not_written_as_often);
     tcase_add_test(tables, a_merge_gives_way);
     tcase_add_test(tables, damage_stops_no_writer);
+    tcase_add_test(tables, a_full_disk_is_left_alone);
+    tcase_add_test(tables, an_error_in_a_merge_stops_no_writer);
     suite_add_tcase(suite, tables);
 
     TCase *threads = tcase_create("threads");
