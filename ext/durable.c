@@ -16,14 +16,20 @@ static char *path_of(const char *name, size_t len, const char *suffix) {
     return path;
 }
 
+static bool is_missing(struct env *env, const char *path) {
+    struct env_stat st;
+    struct kevo_err ignored;
+    return env->stat(env, path, &st, &ignored) == KEVO_NOTFOUND;
+}
+
+/* SQLite may remove it at any moment. */
 static int sync_path(const char *path, struct kevo_err *err) {
     struct env *env = world_env();
     struct env_file *file = NULL;
-    struct env_stat st;
-    int rc = env->stat(env, path, &st, err);
-    if (rc == KEVO_NOTFOUND) return 0;
-    if (rc == 0) rc = env->open(env, path, ENV_READ | ENV_WRITE, 0, &file, err);
-    if (rc == 0) rc = env->sync(env, file, err);
+    if (is_missing(env, path)) return 0;
+    int rc = env->open(env, path, ENV_READ | ENV_WRITE, 0, &file, err);
+    if (rc) return is_missing(env, path) ? 0 : rc;
+    rc = env->sync(env, file, err);
     env->close(env, file);
     return rc;
 }

@@ -14,7 +14,10 @@ int durable_file(const char *database, const char *suffix, struct kevo_err *err)
 int durable_directory(const char *database, struct kevo_err *err);
 
 /* All that was committed before the call, in any journal mode: the log of WAL mode, the end of a
- * rollback journal, and the directory. */
+ * rollback journal, and the directory. But with a rollback journal and synchronous=OFF SQLite did
+ * not sync the database file itself, and neither does this, for the sake of the locks on it: after
+ * a power loss the file may be older than a store that has let go of its log, which is refused
+ * then instead of cut to what the file says. */
 int durable_database(const char *database, struct kevo_err *err);
 
 #endif

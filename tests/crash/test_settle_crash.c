@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ext/durable.h"
 #include "ext/world.h"
 #include "tests/lib/crash_env.h"
 #include "tests/lib/disk_vfs.h"
@@ -106,11 +107,44 @@ START_TEST(power_lost_while_it_settles) {
 }
 END_TEST
 
+static int (*plain_open)(struct env *, const char *, unsigned, unsigned, struct env_file **,
+                         struct kevo_err *);
+static bool refuses;
+
+static int open_too_late(struct env *e, const char *path, unsigned flags, unsigned mode,
+                         struct env_file **file, struct kevo_err *err) {
+    if (!refuses && e->unlink(e, path, err)) return KEVO_IOERR;
+    if (err) *err = (struct kevo_err){KEVO_CANTOPEN, "cannot open"};
+    return refuses ? KEVO_CANTOPEN : plain_open(e, path, flags, mode, file, err);
+}
+
+/* SQLite ends a transaction in the moment between a look at its journal and opening it. */
+START_TEST(a_journal_that_has_just_gone) {
+    struct env_file *file;
+    struct kevo_err err;
+    disk = crash_env_new();
+    world = (struct world){.env = disk};
+    plain_open = disk->open;
+    ck_assert_int_eq(disk->open(disk, "/app.db-journal", ENV_WRITE | ENV_CREATE, 0600, &file, &err),
+                     0);
+    disk->close(disk, file);
+    disk->open = open_too_late;
+    refuses = true;
+    ck_assert_int_eq(durable_database("/app.db", &err), KEVO_CANTOPEN);
+    refuses = false;
+    ck_assert_int_eq(durable_database("/app.db", &err), 0);
+    disk->open = plain_open;
+    world = (struct world){0};
+    crash_env_free(disk);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("settle_crash");
     TCase *tc = tcase_create("settle_crash");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, power_lost_while_it_settles, 0, sizeof kinds / sizeof kinds[0]);
+    tcase_add_test(tc, a_journal_that_has_just_gone);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
