@@ -409,11 +409,13 @@ int compact_run(kevo_store *s, struct kevo_err *err) {
 
 /* ---- on demand ---------------------------------------------------------------------------- */
 
-/* Keep the compactor out, waiting for the job it has. */
+/* Keep the compactor out, waiting for the job it has, which is given up if nobody needs it. */
 static void begin_manual(kevo_store *s) {
     pthread_mutex_lock(&s->mutex);
+    s->manual_waits++;
     while (s->manual || s->jobs[COMPACTOR].running)
         pthread_cond_wait(&s->done_cond, &s->mutex);
+    s->manual_waits--;
     s->manual = true;
     pthread_mutex_unlock(&s->mutex);
 }

@@ -2,8 +2,8 @@
  *
  * Of the tables one run is chosen, a level or a table of level 0, whichever has most keys. A
  * table in it that holds values alone, all of them visible, says itself how many keys it has, be
- * it with several versions of some. Everything else in the store is merged and walked, and for each key the
- * table's filter, seldom the table, tells whether it is counted twice:
+ * it with several versions of some. Everything else in the store is merged and walked, and for
+ * each key the table's filter, seldom the table, tells whether it is counted twice:
  *
  *   the version that decides       in the table?     changes the table's count by
  *   a value                        no                 1

@@ -6,8 +6,9 @@
  * compact_pick_idle() finds worth it. Each tells how long it is until then, and its thread sleeps
  * as long; while there is nothing to settle it sleeps until it is woken.
  *
- * A writer who comes back is kept by none of this: a memtable is replaced only when nobody else
- * writes, as any full one is, and a merge gives way when writers would be slowed down. */
+ * A memtable is replaced only when nobody else writes; a writer who comes back just then waits for
+ * the log to be synced and its next segment to be made, as when a memtable is full. A merge keeps
+ * no writer: it gives way when writers would be slowed down, and to kevo_compact(). */
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "engine/store/work.h"
@@ -38,6 +39,8 @@ static bool has_memtable(const kevo_store *s) {
     const struct memtable *m = s->current->active;
     if (is_little(s, m) || memtable_is_empty(m)) return false;
     if (s->options.authority == KEVO_AUTHORITY_EXTERNAL && !s->settle.make_durable) return false;
+    /* The log names tables that the manifest lacks, until the next writer comes. */
+    if (s->overlaid) return false;
     return s->pending.commit.batch == 0 && s->settle.failed_batch != s->committed.batch &&
            s->current->immutable_count == 0 &&
            s->current->version->levels[0].count < s->options.l0_trigger;
@@ -66,8 +69,8 @@ uint64_t settle_tables_in(const kevo_store *s) {
 void settle_note_commit(kevo_store *s) {
     if (s->settle.watched || is_little(s, s->current->active)) return;
     if (!s->options.background || settle_memory_in(s) == SETTLE_NEVER) return;
-    s->settle.watched = true;
     work_schedule(s);
+    s->settle.watched = s->jobs[FLUSHER].thread != NULL;
 }
 
 /* ---- memory ----------------------------------------------------------------------------- */
@@ -158,6 +161,7 @@ void settle_memory(kevo_store *s) {
 /* ---- tables ----------------------------------------------------------------------------- */
 
 bool settle_gives_way(const kevo_store *s) {
+    if (s->manual_waits) return true;
     return s->current->version->levels[0].count + s->current->immutable_count >= s->options.l0_slow;
 }
 

@@ -196,6 +196,7 @@ struct kevo_store {
     unsigned log_holds;            /* segments that are not needed any more stay till 0 */
     uint64_t held_from;            /* ... the first of them, while there are holds */
     bool manual;                   /* kevo_compact() runs, the compactor does not */
+    unsigned manual_waits;         /* calls of it that wait for the compactor or another one */
     uint64_t edits;                /* superversions since open */
     bool overlaid;                 /* `current` has tables of `recovered` */
     struct superversion *spare;    /* to take them out again; with write_mutex */
@@ -212,7 +213,7 @@ struct kevo_store {
         bool watched;           /* the flusher is to look at the active memtable, or does */
         uint64_t tried_at_us;   /* when replacing it was tried last, or is not to be before */
         uint64_t failed_batch;  /* not to be tried again while this is the newest */
-        uint64_t edits, oldest; /* as in `idle`: when no merge was found worth it */
+        uint64_t edits, oldest; /* as in `idle`: when no merge was found worth it, or SETTLE_ANY */
     } settle;
     bool closing;
     uint64_t hurries;      /* grows when somebody waits for a job that failed */

@@ -153,11 +153,15 @@ static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
     return rc;
 }
 
+static bool compactor_is_kept_out(const kevo_store *s) {
+    return s->manual || s->manual_waits || s->overlaid;
+}
+
 /* Whether a job should be started now. Needs mutex. */
 static bool wanted(const kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept || s->jobs[job].running) return false;
     if (job == FLUSHER) return work_flush_pending(s) || settle_memory_in(s) == 0;
-    return !s->manual && !s->overlaid && compact_pending(s);
+    return !compactor_is_kept_out(s) && compact_pending(s);
 }
 
 /* In how many microseconds a job may be wanted when nothing happens but that time passes;
@@ -165,7 +169,7 @@ static bool wanted(const kevo_store *s, enum work_job job) {
 static uint64_t wanted_in(const kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept) return SETTLE_NEVER;
     if (job == FLUSHER) return settle_memory_in(s);
-    return s->manual || s->overlaid ? SETTLE_NEVER : compact_pending_in(s);
+    return compactor_is_kept_out(s) ? SETTLE_NEVER : compact_pending_in(s);
 }
 
 /* Needs mutex, which it gives up meanwhile. */

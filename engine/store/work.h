@@ -61,11 +61,12 @@ int drop_run(kevo_store *s, struct kevo_err *err);
  * now. SETTLE_NEVER: there is nothing to settle. Needs mutex. */
 uint64_t settle_memory_in(const kevo_store *s);
 uint64_t settle_tables_in(const kevo_store *s);
-/* Replace the active memtable, or remove spare log segments. What fails is tried again when it
- * may have passed, or after the next commit. Needs jobs[FLUSHER].running. */
+/* Replace the active memtable, or remove spare log segments. What fails for a writer, or for want
+ * of space or memory, is tried again later; anything else after the next commit. Needs
+ * jobs[FLUSHER].running. */
 void settle_memory(kevo_store *s);
-/* Whether a merge that nobody asked for is to stop, since writers need the compactor. Needs
- * mutex. */
+/* Whether a merge that nobody asked for is to stop, since writers need the compactor, or
+ * kevo_compact() does. Needs mutex. */
 bool settle_gives_way(const kevo_store *s);
 /* No merge was found worth it, with so many edits and that oldest snapshot, or with SETTLE_ANY.
  * Needs mutex. */

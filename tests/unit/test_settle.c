@@ -1,5 +1,6 @@
 #include "engine/kevo.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -274,6 +275,39 @@ START_TEST(a_full_disk_is_tried_again) {
     authority.rc = 0;
     pass(2 * SECOND);
     steps();
+    ck_assert(!in_memory());
+}
+END_TEST
+
+/* Tables that the manifest lacks are in the way until the next writer comes. */
+START_TEST(nothing_is_asked_for_while_it_would_be_in_vain) {
+    options.txn_memory_bytes = 64 << 10;
+    open_external();
+    kevo_on_settle(store, make_durable, &authority);
+    commit_rows(300);
+    kevo_txn *large = kv_txn(store);
+    struct kevo_commit c;
+    for (unsigned i = 0; !kevo_txn_is_large(large); i++) {
+        char key[20], value[120] = "";
+        snprintf(key, sizeof key, "z%08u", i);
+        memset(value, 'x', 110);
+        kv_txn_put(large, key, value);
+    }
+    must(kevo_txn_prepare(large, KEVO_SYNC_OFF, &c, &test_err));
+    kevo_txn_commit(large);
+    kevo_txn_unref(large);
+    ck_assert(in_memory());
+    for (unsigned i = 0; i < 10; i++) {
+        pass(SECOND);
+        steps();
+    }
+    ck_assert_uint_eq(authority.calls, 0);
+    ck_assert(kevo_wants_rotate(store));
+    must(kevo_rotate(store, &test_err));
+    commit_rows(300);
+    pass(SECOND);
+    steps();
+    ck_assert_uint_eq(authority.calls, 1);
     ck_assert(!in_memory());
 }
 END_TEST
@@ -626,6 +660,49 @@ START_TEST(little_needs_no_thread) {
     ck_assert(!fault_env_hit(env));
     fill(0, 300, 1);
     ck_assert(fault_env_hit(env));
+    kv_put(store, "a", "2");
+    pass(2 * SECOND);
+    await_runs(1); /* one that could not be started was tried again */
+}
+END_TEST
+
+/* While a merge that nobody needs writes, somebody wants to compact. */
+static pthread_t impatient;
+static _Atomic bool began;
+
+static void *compact_now(void *arg) {
+    struct kevo_err err;
+    (void)arg;
+    ck_assert_int_eq(kv_compact(store, &err), 0);
+    return NULL;
+}
+
+static int slow_write(struct env *e, struct env_file *f, uint64_t offset, const void *data,
+                      size_t len, struct kevo_err *err) {
+    if (!atomic_exchange(&began, true)) {
+        ck_assert_int_eq(pthread_create(&impatient, NULL, compact_now, NULL), 0);
+        memory->sleep_us(memory, 200 * MS);
+    }
+    return plain_write(e, f, offset, data, len, err);
+}
+
+START_TEST(a_merge_gives_way_to_who_compacts) {
+    options.memtable_bytes = 1 << 20;
+    store = kv_open(&options);
+    fill(0, 2000, 2);
+    must(kevo_flush(store, &test_err));
+    fill(1, 2000, 2);
+    must(kevo_flush(store, &test_err));
+    pass(2 * SECOND);
+    plain_write = memory->write;
+    memory->write = slow_write;
+    atomic_store(&began, false);
+    steps();
+    ck_assert(atomic_load(&began));
+    ck_assert_int_eq(pthread_join(impatient, NULL), 0);
+    memory->write = plain_write;
+    ck_assert_uint_eq(kv_stats(store).settled_merges, 0);
+    ck_assert_uint_eq(runs(), 1);
 }
 END_TEST
 
@@ -662,6 +739,7 @@ int main(void) {
     tcase_add_test(mem, an_authority_that_says_nothing_keeps_it);
     tcase_add_test(mem, an_authority_that_fails_is_asked_again_after_a_commit);
     tcase_add_test(mem, a_full_disk_is_tried_again);
+    tcase_add_test(mem, nothing_is_asked_for_while_it_would_be_in_vain);
     tcase_add_loop_test(mem, nothing_breaks_it, 0, 4);
     suite_add_tcase(suite, mem);
 
@@ -686,6 +764,7 @@ int main(void) {
     tcase_add_test(threads, who_waits_long_looks_seldom);
     tcase_add_test(threads, closing_does_not_wait_for_it);
     tcase_add_test(threads, little_needs_no_thread);
+    tcase_add_test(threads, a_merge_gives_way_to_who_compacts);
     tcase_add_test(threads, a_child_is_not_concerned);
     suite_add_tcase(suite, threads);
     return harness_run(suite);
