@@ -551,21 +551,24 @@ int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice u
  * flushed, unless it is little (below 512 KB and below a quarter of memtable_bytes), and log
  * segments that nobody needs are removed. When retain_ms is over too, ten seconds at most, tables
  * are merged into the level below where that writes at most level_factor bytes there for each of
- * theirs, and tables with as large a share of old versions and tombstones are written anew: so
- * most keys come to lie in one sorted run. Done by the background threads or kevo_step(), once
- * something was written since the store was opened.
+ * theirs, and tables with as large a share of old versions and tombstones, all of which can go, are
+ * written anew: so most keys come to lie in one sorted run. Done by the background threads or
+ * kevo_step(), once something was written since the store was opened. A merge that fails is not
+ * tried again before tables or the memtable have changed.
  *
  * What leaves the log cannot be cut any more. So with an external authority memory is flushed
  * only if the authority has told how: `make_durable` returns 0 when all that was committed
  * before it was called is durable on the authority's side, or an error, and then memory is left
- * alone until the next commit. It is called by any thread, never by two at once, with no lock
+ * alone until the next commit; KEVO_FULL, KEVO_NOMEM and KEVO_BUSY may pass, so that it is called
+ * again without one, a second, or settle_ms, later. It is called by any thread, never by two at once, with no lock
  * held, and must not call the store. `arg` must live until the store is closed or this is called
  * again, with NULL perhaps, which waits for a call that is being made. */
 void kevo_on_settle(kevo_store *store, int (*make_durable)(void *arg, struct kevo_err *err),
                     void *arg);
 
 /* What is in memory now is to be flushed when the store settles, however little it is: much space
- * is free once deletions of ranges in it have come to a table. */
+ * is free once deletions of ranges in it have come to a table. Without effect while settle_ms is
+ * 0. */
 void kevo_settle_all(kevo_store *store);
 
 /* Do one piece of background work if there is any: KEVO_OK when something was

@@ -55,8 +55,8 @@ struct memtable {
  * arena's first chunk: small for write buffers, larger for memtables. */
 struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
 /* Give a memtable that no other thread reads yet a Bloom filter of about a 128th of
- * `bytes_expected`, so that memtable_get() learns that a key is not there by one cache miss instead of ten. Memory
- * that cannot be had is done without. */
+ * `bytes_expected`, so that memtable_get() learns that a key is not there by one cache miss
+ * instead of ten. Memory that cannot be had is done without. */
 void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */

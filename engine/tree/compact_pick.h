@@ -57,9 +57,10 @@ int compact_pick(struct version *v, const struct compact_options *o, struct comp
 
 /* What is worth it when there is time, in a level that does not ask for it: files that can sink
  * into the level below, above the deepest one that has any, while there is overlap of at most
- * level_factor times their size; and files over nothing a level_factor'th of whose entries can
- * go. So what is written for each byte that sinks or goes is bounded as in levels that are full.
- * KEVO_NOTFOUND when nothing is; KEVO_NOMEM. */
+ * level_factor times their size; and files over nothing a level_factor'th of whose entries are
+ * garbage, when all of it can go. So at most level_factor bytes of the level below are written
+ * anew for each that sinks; but levels that are not full may be passed sooner than they would be
+ * in writing without a pause. KEVO_NOTFOUND when nothing is; KEVO_NOMEM. */
 int compact_pick_idle(struct version *v, const struct compact_options *o, struct compaction *c,
                       struct kevo_err *err);
 
