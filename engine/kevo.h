@@ -116,10 +116,10 @@ struct kevo_options {
                                      the next write or kevo_step(), so that the log does
                                      not hold old data for ever; 0: no limit */
     unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
-    uint64_t cache_bytes;         /* decompressed blocks, indexes and filters in memory. A quarter
-                                     is for blocks in any case; when indexes and filters take
-                                     more than the rest, tables not used for longest are closed,
-                                     but for the last eight. A reader that needs more of them at
+    uint64_t cache_bytes;         /* decompressed blocks, and what open tables keep in memory. A
+                                     quarter is for blocks in any case; when tables take more
+                                     than the rest those not used for longest are closed, but
+                                     for the last eight. A reader that needs more of them at
                                      once opens them again and again: some ten us each */
     unsigned max_open_tables;     /* as many tables are open at most, but for those that
                                      iterators stand in, and those with deletions of ranges */
@@ -713,7 +713,7 @@ struct kevo_stats {
     uint64_t memtable_used_bytes; /* active and immutable */
     unsigned immutable_count;
     unsigned open_tables;
-    uint64_t open_table_bytes; /* indexes and filters of open tables; with cache_used_bytes
+    uint64_t open_table_bytes; /* what open tables keep in memory; with cache_used_bytes
                                   within cache_bytes */
     unsigned table_count[KEVO_MAX_LEVELS];
     uint64_t level_bytes[KEVO_MAX_LEVELS];

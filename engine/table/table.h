@@ -122,8 +122,8 @@ struct table_list {
 void table_list_add(struct table_list *l, struct table *t); /* takes the reference over */
 void table_list_close(struct table_list *l);                /* and empties it */
 
-/* What an open table keeps in memory: filter, index, and what it noted of them. It is charged
- * to the cache. */
+/* What an open table keeps in memory: what it noted of its blocks and index, and its range
+ * tombstones, but not the map. It is charged to the cache. */
 uint64_t table_memory_bytes(const struct table *t);
 
 /* Add `base_seq` to every sequence number that is read from the table, before its first

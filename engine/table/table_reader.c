@@ -69,10 +69,11 @@ static int open_sections(struct table *t, const struct table_footer *f, struct k
     if (data_end > f->filter.offset || f->filter.offset - data_end >= FILTER_ALIGNMENT)
         return damaged(t, "the blocks do not end where the filter begins", err);
     size_t words = (t->index.count + 31) / 32, posts = table_index_post_count(&t->index);
-    /* Filter and index lie in the map, whose pages stay in memory while they are used. */
-    t->memory_bytes = sizeof *t + t->filter.len + index.len + 2 * ranges.len +
-                      words * sizeof *t->verified + posts * sizeof *t->posts +
-                      t->index.count * sizeof *t->places;
+    /* Not filter and index: they lie in the map, and the system keeps of it what is used. Tables were
+     * closed for them once, which does not give their pages back, and opened for each read when the
+     * filters of all came to more than the cache. */
+    t->memory_bytes = sizeof *t + 2 * ranges.len + words * sizeof *t->verified +
+                      posts * sizeof *t->posts + t->index.count * sizeof *t->places;
     t->verified = mem_array(words, sizeof *t->verified);
     t->posts = mem_array(posts, sizeof *t->posts);
     t->places = mem_array(t->index.count, sizeof *t->places);

@@ -267,8 +267,8 @@ START_TEST(an_idle_iterator_does_not_keep_others_open) {
 }
 END_TEST
 
-/* Indexes and filters are in the cache's budget. */
-START_TEST(blocks_indexes_and_filters_share_the_cache) {
+/* What tables keep in memory is in the cache's budget. */
+START_TEST(blocks_and_tables_share_the_cache) {
     kevo_close(store);
     options.max_open_tables = 1000;
     options.cache_bytes = 64 << 10;
@@ -288,6 +288,36 @@ START_TEST(blocks_indexes_and_filters_share_the_cache) {
         else
             ck_assert(tables_bytes <= options.cache_bytes / 4 * 3 || s.open_tables <= tables);
     }
+}
+END_TEST
+
+/* Filters and indexes, which are read in place, do not close tables, however much larger than the
+ * cache all of them are: else most reads of a large store would open one. */
+START_TEST(large_filters_stay_open) {
+    enum { LARGE = LEAST_OPEN_TABLES + 4, KEYS = 2000 };
+    kevo_close(store);
+    ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
+    options.max_open_tables = 1000;
+    options.cache_bytes = 64 << 10;
+    options.filter_bits_per_key = 32; /* 8 KB a table */
+    store = kv_open(&options);
+    char key[16];
+    for (unsigned t = 0; t < LARGE; t++) {
+        for (unsigned k = 0; k < KEYS; k++) {
+            snprintf(key, sizeof key, "t%03u.%05u", t, k);
+            kv_put(store, key, "v");
+        }
+        ck_ok(kevo_flush(store, &test_err));
+    }
+    ck_assert_uint_eq(kv_tables(store), LARGE);
+    uint64_t opened = 0;
+    for (unsigned i = 0; i < 3 * LARGE; i++) {
+        snprintf(key, sizeof key, "t%03u.%05u", i % LARGE, i);
+        ck_assert_str_eq(kv_get(store, NULL, key), "v");
+        if (i == LARGE - 1) opened = kv_stats(store).tables_opened;
+    }
+    ck_assert_uint_eq(kv_stats(store).tables_opened, opened);
+    ck_assert_uint_eq(kv_stats(store).open_tables, LARGE);
 }
 END_TEST
 
@@ -424,7 +454,8 @@ int main(void) {
     tcase_add_loop_test(tcase, what_is_held_stays_readable, 0, 2);
     tcase_add_test(tcase, maps_stay_while_they_are_used);
     tcase_add_test(tcase, an_idle_iterator_does_not_keep_others_open);
-    tcase_add_test(tcase, blocks_indexes_and_filters_share_the_cache);
+    tcase_add_test(tcase, blocks_and_tables_share_the_cache);
+    tcase_add_test(tcase, large_filters_stay_open);
     tcase_add_test(tcase, blocks_outlive_the_closing);
     tcase_add_loop_test(tcase, a_truncated_table_is_named, 0, 2);
     tcase_add_test(tcase, no_memory);
