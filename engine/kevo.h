@@ -560,9 +560,9 @@ int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice u
  * only if the authority has told how: `make_durable` returns 0 when all that was committed
  * before it was called is durable on the authority's side, or an error, and then memory is left
  * alone until the next commit; KEVO_FULL, KEVO_NOMEM and KEVO_BUSY may pass, so that it is called
- * again without one, a second, or settle_ms, later. It is called by any thread, never by two at once, with no lock
- * held, and must not call the store. `arg` must live until the store is closed or this is called
- * again, with NULL perhaps, which waits for a call that is being made. */
+ * again without one, a second, or settle_ms, later. It is called by any thread, never by two at
+ * once, with no lock held, and must not call the store. `arg` must live until the store is closed
+ * or this is called again, with NULL perhaps, which waits for a call that is being made. */
 void kevo_on_settle(kevo_store *store, int (*make_durable)(void *arg, struct kevo_err *err),
                     void *arg);
 

@@ -243,8 +243,8 @@ static const sqlite3_module probe = {
 /* Statements that begin with '2' run on another connection; "fail x t" lets the method x of t
  * fail once, "veto" the next commit hook, "version" says by how much SQLITE_FCNTL_DATA_VERSION
  * has grown since it was asked last; "watch", that sync, commit and begin say it;
- * "interfere" lets another connection commit, and this one look, in the next xCommit. The diary has the calls, and after statements that failed
- * their error codes. */
+ * "interfere" lets another connection commit, and this one look, in the next xCommit. The diary
+ * has the calls, and after statements that failed their error codes. */
 struct scenario {
     const char *name, *journal, *statements[12], *diary;
 };
