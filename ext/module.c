@@ -157,6 +157,23 @@ int forget_undone_tables(struct session *s, char **message) {
 
 /* ---- create and connect ------------------------------------------------------------------ */
 
+/* A table hides the table-valued function of its name, and one named as the bookkeeping is in its
+ * way. Those that exist stay usable, and can be renamed. */
+static int check_name(const char *name, char **message) {
+    static const char *const reserved[] = {
+        "kevo_stats", "kevo_options", "kevo_levels", "kevo_files", "kevo_tables",
+        "kevo_heir",  "kevo_store",   "kevo_marker", "kevo_table",
+    };
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+        if (sqlite3_stricmp(name, reserved[i]) != 0) continue;
+        *message = sqlite3_mprintf("kevo: %s is the name of a table or function of kevo's own; "
+                                   "give the table another name",
+                                   name);
+        return SQLITE_ERROR;
+    }
+    return SQLITE_OK;
+}
+
 struct same_path {
     sqlite3 *db;
     const char *schema, *path;
@@ -265,7 +282,8 @@ static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
 static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv,
                        sqlite3_vtab **table, char **message) {
     struct vtab *t;
-    int rc = vtab_new(db, arg, argc, argv, &t, message);
+    int rc = check_name(argv[2], message);
+    if (rc == SQLITE_OK) rc = vtab_new(db, arg, argc, argv, &t, message);
     if (rc != SQLITE_OK) return rc;
     rc = create_in_store(db, t, message);
     if (rc != SQLITE_OK) {
@@ -332,10 +350,12 @@ static int vtab_destroy(sqlite3_vtab *table) {
 static int vtab_rename(sqlite3_vtab *table, const char *name) {
     struct vtab *t = vtab_of(table);
     char **message = message_of(t);
+    int rc = check_name(name, message);
+    if (rc != SQLITE_OK) return rc;
     char *copy = sqlite3_mprintf("%s", name);
     if (!copy) return SQLITE_NOMEM;
-    int rc = marker_rename_table(t->connection->db, t->schema_name, t->session->store_row,
-                                 t->table_id, name, message);
+    rc = marker_rename_table(t->connection->db, t->schema_name, t->session->store_row, t->table_id,
+                             name, message);
     if (rc == SQLITE_OK && names_are_kept(t)) rc = names_rename(t, name, message);
     if (rc != SQLITE_OK) {
         sqlite3_free(copy);

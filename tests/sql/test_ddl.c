@@ -283,6 +283,36 @@ START_TEST(rename_and_commit) {
 }
 END_TEST
 
+/* ---- names of kevo's own --------------------------------------------------------------- */
+
+static const char reserved[] = "give the table another name";
+
+static void expect_reserved(const char *name) {
+    expect_error(db, SQLITE_ERROR, reserved, "CREATE VIRTUAL TABLE \"%w\" USING kevo", name);
+    expect_error(db, SQLITE_ERROR, reserved, "ALTER TABLE other RENAME TO \"%w\"", name);
+}
+
+/* All of the functions that there are, however they are written, and the bookkeeping. */
+START_TEST(reserved_names) {
+    static const char *const tables[] = {"kevo_store", "kevo_marker", "kevo_table"};
+    sqlite3_stmt *stmt =
+        sql_prepare(db, "SELECT name FROM pragma_module_list WHERE name GLOB 'kevo_*'");
+    int names = 0;
+    for (int i = 0; i < 3; i++)
+        expect_error(db, SQLITE_ERROR, reserved, "CREATE VIRTUAL TABLE %s USING kevo", tables[i]);
+    expect_rows(db, "", "SELECT name FROM sqlite_schema");
+    sql_exec(db, "CREATE VIRTUAL TABLE other USING kevo; INSERT INTO other VALUES('a', 1)");
+    for (; sqlite3_step(stmt) == SQLITE_ROW; names++)
+        expect_reserved((const char *)sqlite3_column_text(stmt, 0));
+    expect_reserved("KEVO_Stats");
+    sqlite3_finalize(stmt);
+    ck_assert_int_eq(names, 6);
+    expect_rows(db, "a|1", "SELECT * FROM other");
+    sql_exec(db, "CREATE VIRTUAL TABLE kevo USING kevo; ALTER TABLE kevo RENAME TO kevo_stat");
+    expect_rows(db, "kevo_stat;other", "SELECT name FROM kevo_tables ORDER BY name");
+}
+END_TEST
+
 /* ---- databases without a file ------------------------------------------------------------ */
 
 START_TEST(memory_alone) {
@@ -561,6 +591,7 @@ int main(void) {
     tcase_add_test(tcase, drop_by_another);
     tcase_add_test(tcase, rename_then_rollback);
     tcase_add_test(tcase, rename_and_commit);
+    tcase_add_test(tcase, reserved_names);
     tcase_add_test(tcase, memory_alone);
     tcase_add_test(tcase, memory_with_directory);
     tcase_add_test(tcase, memory_drop_and_create);
