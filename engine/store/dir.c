@@ -89,6 +89,11 @@ static int open_and_lock(struct env *env, const char *dir, const struct lock_way
     *file = NULL;
     int rc = look_at_lock(env, dir, opened, &there, err);
     if (rc) return rc;
+    if (!there && !way->create)
+        return kevo_fail(err, KEVO_CANTOPEN,
+                         "%s/%s: missing, but there is a store; put it back, or make an empty file "
+                         "of that name while nobody has the store open",
+                         dir, dir_lock_name);
     /* A reader opens it for writing if possible, only so that its lock may become a writer's. */
     unsigned flags = ENV_READ | ENV_WRITE | (way->create ? ENV_CREATE : 0);
     rc = open_lock(env, dir, flags, way->mode, file, err);
@@ -116,7 +121,8 @@ static int lock_by_name(struct env *env, const char *dir, const struct lock_way 
         *file = NULL;
         if (rc) return rc;
     }
-    return kevo_fail(err, KEVO_BUSY, "%s: the store is being removed and made all the time", dir);
+    return kevo_fail(err, KEVO_BUSY,
+                     "%s: the store is being removed and made all the time; try again", dir);
 }
 
 int dir_lock(struct env *env, const char *dir, bool create, unsigned mode, struct env_file **file,
@@ -177,7 +183,9 @@ int dir_look(struct env *env, const char *dir, enum dir_kind *kind, struct kevo_
         return 0;
     }
     if (rc) return rc;
-    if (!st.is_dir) return kevo_fail(err, KEVO_CANTOPEN, "%s: not a directory", dir);
+    if (!st.is_dir)
+        return kevo_fail(err, KEVO_CANTOPEN,
+                         "%s: not a directory; move that file away, or name another place", dir);
     struct contents look = {0};
     rc = env->list(env, dir, look_at_name, &look, err);
     if (rc) return rc;
@@ -274,7 +282,8 @@ int dir_build_begin(struct dir_build *b, struct env *env, const char *dir, unsig
     enum dir_kind kind;
     *b = (struct dir_build){.env = env, .dir = dir};
     if (strlen(dir) + 64 > ENV_PATH_MAX)
-        return kevo_fail(err, KEVO_CANTOPEN, "the directory's name is too long");
+        return kevo_fail(err, KEVO_CANTOPEN,
+                         "the directory's name is too long; name a shorter one");
     int rc = dir_look(env, dir, &kind, err);
     if (rc) return rc;
     if (kind == DIR_STORE || kind == DIR_OTHER)

@@ -47,13 +47,15 @@ static int create_manifest(kevo_store *s, struct kevo_err *err) {
 /* Whether what the directory holds is what was asked for. */
 static int check_kind(const kevo_store *s, enum dir_kind kind, struct kevo_err *err) {
     const struct kevo_options *o = &s->options;
+    bool create = o->create_if_missing && !o->read_only;
     if (kind == DIR_OTHER)
         return kevo_fail(err, KEVO_CANTOPEN,
-                         "%s: the directory holds something else than a kevo store; name another",
-                         s->dir);
+                         "%s: the directory holds something else than a kevo store; %s", s->dir,
+                         create ? "name another" : "put back the one that belongs here");
     if (kind == DIR_STORE && o->error_if_exists)
-        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already", s->dir);
-    if (kind != DIR_STORE && (!o->create_if_missing || o->read_only))
+        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already; name another directory",
+                         s->dir);
+    if (kind != DIR_STORE && !create)
         return kevo_fail(err, KEVO_CANTOPEN,
                          "%s: there is no kevo store%s; put back the one that belongs here", s->dir,
                          kind == DIR_MISSING ? ": no such directory" : "");
@@ -231,7 +233,8 @@ static int become_writable(kevo_store *s, const struct kevo_options *o, struct k
 /* The process has the store open already. */
 static int open_again(kevo_store *s, const struct kevo_options *o, struct kevo_err *err) {
     if (o->error_if_exists)
-        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already", s->dir);
+        return kevo_fail(err, KEVO_CANTOPEN, "%s: there is a store already; name another directory",
+                         s->dir);
     int rc = store_check_authority(s, o->authority, err);
     const char *name = o->use_kept ? NULL : options_difference(o, &s->options);
     if (rc == 0 && name)
@@ -288,7 +291,7 @@ int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
     }
     int rc = options_check(o, err);
     if (rc == 0 && strlen(dir) + 64 > ENV_PATH_MAX)
-        rc = kevo_fail(err, KEVO_CANTOPEN, "the directory's name is too long");
+        rc = kevo_fail(err, KEVO_CANTOPEN, "the directory's name is too long; name a shorter one");
     if (rc) return rc;
     rc = store_new(dir, o, &s, err);
     if (rc == 0) return open_or_share(s, o, store, err);

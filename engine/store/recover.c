@@ -17,7 +17,8 @@ static int add_memtable(kevo_store *s, struct recovery *r, uint64_t segment, str
     /* A crash leaves at most memtable_count segments; an option made smaller since
      * does not matter, but the array's end does. */
     if (r->count == MAX_MEMTABLES)
-        return kevo_fail(err, KEVO_CORRUPT, "there are more than %d log segments", MAX_MEMTABLES);
+        return kevo_fail(err, KEVO_CORRUPT, "%s: there are more than %d log segments", s->dir,
+                         MAX_MEMTABLES);
     struct memtable *m = store_memtable_new(s, segment);
     if (!m) return kevo_nomem(err);
     r->memtables[r->count++] = m;
@@ -213,7 +214,9 @@ static int install_recovered(kevo_store *s, struct recovery *r, struct kevo_err 
 
 int store_check_authority(const kevo_store *s, int authority, struct kevo_err *err) {
     if (s->state.authority == authority) return 0;
-    return kevo_fail(err, KEVO_INVALID, "%s: the store %s, and cannot be opened otherwise", s->dir,
+    return kevo_fail(err, KEVO_INVALID,
+                     "%s: the store %s, and cannot be opened otherwise; name another directory",
+                     s->dir,
                      s->state.authority == KEVO_AUTHORITY_EXTERNAL
                          ? "belongs to a database file that decides its commits"
                          : "decides its commits itself");

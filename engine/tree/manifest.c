@@ -79,7 +79,8 @@ static int put_record(struct buf *out, const struct version_edit *e, uint64_t sa
         return 0;
     }
     if (offset + payload_bytes + 2 * SECTOR_BYTES > MAX_BYTES)
-        return kevo_fail(err, KEVO_TOOBIG, "manifest record of %zu bytes", payload_bytes);
+        return kevo_fail(err, KEVO_TOOBIG, "%zu bytes are too many for a record of a manifest",
+                         payload_bytes);
     seal_record(out->data + start, payload_bytes, salt, offset);
     return put_padding(out) ? 0 : kevo_nomem(err);
 }
@@ -294,7 +295,9 @@ static int read_header(struct manifest *m, slice file, struct manifest_state *st
     if (read_fixed64(&r) != checksum64(file.data, HEADER_BYTES - 8, 0))
         return kevo_fail(err, KEVO_CORRUPT, "%s: header: checksum differs", m->path);
     if (format != FORMAT_VERSION)
-        return kevo_fail(err, KEVO_CANTOPEN, "%s: format version %" PRIu32 ", this is version %d",
+        return kevo_fail(err, KEVO_CANTOPEN,
+                         "%s: format version %" PRIu32
+                         ", and this kevo reads version %d; use the one that wrote it",
                          m->path, format, FORMAT_VERSION);
     if (authority != KEVO_AUTHORITY_SELF && authority != KEVO_AUTHORITY_EXTERNAL)
         return kevo_fail(err, KEVO_CORRUPT, "%s: header: unknown authority %" PRIu32, m->path,

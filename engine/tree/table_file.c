@@ -206,6 +206,15 @@ static void mark_used(struct table_file *f) {
         atomic_store_explicit(&f->used, true, memory_order_relaxed);
 }
 
+/* The manifest names it: without it there is no store but a part of one. */
+static int tell_missing(const struct table_file *f, const char *path, int rc,
+                        struct kevo_err *err) {
+    struct env_stat st;
+    if (rc != KEVO_CANTOPEN || f->home->env->stat(f->home->env, path, &st, NULL) != KEVO_NOTFOUND)
+        return rc;
+    return kevo_fail(err, KEVO_CORRUPT, "%s: the table file is missing", path);
+}
+
 /* Under open_mutex. */
 static int open_locked(struct table_file *f, struct table **t, bool *closing,
                        struct kevo_err *err) {
@@ -218,7 +227,7 @@ static int open_locked(struct table_file *f, struct table **t, bool *closing,
     if (rc == 0)
         rc = table_open(f->home->env, path, f->number, f->size_bytes, f->checksum, f->home->cache,
                         &f->cache_id, t, err);
-    if (rc) return rc;
+    if (rc) return tell_missing(f, path, rc, err);
     table_set_base(*t, f->base_seq);
     atomic_store_explicit(&f->table, *t, memory_order_release);
     *closing = note_open(f->home->open, f, *t);

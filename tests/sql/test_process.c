@@ -473,6 +473,24 @@ START_TEST(damaged_manifest) {
 }
 END_TEST
 
+/* What SQL can do about it is said in SQL. */
+START_TEST(lost_files) {
+    expect_rows(db, "ok", "SELECT kevo_flush('kv')");
+    sql_close(db);
+    sql_shell(store, "mv 000001.sst ../saved");
+    db = sql_open(path);
+    expect_error(db, SQLITE_CORRUPT, "kevo_repair", "SELECT * FROM kv");
+    expect_rows(db, "1", "SELECT kevo_check('kv') LIKE '%%/000001.sst: %%missing%%kevo_repair%%'");
+    sql_close(db);
+    sql_shell(store, "mv ../saved 000001.sst && mv LOCK ..");
+    db = sql_open(path);
+    expect_error(db, SQLITE_CANTOPEN, "/LOCK: missing", "SELECT * FROM kv");
+    sql_exec(db, "SELECT kevo_repair('%q', '%q-saved')", store, store);
+    sql_shell(store, "touch LOCK");
+    expect_rows(db, "a|1", "SELECT * FROM kv");
+}
+END_TEST
+
 START_TEST(directory_of_something_else) {
     char file[1300];
     const char *dir = scratch_dir();
@@ -583,6 +601,7 @@ int main(int argc, char **argv) {
     tcase_add_test(tcase, copied_database);
     tcase_add_test(tcase, damaged_table);
     tcase_add_test(tcase, damaged_manifest);
+    tcase_add_test(tcase, lost_files);
     tcase_add_test(tcase, directory_of_something_else);
     tcase_add_test(tcase, unwritable_directory);
     tcase_add_loop_test(tcase, tampered, 0, (int)(sizeof tamperings / sizeof tamperings[0]));

@@ -702,6 +702,8 @@ START_TEST(header_fields) {
         put_record(&b, first_record);
         put_record(&b, "");
         expect_code(&b, cases[i].rc, "header");
+        if (cases[i].rc == KEVO_CANTOPEN)
+            ck_assert_ptr_nonnull(strstr(test_err.msg, "use the one"));
         buf_release(&b);
     }
     struct buf b = {0};
