@@ -116,7 +116,9 @@ struct kevo_options {
                                      the next write or kevo_step(), so that the log does
                                      not hold old data for ever; 0: no limit */
     unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
-    uint64_t cache_bytes;         /* decompressed blocks, and what open tables keep in memory. A
+    uint64_t cache_bytes;         /* decompressed blocks, and what open tables keep in memory;
+                                     as much again at most is lent to them of two memtables'
+                                     memory, while memtables and transactions do without. A
                                      quarter is for blocks in any case; when tables take more
                                      than the rest those not used for longest are closed, but
                                      for the last eight. A reader that needs more of them at
@@ -713,8 +715,9 @@ struct kevo_stats {
     uint64_t memtable_used_bytes; /* active and immutable */
     unsigned immutable_count;
     unsigned open_tables;
-    uint64_t open_table_bytes; /* what open tables keep in memory; with cache_used_bytes
-                                  within cache_bytes */
+    uint64_t open_table_bytes;  /* what open tables keep in memory; with cache_used_bytes
+                                   within cache_limit_bytes */
+    uint64_t cache_limit_bytes; /* cache_bytes and what is lent to the cache */
     unsigned table_count[KEVO_MAX_LEVELS];
     uint64_t level_bytes[KEVO_MAX_LEVELS];
     uint64_t level_entries[KEVO_MAX_LEVELS], level_tombstones[KEVO_MAX_LEVELS];

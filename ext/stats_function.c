@@ -86,6 +86,7 @@ static const struct figure figures[] = {
     FIGURE("cache_hits", cache_hits),
     FIGURE("cache_misses", cache_misses),
     FIGURE("cache_bytes", cache_used_bytes),
+    FIGURE("cache_limit_bytes", cache_limit_bytes),
     {"open_tables", offsetof(struct kevo_stats, open_tables), UNSIGNED, -1},
     FIGURE("open_table_bytes", open_table_bytes),
     FIGURE("tables_opened", tables_opened),

@@ -18,6 +18,14 @@ static bool is_huge(size_t cap) {
     return cap == ARENA_MAX_CHUNK_BYTES;
 }
 
+void arena_tell(struct arena *a, struct arena_watch watch) {
+    a->watch = watch;
+}
+
+static void say_gave(const struct arena *a, uint64_t bytes) {
+    if (a->watch.gave && bytes) a->watch.gave(a->watch.arg, bytes);
+}
+
 static void free_chunk(struct arena_chunk *c) {
     if (is_huge(c->cap))
         mem_free_huge(c);
@@ -30,7 +38,9 @@ void arena_release(struct arena *a) {
         next = c->next;
         free_chunk(c);
     }
-    *a = (struct arena){.chunk_bytes = a->chunk_bytes};
+    uint64_t gave = arena_bytes(a);
+    *a = (struct arena){.chunk_bytes = a->chunk_bytes, .watch = a->watch};
+    say_gave(a, gave);
 }
 
 void arena_reset(struct arena *a) {
@@ -44,13 +54,19 @@ void arena_reset(struct arena *a) {
         free_chunk(c);
     }
     keep->used = 0;
-    *a = (struct arena){keep, keep, sizeof *keep + keep->cap, a->chunk_bytes};
+    uint64_t kept = sizeof *keep + keep->cap, gave = arena_bytes(a) - kept;
+    *a = (struct arena){keep, keep, kept, a->chunk_bytes, a->watch};
+    say_gave(a, gave);
 }
 
 static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
     size_t cap = bytes > a->chunk_bytes ? bytes : a->chunk_bytes;
+    if (a->watch.takes) a->watch.takes(a->watch.arg, sizeof(struct arena_chunk) + cap);
     struct arena_chunk *c = is_huge(cap) ? mem_alloc_huge() : mem_alloc(sizeof *c + cap);
-    if (!c) return NULL;
+    if (!c) {
+        say_gave(a, sizeof *c + cap);
+        return NULL;
+    }
     c->next = NULL;
     c->used = 0;
     c->cap = cap;

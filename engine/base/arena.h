@@ -19,10 +19,19 @@ struct arena_chunk {
     uint8_t data[];
 };
 
+/* Who is told of the memory that an arena takes, before it does, and of what it has given back;
+ * by the thread that allocates or releases. */
+struct arena_watch {
+    void (*takes)(void *arg, uint64_t bytes);
+    void (*gave)(void *arg, uint64_t bytes);
+    void *arg;
+};
+
 struct arena {
     struct arena_chunk *first, *last;
-    _Atomic uint64_t bytes; /* memory held, chunk headers included */
-    size_t chunk_bytes;     /* data bytes of the next ordinary chunk */
+    _Atomic uint64_t bytes;   /* memory held, chunk headers included */
+    size_t chunk_bytes;       /* data bytes of the next ordinary chunk */
+    struct arena_watch watch; /* without functions: nobody is told */
 };
 
 struct arena_mark {
@@ -33,6 +42,8 @@ struct arena_mark {
 /* Chunks start at `first_chunk_bytes` and double up to ARENA_MAX_CHUNK_BYTES. */
 void arena_init(struct arena *a, size_t first_chunk_bytes);
 void arena_release(struct arena *a);
+/* While the arena is empty: who is told from now on. */
+void arena_tell(struct arena *a, struct arena_watch watch);
 /* Take back all that was given out, and keep the last chunk, if it is an ordinary one: an
  * arena that is filled again and again soon needs no more memory. */
 void arena_reset(struct arena *a);

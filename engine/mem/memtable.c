@@ -5,6 +5,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/checksum.h"
 #include "engine/base/error.h"
+#include "engine/table/cache.h"
 
 enum { NODE_VOID = 0xff }; /* a type besides enum entry_type's */
 
@@ -97,6 +98,18 @@ struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes) {
     m->segment = segment;
     memtable_reset(m);
     return m;
+}
+
+static void borrow(void *cache, uint64_t bytes) {
+    cache_borrow(cache, bytes);
+}
+
+static void give_back(void *cache, uint64_t bytes) {
+    cache_give_back(cache, bytes);
+}
+
+void memtable_borrow(struct memtable *m, struct cache *cache) {
+    arena_tell(&m->arena, (struct arena_watch){borrow, give_back, cache});
 }
 
 void memtable_reset(struct memtable *m) {

@@ -222,6 +222,13 @@ int store_check_authority(const kevo_store *s, int authority, struct kevo_err *e
                          : "decides its commits itself");
 }
 
+/* Two memtables are as much as a store needs that flushes as fast as it is written to. Until then
+ * their memory is of use to the cache, but for more than its own it is not meant. */
+static uint64_t lent_bytes(const struct kevo_options *o) {
+    uint64_t memtables = 2 * o->memtable_bytes;
+    return memtables < o->cache_bytes ? memtables : o->cache_bytes;
+}
+
 /* The manifest, and what depends on the options that it keeps. */
 static int read_manifest(kevo_store *s, struct kevo_err *err) {
     int rc =
@@ -230,7 +237,7 @@ static int read_manifest(kevo_store *s, struct kevo_err *err) {
             : manifest_open(&s->home, s->options.file_mode, &s->manifest, &s->state, err);
     if (rc) return rc;
     if (s->options.use_kept) options_decode(buf_slice(&s->state.options), &s->options);
-    s->cache = s->home.cache = cache_new(s->options.cache_bytes);
+    s->cache = s->home.cache = cache_new(s->options.cache_bytes, lent_bytes(&s->options));
     s->open_tables.max_count = s->options.max_open_tables;
     s->open_tables.max_bytes = s->options.cache_bytes / 4 * 3;
     return s->cache ? 0 : kevo_nomem(err);

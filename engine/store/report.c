@@ -132,8 +132,8 @@ static void add_rates(struct text *t, const struct kevo_stats *s) {
     uint64_t lookups = s->cache_hits + s->cache_misses;
     add(t, "\nstalls: %" PRIu64 ", %s in all, the longest %s\n", s->stalls,
         duration(s->stall_us * 1000).text, duration(s->stall.max_ns).text);
-    add(t, "cache: %s, %" PRIu64 " lookups, %.1f %% hits\n", bytes(s->cache_used_bytes).text,
-        lookups, percent(s->cache_hits, lookups));
+    add(t, "cache: %s of %s, %" PRIu64 " lookups, %.1f %% hits\n", bytes(s->cache_used_bytes).text,
+        bytes(s->cache_limit_bytes).text, lookups, percent(s->cache_hits, lookups));
     add(t, "filters: %" PRIu64 " checks, %.1f %% rejected\n", s->filter_checks,
         percent(s->filter_rejects, s->filter_checks));
 }

@@ -72,6 +72,7 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     stats->cache_misses = cache.misses;
     stats->cache_used_bytes = cache.used_bytes;
     stats->open_table_bytes = cache.charged_bytes;
+    stats->cache_limit_bytes = cache.limit_bytes;
     pthread_mutex_lock(&store->open_tables.mutex);
     stats->open_tables = store->open_tables.count;
     stats->tables_opened = store->open_tables.opened;

@@ -41,6 +41,12 @@ int txn_add_range(struct memtable *m, slice lower, slice upper, uint64_t seq,
 
 /* ---- transactions ---------------------------------------------------------------- */
 
+static struct memtable *new_buffer(kevo_store *s) {
+    struct memtable *m = memtable_new(0, BUFFER_CHUNK_BYTES);
+    if (m) memtable_borrow(m, s->cache);
+    return m;
+}
+
 int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err) {
     *txn = NULL;
     kevo_txn *t = mem_zalloc(sizeof *t);
@@ -50,7 +56,7 @@ int kevo_txn_new(kevo_store *store, kevo_txn **txn, struct kevo_err *err) {
         mem_free(t);
         return rc;
     }
-    t->buffer = memtable_new(0, BUFFER_CHUNK_BYTES);
+    t->buffer = new_buffer(store);
     if (!t->buffer) {
         kevo_snapshot_free(t->base);
         mem_free(t);
@@ -105,7 +111,7 @@ static int take_runs_back(kevo_txn *txn, struct kevo_err *err) {
 
 /* The buffer becomes a run. */
 static int spill(kevo_txn *txn, struct kevo_err *err) {
-    struct memtable *fresh = memtable_new(0, BUFFER_CHUNK_BYTES);
+    struct memtable *fresh = new_buffer(txn->store);
     int rc = fresh ? take_runs_back(txn, err) : kevo_nomem(err);
     if (rc == 0 && !memtable_is_empty(txn->buffer)) {
         rc = work_sweep(txn->store, err); /* not after there are files that nobody knows of */

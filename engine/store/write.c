@@ -279,7 +279,9 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
     uint64_t chunk_bytes = s->options.memtable_bytes / 8;
     struct memtable *m =
         memtable_new(segment, chunk_bytes < MEMTABLE_CHUNK_MAX ? chunk_bytes : MEMTABLE_CHUNK_MAX);
-    if (m) memtable_add_filter(m, s->options.memtable_bytes);
+    if (!m) return NULL;
+    memtable_borrow(m, s->cache);
+    memtable_add_filter(m, s->options.memtable_bytes);
     return m;
 }
 

@@ -87,7 +87,9 @@ struct spares {
 struct cache {
     _Atomic uint64_t last_id;
     struct spares spares;
-    uint64_t capacity_bytes;
+    uint64_t capacity_bytes, lent_bytes; /* without and with a borrower for them */
+    _Atomic uint64_t borrowed_bytes;
+    _Atomic uint64_t spread_bytes; /* of lent_bytes: what shards have; changed under charge_mutex */
     pthread_mutex_t charge_mutex;
     uint64_t charged_bytes; /* under charge_mutex */
     unsigned shard_count;   /* a power of two */
@@ -102,6 +104,11 @@ static uint8_t *memory_of(struct entry *e) {
 static uint64_t charge_of(const struct entry *e) {
     return sizeof *e + e->room + 16 /* the allocator's own share */
            + 2 * sizeof(struct slot);
+}
+
+/* Its memory is to go. */
+static bool is_condemned(const struct entry *e) {
+    return e->page && slab_is_condemned(e->page);
 }
 
 static uint64_t used_bytes(const struct shard *s) {
@@ -138,7 +145,14 @@ static void shard_release(struct shard *s, struct spares *spares) {
     pthread_mutex_destroy(&s->mutex);
 }
 
-struct cache *cache_new(uint64_t capacity_bytes) {
+/* Pages for so many bytes of blocks; a small cache has none. */
+static unsigned pages_for(const struct cache *c, uint64_t bytes) {
+    uint64_t pages = bytes / MEM_HUGE_BYTES;
+    if (c->capacity_bytes / MEM_HUGE_BYTES < LEAST_PAGES) return 0;
+    return pages < UINT32_MAX ? (unsigned)pages : UINT32_MAX;
+}
+
+struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes) {
     struct cache *c = mem_zalloc(sizeof *c);
     if (!c || pthread_mutex_init(&c->spares.mutex, NULL)) {
         mem_free(c);
@@ -150,16 +164,15 @@ struct cache *cache_new(uint64_t capacity_bytes) {
         return NULL;
     }
     c->capacity_bytes = capacity_bytes;
+    c->lent_bytes = lent_bytes;
+    atomic_init(&c->spread_bytes, lent_bytes);
     c->spares.limit_bytes = capacity_bytes / 64;
-    uint64_t pages = capacity_bytes / MEM_HUGE_BYTES;
-    slab_init(&c->spares.slab, pages < LEAST_PAGES  ? 0
-                               : pages < UINT32_MAX ? (unsigned)pages
-                                                    : UINT32_MAX);
+    slab_init(&c->spares.slab, pages_for(c, capacity_bytes + lent_bytes));
     unsigned shards = MAX_SHARDS;
     while (shards > 1 && capacity_bytes / shards < least_shard_bytes)
         shards /= 2;
     for (; c->shard_count < shards; c->shard_count++) {
-        if (!shard_init(&c->shards[c->shard_count], capacity_bytes / shards)) {
+        if (!shard_init(&c->shards[c->shard_count], (capacity_bytes + lent_bytes) / shards)) {
             cache_free(c);
             return NULL;
         }
@@ -373,7 +386,7 @@ static void give_back(struct spares *s, struct entry *e) {
     bool kept = false;
     if (e->room <= LARGEST_SPARE) {
         pthread_mutex_lock(&s->mutex);
-        kept = s->count < MAX_SPARES && s->bytes + e->room <= s->limit_bytes;
+        kept = s->count < MAX_SPARES && s->bytes + e->room <= s->limit_bytes && !is_condemned(e);
         if (kept) {
             s->list[s->count++] = e;
             s->bytes += e->room;
@@ -521,7 +534,7 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
     e->id = id;
     e->offset = offset;
     struct shard *s = shard_of(c, e->hash);
-    if (!keep) return b;
+    if (!keep || is_condemned(e)) return b;
     pthread_mutex_lock(&s->mutex);
     faster = find(s, e->hash, id, offset);
     if (faster) {
@@ -556,9 +569,63 @@ void cache_erase(struct cache *c, uint64_t id) {
     }
 }
 
+/* Take the blocks of a page out of a shard. They are known by their addresses: the entries
+ * themselves, which are spread over the memory, are not read. */
+static void take_out_page(struct shard *s, const struct slab_page *page, struct entry **victims) {
+    for (size_t k = 0; k < s->slot_count;) {
+        const struct entry *e = s->slots[k].entry;
+        if (e && (uintptr_t)e - (uintptr_t)page < (uintptr_t)MEM_HUGE_BYTES)
+            take_out(s, k, victims);
+        else
+            k++;
+    }
+}
+
+/* Spares that lie in a page go back to it. Needs the mutex of the spares. */
+static void give_spares_of(struct spares *s, const struct slab_page *page) {
+    for (unsigned i = s->count; i-- > 0;) {
+        struct entry *e = s->list[i];
+        if (e->page != page) continue;
+        s->list[i] = s->list[--s->count];
+        s->bytes -= e->room;
+        free_entry(s, e);
+    }
+}
+
+/* The next page to empty, or NULL: no more are held than may be. */
+static const struct slab_page *condemn(struct spares *s, unsigned limit) {
+    pthread_mutex_lock(&s->mutex);
+    s->slab.limit = limit;
+    const struct slab_page *page = slab_condemn(&s->slab);
+    if (page) give_spares_of(s, page);
+    pthread_mutex_unlock(&s->mutex);
+    return page;
+}
+
+/* Hold no more pages than the shards may fill. Evicting what was not used for longest would leave
+ * holes in all pages and free none. A page that is pinned somewhere goes when it is not any more;
+ * what was in one is soon back, if it was of use. */
+static void empty_pages(struct cache *c, uint64_t limit_bytes) {
+    const struct slab_page *page;
+    while ((page = condemn(&c->spares, pages_for(c, limit_bytes)))) {
+        for (unsigned i = 0; i < c->shard_count; i++) {
+            struct shard *s = &c->shards[i];
+            struct entry *victims = NULL;
+            pthread_mutex_lock(&s->mutex);
+            take_out_page(s, page, &victims);
+            pthread_mutex_unlock(&s->mutex);
+            unref_all(c, victims);
+        }
+    }
+}
+
+static uint64_t limit_of(const struct cache *c) {
+    return c->capacity_bytes + atomic_load_explicit(&c->spread_bytes, memory_order_relaxed);
+}
+
 /* Needs charge_mutex. */
 static void share_out(struct cache *c) {
-    uint64_t least = c->capacity_bytes / 4, left = c->capacity_bytes;
+    uint64_t least = c->capacity_bytes / 4, left = limit_of(c);
     left -= c->charged_bytes < left ? c->charged_bytes : left;
     for (unsigned i = 0; i < c->shard_count; i++) {
         struct shard *s = &c->shards[i];
@@ -586,10 +653,52 @@ void cache_uncharge(struct cache *c, uint64_t bytes) {
     pthread_mutex_unlock(&c->charge_mutex);
 }
 
+/* ---- lending -------------------------------------------------------------------- */
+
+/* What is lent and not borrowed. */
+static uint64_t to_spread(const struct cache *c) {
+    uint64_t borrowed = atomic_load_explicit(&c->borrowed_bytes, memory_order_relaxed);
+    return borrowed < c->lent_bytes ? c->lent_bytes - borrowed : 0;
+}
+
+/* Blocks must go at once, and more than was asked for; they may come back in larger steps. So a
+ * small memtable that comes and goes with each transaction changes nothing. */
+static bool has_to_change(const struct cache *c) {
+    uint64_t spread = atomic_load_explicit(&c->spread_bytes, memory_order_relaxed);
+    uint64_t wanted = to_spread(c);
+    return wanted < spread || wanted - spread > c->lent_bytes / 8;
+}
+
+static void spread_lent(struct cache *c) {
+    if (!has_to_change(c)) return;
+    pthread_mutex_lock(&c->charge_mutex);
+    if (has_to_change(c)) {
+        uint64_t wanted = to_spread(c);
+        bool less = wanted < atomic_load_explicit(&c->spread_bytes, memory_order_relaxed);
+        uint64_t ahead = less ? c->lent_bytes / 16 : 0;
+        wanted -= ahead < wanted ? ahead : wanted;
+        atomic_store_explicit(&c->spread_bytes, wanted, memory_order_relaxed);
+        empty_pages(c, limit_of(c));
+        share_out(c);
+    }
+    pthread_mutex_unlock(&c->charge_mutex);
+}
+
+void cache_borrow(struct cache *c, uint64_t bytes) {
+    atomic_fetch_add_explicit(&c->borrowed_bytes, bytes, memory_order_relaxed);
+    spread_lent(c);
+}
+
+void cache_give_back(struct cache *c, uint64_t bytes) {
+    atomic_fetch_sub_explicit(&c->borrowed_bytes, bytes, memory_order_relaxed);
+    spread_lent(c);
+}
+
 void cache_get_stats(struct cache *c, struct cache_stats *stats) {
     *stats = (struct cache_stats){0};
     pthread_mutex_lock(&c->charge_mutex);
     stats->charged_bytes = c->charged_bytes;
+    stats->limit_bytes = limit_of(c);
     pthread_mutex_unlock(&c->charge_mutex);
     for (unsigned i = 0; i < c->shard_count; i++) {
         struct shard *s = &c->shards[i];

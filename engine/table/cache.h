@@ -1,6 +1,10 @@
 /* cache.h - decompressed blocks in memory, shared by all tables of a store, and the bytes
  * that other things take of the same budget.
  *
+ * Beyond its capacity it may have memory that is meant for others, as long as they do not need
+ * it: what they borrow, and what they give back, is told to it. Lending in pages (slab.h), it has
+ * freed them before the borrower asks the system for its own.
+ *
  * Sharded by hash; each shard has a mutex held for a lookup or a list move, not
  * for a read or a decompression. Bounded in bytes; pinned blocks are never
  * evicted and count. Scan-resistant: a new block starts on probation and is
@@ -30,10 +34,13 @@ struct cache_stats {
     uint64_t hits, misses;
     uint64_t used_bytes;    /* by blocks */
     uint64_t charged_bytes; /* by others */
+    uint64_t limit_bytes;   /* of both at this moment */
 };
 
-struct cache *cache_new(uint64_t capacity_bytes); /* NULL when there is no memory */
-void cache_free(struct cache *c);                 /* nothing may be pinned; c may be NULL */
+/* With `lent_bytes` beyond the capacity that others may borrow back. NULL when there is no
+ * memory. */
+struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes);
+void cache_free(struct cache *c); /* nothing may be pinned; c may be NULL */
 
 /* A number for a table, never given twice: its blocks' namespace. */
 uint64_t cache_new_id(struct cache *c);
@@ -69,6 +76,11 @@ void cache_erase(struct cache *c, uint64_t id);
  * quarter of the capacity, which is theirs in any case. */
 void cache_charge(struct cache *c, uint64_t bytes);
 void cache_uncharge(struct cache *c, uint64_t bytes);
+
+/* Somebody is about to take so many bytes of those that were lent, and of more when it needs
+ * more; or gave them back. */
+void cache_borrow(struct cache *c, uint64_t bytes);
+void cache_give_back(struct cache *c, uint64_t bytes);
 
 void cache_get_stats(struct cache *c, struct cache_stats *stats);
 

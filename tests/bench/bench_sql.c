@@ -5,7 +5,7 @@
  *
  * The sides: `sqlite`, an ordinary table with SQLite's default cache of 2 MB; `sqlite256`,
  * the same with a cache of 256 MB (--cache); `kevo`, a kevo table with the store's defaults
- * (64 MB of block cache, memtables of 32 MB) in a database with SQLite's default cache.
+ * (64 MB of block cache, and 64 MB that it shares with memtables of 32 MB) in a database with SQLite's default cache.
  * Each works in a process of its own, so that its memory can be told, on a database of its
  * own; they take turns, workload by workload, and which one begins changes from run to run.
  *

@@ -1,5 +1,7 @@
 /* Kevo: its defaults, but for what all engines are given. Level 0 and the levels below
- * hold what they hold by default, nothing is retained for late snapshots. */
+ * hold what they hold by default, nothing is retained for late snapshots. Its cache borrows the
+ * memory of two memtables while they do without it, so that much less is its own: in all it
+ * never has more than the others. */
 #include "engine/kevo.h"
 
 #include <stdio.h>
@@ -36,8 +38,9 @@ static void *db_open(const struct peer_config *c) {
     kevo_options_default(&o);
     o.create_if_missing = true;
     o.sync = c->sync ? KEVO_SYNC_FULL : KEVO_SYNC_OFF;
-    o.cache_bytes = c->cache_bytes;
     o.memtable_bytes = c->memtable_bytes;
+    uint64_t lent = 2 * o.memtable_bytes;
+    o.cache_bytes = c->cache_bytes > 2 * lent ? c->cache_bytes - lent : c->cache_bytes / 2;
     o.filter_bits_per_key = 10;
     check(kevo_open(c->dir, &o, &db->store, &err), &err, "kevo_open");
     check(kevo_batch_new(&db->batch, &err), &err, "kevo_batch_new");

@@ -63,7 +63,7 @@ void table_summary_release(struct table_summary *summary) {
 void one_table_init(struct one_table *o, const struct iter_suite_set *set,
                     const struct table_writer_options *options, uint64_t cache_bytes) {
     o->env = env_memory_new();
-    o->cache = cache_new(cache_bytes);
+    o->cache = cache_new(cache_bytes, 0);
     ck_ok(one_table_write(o->env, ONE_TABLE_PATH, set, options, &o->summary));
     ck_ok(one_table_open(o));
 }
@@ -153,7 +153,7 @@ int check_scans(struct table *t, const struct iter_suite_set *set, bool keep) {
 
 int one_table_life(struct env *env, const struct iter_suite_set *set) {
     struct table_writer_options options = table_options(500, KEVO_COMPRESSION_LZ4, 10);
-    struct one_table o = {.env = env, .cache = cache_new(1 << 20)};
+    struct one_table o = {.env = env, .cache = cache_new(1 << 20, 0)};
     int rc = o.cache ? 0 : kevo_nomem(&test_err);
     if (rc == 0) rc = one_table_write(env, ONE_TABLE_PATH, set, &options, &o.summary);
     if (rc == 0) rc = one_table_open(&o);

@@ -7,7 +7,8 @@
 #include "tests/lib/fault_env.h"
 
 void tree_init(struct tree *t) {
-    *t = (struct tree){.memory = env_memory_new(), .cache = cache_new(1 << 20), .next_number = 1};
+    *t =
+        (struct tree){.memory = env_memory_new(), .cache = cache_new(1 << 20, 0), .next_number = 1};
     if (!t->memory || !t->cache) abort();
     t->fault = fault_env_new(t->memory);
     t->home = (struct table_home){.env = t->fault, .dir = TREE_DIR, .cache = t->cache};

@@ -32,7 +32,7 @@ static uint64_t used(struct cache *c) {
 }
 
 START_TEST(finds_what_was_published) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     uint64_t one = cache_new_id(c), two = cache_new_id(c);
     ck_assert_uint_ne(one, two);
     ck_assert(!touch(c, one, 0));
@@ -59,7 +59,7 @@ START_TEST(finds_what_was_published) {
 END_TEST
 
 START_TEST(peeking_leaves_no_trace) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     struct cache_stats before, after;
     load(c, 1, 4096, BLOCK);
     cache_get_stats(c, &before);
@@ -76,7 +76,7 @@ START_TEST(peeking_leaves_no_trace) {
 END_TEST
 
 START_TEST(the_faster_one_stays) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     struct cache_block *a = cache_new_block(c, BLOCK), *b = cache_new_block(c, BLOCK);
     ck_assert_ptr_eq(cache_publish(c, a, 1, 2, true), a);
     ck_assert_ptr_eq(cache_publish(c, b, 1, 2, true), a);
@@ -90,7 +90,7 @@ START_TEST(the_faster_one_stays) {
 END_TEST
 
 START_TEST(not_inserted) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     struct cache_block *b = cache_new_block(c, BLOCK);
     ck_assert_ptr_eq(cache_publish(c, b, 1, 2, false), b);
     ck_assert(!touch(c, 1, 2));
@@ -103,7 +103,7 @@ START_TEST(not_inserted) {
     cache_unpin(c, cache_new_block(c, 0));
     ck_assert_uint_eq(used(c), 0);
     cache_free(c);
-    c = cache_new(0);
+    c = cache_new(0, 0);
     load(c, 1, 2, BLOCK);
     ck_assert(!touch(c, 1, 2));
     cache_free(c);
@@ -114,7 +114,7 @@ START_TEST(bounded) {
     static const uint64_t capacities[] = {16 * 1024, 600 * 1024, 1 << 20, 8 << 20};
     uint64_t capacity = capacities[_i];
     uint64_t before = fault_alloc_live();
-    struct cache *c = cache_new(capacity);
+    struct cache *c = cache_new(capacity, 0);
     struct rng rng = rng_of(harness_seed());
     for (int i = 0; i < 40000; i++) {
         uint64_t offset = rng_below(&rng, 30000);
@@ -130,7 +130,7 @@ END_TEST
 
 /* Blocks asked for twice survive a scan over many times the capacity. */
 START_TEST(scan_resistant) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     for (int round = 0; round < 3; round++)
         for (uint64_t i = 0; i < 300; i++)
             if (!touch(c, 1, i)) load(c, 1, i, BLOCK);
@@ -146,7 +146,7 @@ END_TEST
 
 /* What is no longer asked for makes way for what is, in the end. */
 START_TEST(adapts) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     struct rng rng = rng_of(harness_seed());
     for (uint64_t set = 1; set <= 3; set++) {
         for (int i = 0; i < 10000; i++) {
@@ -165,7 +165,7 @@ END_TEST
 /* Blocks that come once do not all push out others: those that are there may be as good. One that
  * is asked for before the next one comes, though, is there to stay. */
 START_TEST(newcomers_share_places) {
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     uint64_t count = 0, left = 0;
     while (used(c) < (1 << 20) - 64 * 1024)
         load(c, 1, count++, BLOCK);
@@ -185,7 +185,7 @@ START_TEST(newcomers_share_places) {
 END_TEST
 
 START_TEST(pinned_blocks_stay) {
-    struct cache *c = cache_new(64 * 1024);
+    struct cache *c = cache_new(64 * 1024, 0);
     struct cache_block *pins[200];
     for (uint64_t i = 0; i < 200; i++) {
         load(c, 1, i, BLOCK);
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(erased_while_pinned) {
     uint64_t before = fault_alloc_live();
-    struct cache *c = cache_new(1 << 20);
+    struct cache *c = cache_new(1 << 20, 0);
     load(c, 1, 7, BLOCK);
     struct cache_block *b = cache_get(c, 1, 7);
     cache_erase(c, 1);
@@ -223,7 +223,7 @@ START_TEST(no_memory) {
     uint64_t before = fault_alloc_live();
     for (uint64_t n = 1;; n++) {
         fault_alloc_fail_at(n, n % 2);
-        struct cache *c = cache_new(8 << 20);
+        struct cache *c = cache_new(8 << 20, 0);
         for (uint64_t i = 0; c && i < 3000; i++) {
             struct cache_block *b = cache_new_block(c, 10);
             if (!b) continue;
@@ -263,7 +263,7 @@ static void *hammer(void *arg) {
 
 START_TEST(many_threads) {
     uint64_t before = fault_alloc_live();
-    struct cache *c = cache_new(600 * 1024);
+    struct cache *c = cache_new(600 * 1024, 0);
     pthread_t threads[4];
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, hammer, c), 0);
@@ -278,7 +278,7 @@ END_TEST
 /* What others take is room that blocks do not have, down to a quarter. */
 START_TEST(charges) {
     struct cache_stats stats;
-    struct cache *c = cache_new(400000); /* one shard */
+    struct cache *c = cache_new(400000, 0); /* one shard */
     for (uint64_t i = 0; i < 1000; i++) {
         struct cache_block *b = cache_new_block(c, 1000);
         memset(cache_block_bytes(b), 1, 1000);
@@ -317,7 +317,7 @@ END_TEST
 START_TEST(blocks_of_all_sizes) {
     static const uint32_t sizes[] = {4200, 4100, 9000, 300, 4200};
     uint64_t before = fault_alloc_live();
-    struct cache *c = cache_new(20 << 20);
+    struct cache *c = cache_new(20 << 20, 0);
     for (uint64_t n = 0; n < 40000; n++) {
         uint32_t len = n < 30000 ? sizes[n / 6000] : sizes[n % 5];
         load(c, 1 + n % 3, n, len);

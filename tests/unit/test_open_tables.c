@@ -282,9 +282,9 @@ START_TEST(blocks_and_tables_share_the_cache) {
         expect_get(store, i % TABLES, i / TABLES % ROWS);
         struct kevo_stats s = kv_stats(store);
         uint64_t tables_bytes = s.open_table_bytes;
-        ck_assert_uint_le(s.cache_used_bytes, options.cache_bytes);
+        ck_assert_uint_le(s.cache_used_bytes, s.cache_limit_bytes);
         if (s.open_tables > LEAST_OPEN_TABLES)
-            ck_assert_uint_le(tables_bytes + s.cache_used_bytes, options.cache_bytes);
+            ck_assert_uint_le(tables_bytes + s.cache_used_bytes, s.cache_limit_bytes);
         else
             ck_assert(tables_bytes <= options.cache_bytes / 4 * 3 || s.open_tables <= tables);
     }

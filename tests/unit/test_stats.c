@@ -273,7 +273,7 @@ END_TEST
 
 START_TEST(the_report_of_an_empty_store_divides_by_nothing) {
     make_report();
-    expect_line("cache: 0 B, 0 lookups, 0.0 % hits");
+    expect_line("cache: 0 B of 512.0 KB, 0 lookups, 0.0 % hits");
     expect_line("over 0.0 sources");
     ck_assert_ptr_null(strstr(report, "nan"));
     ck_assert_ptr_null(strstr(report, "inf"));

@@ -255,7 +255,7 @@ static void walk_numbers(struct iter *it, uint64_t at, bool forward) {
 /* A long scan leaves all but its first blocks out of the cache, and uses what is in it;
  * after a seek blocks are kept again. */
 START_TEST(scans_spare_the_cache) {
-    struct one_table o = {.env = env_memory_new(), .cache = cache_new(4 << 20)};
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(4 << 20, 0)};
     struct cache_stats before, after;
     struct iter *it;
     write_numbers(&o);
@@ -297,7 +297,7 @@ static void get_number(const struct one_table *o, uint64_t i) {
 /* Blocks are read again and again while others take their memory, and after all of them have
  * been dropped: where the table noted that they were counts for nothing. */
 START_TEST(blocks_come_and_go) {
-    struct one_table o = {.env = env_memory_new(), .cache = cache_new(_i ? 100 << 10 : 4 << 20)};
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(_i ? 100 << 10 : 4 << 20, 0)};
     struct rng rng = rng_of(harness_seed());
     struct cache_stats stats;
     write_numbers(&o);
@@ -447,7 +447,7 @@ START_TEST(on_disk) {
     struct table_writer_options options = table_options(500, KEVO_COMPRESSION_LZ4, 10);
     struct table_summary summary;
     struct env *env = env_posix();
-    struct cache *cache = cache_new(1 << 20);
+    struct cache *cache = cache_new(1 << 20, 0);
     struct table *t;
     ck_ok(env_join(file, scratch_dir(), "000042.sst", &test_err));
     ck_ok(one_table_write(env, file, set, &options, &summary));
