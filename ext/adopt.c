@@ -129,6 +129,8 @@ static int agree_in_transaction(struct session *s, char **told, char **message) 
     int rc = own_begin(&own, db, s->schema, message);
     if (rc != SQLITE_OK) return rc;
     rc = run_sql(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
+    /* The marker may be lost with its table. */
+    if (rc == SQLITE_OK) rc = marker_init(db, s->schema, message);
     if (rc == SQLITE_OK) rc = agree(s, told, message);
     return own_end(&own, rc, message);
 }

@@ -13,7 +13,7 @@ static void explain_missing(char **message) {
     if (!*message || strncmp(*message, missing, sizeof missing - 1) != 0) return;
     const char *way = strstr(*message, "kevo_marker") ? ", or take the store as it is: SELECT "
                                                         "kevo_adopt('TABLE')"
-                                                      : "";
+                                                      : ", or DROP TABLE all kevo tables";
     char *longer = sqlite3_mprintf("kevo: %s: kevo keeps there what was committed, and refuses to "
                                    "guess; put back a backup of the database file%s",
                                    *message, way);
@@ -102,7 +102,10 @@ static int read_store(sqlite3_stmt *stmt, int first, const char *schema, struct 
     *store = (struct marker_store){.row = sqlite3_column_int64(stmt, first)};
     const void *uuid = sqlite3_column_blob(stmt, first + 2);
     if (!uuid || sqlite3_column_bytes(stmt, first + 2) != (int)sizeof store->uuid)
-        return corrupt(schema, "kevo_store: the uuid is damaged", message);
+        return corrupt(schema,
+                       "kevo_store: the uuid is damaged; put back a backup of the database file, "
+                       "or DROP TABLE all kevo tables and DELETE that row",
+                       message);
     memcpy(store->uuid, uuid, sizeof store->uuid);
     if (sqlite3_column_type(stmt, first + 1) != SQLITE_NULL) {
         store->directory = sqlite3_mprintf("%s", sqlite3_column_text(stmt, first + 1));
@@ -130,9 +133,10 @@ int marker_find_table(sqlite3 *db, const char *schema, const char *table,
             rc = corrupt(schema, "kevo_table: a table's id is damaged", message);
     } else if (rc == SQLITE_DONE) {
         sqlite3_free(*message);
-        *message = sqlite3_mprintf("kevo: table %s is missing in %s.kevo_table, where its store "
-                                   "would be named",
-                                   table, schema);
+        *message = sqlite3_mprintf("kevo: %s.kevo_table and kevo_store do not name the store of "
+                                   "table %s; put back a backup of the database file, or DROP "
+                                   "TABLE it",
+                                   schema, table);
         rc = SQLITE_CORRUPT_VTAB;
     } else {
         fail(db, rc, message);
@@ -232,14 +236,16 @@ static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, c
     return SQLITE_OK;
 }
 
+/* Not under a number that tables still have whose store's row was deleted. */
 static int insert_store(sqlite3 *db, const char *schema, struct marker_store *store,
                         char **message) {
     sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message,
-                     "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table) "
-                     "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1 FROM \"%w\".kevo_store "
-                     "RETURNING id",
-                     schema, schema);
+    int rc =
+        prepare(db, &stmt, message,
+                "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table) "
+                "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1 FROM (SELECT id FROM "
+                "\"%w\".kevo_store UNION ALL SELECT store FROM \"%w\".kevo_table) RETURNING id",
+                schema, schema, schema);
     if (rc != SQLITE_OK) return rc;
     sqlite3_bind_text(stmt, 1, store->directory, -1, SQLITE_STATIC);
     sqlite3_bind_blob(stmt, 2, store->uuid, sizeof store->uuid, SQLITE_STATIC);
@@ -428,6 +434,33 @@ int marker_forget_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row
         rc = finish(db, stmt, message);
     }
     return rc;
+}
+
+int marker_has_stray(sqlite3 *db, const char *schema, const char *except, bool *found,
+                     char **message) {
+    sqlite3_stmt *stmt;
+    *found = false;
+    int rc = prepare(db, &stmt, message,
+                     "SELECT 1 FROM \"%w\".sqlite_master WHERE type = 'table' AND rootpage = 0 "
+                     "AND sql LIKE '%%USING%%kevo%%' AND name COLLATE NOCASE NOT IN "
+                     "(SELECT name FROM \"%w\".kevo_table WHERE name NOT NULL UNION ALL SELECT ?1)",
+                     schema, schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_text(stmt, 1, except, -1, SQLITE_STATIC);
+    rc = sqlite3_step(stmt);
+    *found = rc == SQLITE_ROW;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) fail(db, rc, message);
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int marker_forget_stray(sqlite3 *db, const char *schema, const char *table, char **message) {
+    sqlite3_stmt *stmt = NULL;
+    char *sql = sqlite3_mprintf("DELETE FROM \"%w\".kevo_table WHERE name = %Q", schema, table);
+    int rc = sql ? sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    if (rc == SQLITE_ERROR) return SQLITE_OK; /* the table is missing as well */
+    return rc == SQLITE_OK ? finish(db, stmt, message) : fail(db, rc, message);
 }
 
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,

@@ -83,6 +83,12 @@ int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_ro
                          char **message);
 int marker_forget_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message);
 
+/* Whether the schema has a kevo table, but for the one named, of which it is not known in which
+ * store it is, since its row was deleted. And: forget what is left of such a table. */
+int marker_has_stray(sqlite3 *db, const char *schema, const char *except, bool *found,
+                     char **message);
+int marker_forget_stray(sqlite3 *db, const char *schema, const char *table, char **message);
+
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                         const char *name, char **message);
 int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,

@@ -203,12 +203,15 @@ static bool is_same_path(void *arg, const struct marker_store *store) {
     return equal;
 }
 
-/* A store of this database whose tables were all dropped, its directory too: start anew. */
+/* A store of this database whose tables were all dropped, its directory too: start anew. Not while
+ * there are tables that may be in it, for all that is known. */
 static int forget_unused_store(sqlite3 *db, struct vtab *t, struct same_path *same, bool *found,
                                char **message) {
     bool used, gone = false;
     same->store.directory = t->schema->directory;
     int rc = marker_store_is_used(db, t->schema_name, same->store.row, &used, message);
+    if (rc == SQLITE_OK && !used)
+        rc = marker_has_stray(db, t->schema_name, t->name, &used, message);
     if (rc == SQLITE_OK && !used)
         rc = session_remove_unused(t->connection, t->schema_name, &same->store, t->schema, &gone,
                                    message);
@@ -295,16 +298,23 @@ static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv
     return SQLITE_OK;
 }
 
-static int vtab_connect(sqlite3 *db, void *arg, int argc, const char *const *argv,
-                        sqlite3_vtab **table, char **message) {
+/* The session of the store that the database names, or one for a table whose store it does not. */
+static int find_session(sqlite3 *db, struct vtab *t, char **message) {
     struct marker_store store = {.directory = NULL};
-    struct vtab *t;
-    int rc = vtab_new(db, arg, argc, argv, &t, message);
-    if (rc != SQLITE_OK) return rc;
-    rc = marker_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
+    int rc = marker_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
     sqlite3_free(store.directory);
+    if (rc != SQLITE_ERROR && rc != SQLITE_CORRUPT_VTAB) return rc;
+    return session_get_lost(t->connection, t->schema_name, t->schema, rc, &t->session, message);
+}
+
+static int vtab_connect(sqlite3 *db, void *arg, int argc, const char *const *argv,
+                        sqlite3_vtab **table, char **message) {
+    struct vtab *t;
+    int rc = vtab_new(db, arg, argc, argv, &t, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = find_session(db, t, message);
     if (rc != SQLITE_OK) {
         vtab_free(t);
         return rc;
@@ -326,13 +336,25 @@ static bool drop_would_lose_writes(const struct vtab *t) {
     return t->member && s->members == 1 && session_is_open(s) && !kevo_txn_is_empty(s->txn);
 }
 
-/* The rows go when the transaction commits: see dropped.h. */
+/* Take the table out of the bookkeeping. The rows go when the transaction commits: see
+ * dropped.h; those of a table that is not known there stay. */
+static int forget_table(struct vtab *t, bool known, char **message) {
+    struct session *s = t->session;
+    sqlite3 *db = t->connection->db;
+    if (!known) return marker_forget_stray(db, t->schema_name, t->name, message);
+    int rc = marker_drop_table(db, t->schema_name, s->store_row, t->table_id, message);
+    s->swept = false;
+    return rc == SQLITE_OK && names_are_kept(t) ? names_forget(t, message) : rc;
+}
+
 static int vtab_destroy(sqlite3_vtab *table) {
     struct vtab *t = vtab_of(table);
     struct session *s = t->session;
     char **message = message_of(t);
-    bool inherited;
-    int rc = heir_take(s, &inherited);
+    bool known, inherited = false;
+    int rc = marker_has_table(t->connection->db, t->schema_name, s->store_row, t->table_id, &known,
+                              message);
+    if (rc == SQLITE_OK && known) rc = heir_take(s, &inherited);
     if (rc != SQLITE_OK) return rc;
     if (!inherited && drop_would_lose_writes(t)) {
         *message = sqlite3_mprintf("kevo: cannot drop %s after writing in the same transaction; "
@@ -340,9 +362,7 @@ static int vtab_destroy(sqlite3_vtab *table) {
                                    t->name);
         return SQLITE_LOCKED;
     }
-    rc = marker_drop_table(t->connection->db, t->schema_name, s->store_row, t->table_id, message);
-    s->swept = false;
-    if (rc == SQLITE_OK && names_are_kept(t)) rc = names_forget(t, message);
+    rc = forget_table(t, known, message);
     if (rc == SQLITE_OK) vtab_free(t);
     return rc;
 }
@@ -351,6 +371,7 @@ static int vtab_rename(sqlite3_vtab *table, const char *name) {
     struct vtab *t = vtab_of(table);
     char **message = message_of(t);
     int rc = check_name(name, message);
+    if (rc == SQLITE_OK && t->session->lost) rc = session_open(t->session, message);
     if (rc != SQLITE_OK) return rc;
     char *copy = sqlite3_mprintf("%s", name);
     if (!copy) return SQLITE_NOMEM;

@@ -133,6 +133,7 @@ static void session_free(struct session *s) {
     registry_close(s->shared);
     sqlite3_free(s->schema);
     sqlite3_free(s->path);
+    sqlite3_free(s->lost);
     mem_free(s->savepoints);
     sqlite3_free(s);
 }
@@ -167,7 +168,7 @@ int session_get(struct connection *connection, const char *schema, const struct 
                 const struct schema *table, struct session **session, char **message) {
     int rc = SQLITE_OK;
     struct session *s = connection->sessions;
-    while (s && (s->store_row != store->row || strcmp(s->schema, schema) != 0 ||
+    while (s && (s->lost || s->store_row != store->row || strcmp(s->schema, schema) != 0 ||
                  memcmp(s->uuid, store->uuid, sizeof s->uuid) != 0))
         s = s->next;
     if (s) {
@@ -178,6 +179,25 @@ int session_get(struct connection *connection, const char *schema, const struct 
         s->next = connection->sessions;
         connection->sessions = s;
     }
+    *session = s;
+    return SQLITE_OK;
+}
+
+int session_get_lost(struct connection *connection, const char *schema, const struct schema *table,
+                     int lost_rc, struct session **session, char **message) {
+    const struct marker_store none = {.row = 0};
+    char *why = *message;
+    int rc;
+    *message = NULL;
+    struct session *s = session_new(connection, schema, &none, table, &rc, message);
+    if (!s) {
+        sqlite3_free(why);
+        return rc;
+    }
+    s->lost = why;
+    s->lost_rc = lost_rc;
+    s->next = connection->sessions;
+    connection->sessions = s;
     *session = s;
     return SQLITE_OK;
 }
@@ -194,7 +214,7 @@ void session_unref(struct session *s) {
     /* A store in memory lives as long as the connection, whatever SQLite forgets
      * and reads again of the schema meanwhile. One whose creation was rolled back stays
      * open: nobody who opens it anew could tell that its batches were not committed. */
-    if (s->path && !s->created) {
+    if ((s->path || s->lost) && !s->created) {
         unlink_session(s);
         session_free(s);
         return;
@@ -320,8 +340,14 @@ static void note_claim(struct session *s) {
     sqlite3_free(ignored);
 }
 
+static int refuse_lost(const struct session *s, char **message) {
+    *message = sqlite3_mprintf("%s", s->lost);
+    return s->lost_rc;
+}
+
 int session_open(struct session *s, char **message) {
     if (s->store) return SQLITE_OK;
+    if (s->lost) return refuse_lost(s, message);
     if (!s->path) {
         *message = sqlite3_mprintf(
             "kevo: there is no kevo store: one in memory goes with its connection, and no copy of "
@@ -347,6 +373,7 @@ bool session_open_now(struct session *s) {
 }
 
 int session_open_any(struct session *s, char **message) {
+    if (s->lost) return refuse_lost(s, message);
     int rc = open_shared(s, false, message);
     if (rc != SQLITE_OK || !s->in_force.read_only) return rc;
     close_shared(s);

@@ -56,6 +56,8 @@ struct session {
     bool options_given;           /* by the definition of the table that asked first */
     bool created;                 /* the store was made in a transaction that is not committed */
     struct kevo_options in_force; /* of the open store */
+    char *lost;                   /* no store is named for the table: what is said of it; or NULL */
+    int lost_rc;                  /* ... and its code */
     bool hurried;                 /* another process that has the store is not waited for */
 
     struct shared_store *shared; /* NULL until first needed */
@@ -119,6 +121,10 @@ struct connection {
  * opened. `options` are those of the table that asks. */
 int session_get(struct connection *connection, const char *schema, const struct marker_store *store,
                 const struct schema *table, struct session **session, char **message);
+/* For a table of which the database does not say in which store it is: a session that opens
+ * nothing, but fails with that code and message, which is taken over. Such a table can be dropped. */
+int session_get_lost(struct connection *connection, const char *schema, const struct schema *table,
+                     int lost_rc, struct session **session, char **message);
 void session_unref(struct session *s);
 /* At the connection's end. */
 void session_free_all(struct connection *connection);

@@ -348,6 +348,88 @@ START_TEST(store_of_its_own) {
 }
 END_TEST
 
+/* ---- bookkeeping that was deleted by hand -------------------------------------------------- */
+
+static const char *const losses[] = {
+    "DELETE FROM kevo_table WHERE name = 't'",
+    "DELETE FROM kevo_table",
+    "DROP TABLE kevo_table",
+    "DELETE FROM kevo_store",
+    "DROP TABLE kevo_store",
+    "DROP TABLE kevo_store; DROP TABLE kevo_marker; DROP TABLE kevo_table",
+    "UPDATE kevo_store SET uuid = x'00'",
+    "UPDATE kevo_store SET directory = ''",
+    "UPDATE kevo_table SET id = 0 WHERE name = 't'",
+};
+enum { LOSSES = sizeof losses / sizeof losses[0] };
+
+/* Nobody knows where the rows are, but the table can go, and others be made. */
+START_TEST(lost_table) {
+    fill();
+    sql_exec(db, "%s", losses[_i]);
+    reopen();
+    ck_assert_int_ne(sql_try(db, "SELECT * FROM t"), SQLITE_OK);
+    ck_assert_int_ne(sql_try(db, "INSERT INTO t VALUES(3, 'c')"), SQLITE_OK);
+    ck_assert_int_ne(sql_try(db, "ALTER TABLE t RENAME TO v"), SQLITE_OK);
+    ck_assert_int_ne(sql_try(db, "SELECT kevo_adopt('t')"), SQLITE_OK);
+    ck_assert_str_ne(sql_rows(db, "SELECT kevo_check('t')"), "ok");
+    sql_exec(db, "BEGIN; INSERT INTO o VALUES(1); DROP TABLE t; ROLLBACK");
+    ck_assert_int_ne(sql_try(db, "SELECT * FROM t"), SQLITE_OK);
+    sql_exec(db, "BEGIN; INSERT INTO o VALUES(2); DROP TABLE t; COMMIT; DROP TABLE u");
+    expect_rows(db, "0", "SELECT count(*) FROM sqlite_schema WHERE rootpage = 0");
+    if (sql_try(db, "CREATE VIRTUAL TABLE t USING kevo('another'); DROP TABLE t") != SQLITE_OK) {
+        ck_assert_ptr_nonnull(strstr(sqlite3_errmsg(db), "DELETE that row"));
+        sql_exec(db, "DELETE FROM kevo_store");
+    }
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo('another'); CREATE VIRTUAL TABLE u USING "
+                 "kevo('another'); INSERT INTO t VALUES('a', 1)");
+    reopen();
+    expect_rows(db, "a|1|2", "SELECT t.*, o.x FROM t, o");
+    expect_rows(db, "", "SELECT * FROM u");
+    expect_rows(db, "ok", "PRAGMA integrity_check");
+}
+END_TEST
+
+/* It was connected when that happened. */
+START_TEST(lost_meanwhile) {
+    fill();
+    sql_exec(db, "%s", losses[_i]);
+    sql_exec(db, "DROP TABLE t");
+    reopen();
+    sql_exec(db, "DROP TABLE u");
+    expect_rows(db, "0", "SELECT count(*) FROM sqlite_schema WHERE rootpage = 0");
+}
+END_TEST
+
+/* Some lost tables stay while others are made: none gets to the rows of another one. */
+START_TEST(lost_store_and_a_new_one) {
+    fill();
+    sql_exec(db, "DELETE FROM kevo_store");
+    reopen();
+    sql_exec(db, "DROP TABLE t; CREATE VIRTUAL TABLE v USING kevo('another'); CREATE VIRTUAL TABLE "
+                 "w USING kevo('another'); INSERT INTO w VALUES('w', 1)");
+    expect_error(db, SQLITE_CORRUPT, "DROP TABLE", "SELECT * FROM u");
+    reopen();
+    expect_error(db, SQLITE_CORRUPT, "DROP TABLE", "SELECT * FROM u");
+    expect_rows(db, "w|1", "SELECT * FROM w");
+}
+END_TEST
+
+/* The store is no unused one as long as a table may be in it, so that a CREATE does not make it
+ * anew. */
+START_TEST(lost_table_keeps_its_store) {
+    fill();
+    sql_exec(db, "CREATE TABLE saved AS SELECT * FROM kevo_table; DELETE FROM kevo_table");
+    reopen();
+    sql_exec(db, "CREATE VIRTUAL TABLE v USING kevo; INSERT INTO v VALUES('v', 1)");
+    sql_exec(db, "INSERT INTO kevo_table SELECT * FROM saved");
+    reopen();
+    expect_rows(db, "1|a;2|b", "SELECT * FROM t");
+    expect_rows(db, "k|1|v|1", "SELECT * FROM u, v");
+    expect_rows(db, "ok", "SELECT kevo_check('t')");
+}
+END_TEST
+
 /* ---- space ------------------------------------------------------------------------------------- */
 
 /* A large table's files go by themselves once somebody writes, or nobody does. */
@@ -391,6 +473,10 @@ int main(void) {
     tcase_add_test(tc, main_is_locked);
     tcase_add_test(tc, name_is_taken);
     tcase_add_test(tc, store_of_its_own);
+    tcase_add_loop_test(tc, lost_table, 0, LOSSES);
+    tcase_add_loop_test(tc, lost_meanwhile, 0, LOSSES);
+    tcase_add_test(tc, lost_store_and_a_new_one);
+    tcase_add_test(tc, lost_table_keeps_its_store);
     tcase_add_loop_test(tc, space_is_freed, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
