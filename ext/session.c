@@ -13,6 +13,7 @@
 #include "ext/dropped.h"
 #include "ext/durable.h"
 #include "ext/own.h"
+#include "ext/session_impl.h"
 #include "ext/sharers.h"
 #include "ext/vtab.h"
 #include "ext/world.h"
@@ -50,18 +51,6 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
     return *path ? SQLITE_OK : SQLITE_NOMEM;
 }
 
-/* Without a database file the store is its own authority; the marker is not looked at. */
-static bool decides_itself(const struct session *s) {
-    return s->options.authority == KEVO_AUTHORITY_SELF;
-}
-
-static bool is_missing(const char *path) {
-    struct env *env = world_env();
-    struct env_stat st;
-    struct kevo_err ignored;
-    return env->stat(env, path, &st, &ignored) == KEVO_NOTFOUND;
-}
-
 /* The database file decides the commits, its mode is the store's. */
 static void describe_owner(struct session *s, sqlite3 *db) {
     const char *filename;
@@ -89,7 +78,7 @@ int session_sync_database(struct session *s) {
     const char *filename;
     struct env_stat st;
     struct kevo_err err;
-    if (decides_itself(s)) return SQLITE_OK;
+    if (session_decides_itself(s)) return SQLITE_OK;
     int rc = sqlite3_file_control(db, s->schema, SQLITE_FCNTL_JOURNAL_POINTER, &log);
     if (rc == SQLITE_OK && log && log->pMethods) rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
     /* A file that has another name now: what belongs to it cannot be told. */
@@ -120,11 +109,11 @@ static void leave_tables(struct session *s) {
         return;
     kevo_get_stats(s->store, &stats);
     if (stats.memtable_used_bytes < LITTLE_BYTES) return;
-    int rc = decides_itself(s) ? 0 : registry_make_durable(s->shared, &ignored);
+    int rc = session_decides_itself(s) ? 0 : registry_make_durable(s->shared, &ignored);
     if (rc == 0 && kevo_rotate(s->store, &ignored) == 0) kevo_flush(s->store, &ignored);
 }
 
-static void session_free(struct session *s) {
+void session_free(struct session *s) {
     finalize_statements(s);
     leave_tables(s);
     sharers_remove(s);
@@ -138,9 +127,9 @@ static void session_free(struct session *s) {
     sqlite3_free(s);
 }
 
-static struct session *session_new(struct connection *connection, const char *schema,
-                                   const struct marker_store *store, const struct schema *table,
-                                   int *rc, char **message) {
+struct session *session_new(struct connection *connection, const char *schema,
+                            const struct marker_store *store, const struct schema *table, int *rc,
+                            char **message) {
     struct session *s = sqlite3_malloc64(sizeof *s);
     *rc = SQLITE_NOMEM;
     if (!s) return NULL;
@@ -286,7 +275,7 @@ static int report_open(const struct session *s, bool create, char **message,
 
 /* What the definition of a table says of options counts when its store is made; from then on
  * the store knows them. */
-static int open_shared(struct session *s, bool create, char **message) {
+int session_open_shared(struct session *s, bool create, char **message) {
     struct kevo_err err;
     struct kevo_options o = s->options;
     o.create_if_missing = create;
@@ -299,7 +288,7 @@ static int open_shared(struct session *s, bool create, char **message) {
     return SQLITE_OK;
 }
 
-static void close_shared(struct session *s) {
+void session_close_shared(struct session *s) {
     sharers_remove(s);
     registry_close(s->shared);
     s->shared = NULL;
@@ -307,8 +296,8 @@ static void close_shared(struct session *s) {
 }
 
 /* Whether another database file has the open store. */
-static int check_claim(struct session *s, char **message) {
-    if (decides_itself(s)) return SQLITE_OK;
+int session_check_claim(struct session *s, char **message) {
+    if (session_decides_itself(s)) return SQLITE_OK;
     return claim_check(s->connection->db, s->schema, s->path, s->store, message);
 }
 
@@ -328,14 +317,14 @@ static int check_id(struct session *s, char **message) {
 
 static int check_store(struct session *s, char **message) {
     int rc = check_id(s, message);
-    return rc == SQLITE_OK ? check_claim(s, message) : rc;
+    return rc == SQLITE_OK ? session_check_claim(s, message) : rc;
 }
 
 /* The store shall know this database file when it meets a copy. A disk that is full is no
  * reason not to read: the next one who opens it tries again. */
 static void note_claim(struct session *s) {
     char *ignored = NULL;
-    if (!decides_itself(s) && !s->in_force.read_only)
+    if (!session_decides_itself(s) && !s->in_force.read_only)
         claim_take(s->connection->db, s->schema, s->store, &ignored);
     sqlite3_free(ignored);
 }
@@ -354,10 +343,10 @@ int session_open(struct session *s, char **message) {
             "a database has it; DROP TABLE the tables whose rows it had");
         return SQLITE_CANTOPEN;
     }
-    int rc = open_shared(s, false, message);
+    int rc = session_open_shared(s, false, message);
     if (rc == SQLITE_OK) rc = check_store(s, message);
     if (rc != SQLITE_OK)
-        close_shared(s);
+        session_close_shared(s);
     else
         note_claim(s);
     return rc;
@@ -374,9 +363,9 @@ bool session_open_now(struct session *s) {
 
 int session_open_any(struct session *s, char **message) {
     if (s->lost) return refuse_lost(s, message);
-    int rc = open_shared(s, false, message);
+    int rc = session_open_shared(s, false, message);
     if (rc != SQLITE_OK || !s->in_force.read_only) return rc;
-    close_shared(s);
+    session_close_shared(s);
     *message = sqlite3_mprintf("kevo: %s: the store can only be read", s->path);
     return SQLITE_READONLY;
 }
@@ -386,140 +375,8 @@ void session_close(struct session *s) {
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
     s->seen.known = false; /* another look may find a store that has to be mended */
-    close_shared(s);
+    session_close_shared(s);
     s->epoch++;
-}
-
-static bool same_path(const char *a, const char *b) {
-    return a && b ? strcmp(a, b) == 0 : !a && !b;
-}
-
-/* The session of an earlier CREATE in that place, which was rolled back: the database does
- * not know its store. Nothing in it was committed. */
-static struct session *find_abandoned(struct connection *connection, const struct session *like) {
-    static const struct kevo_commit none;
-    struct session *s = connection->sessions;
-    while (s &&
-           (!s->created || strcmp(s->schema, like->schema) != 0 || !same_path(s->path, like->path)))
-        s = s->next;
-    struct kevo_err err;
-    if (s && !session_is_open(s) && kevo_resolve(s->store, none, &err)) return NULL;
-    return s;
-}
-
-/* What a CREATE of this database left that a crash cut short: the database does not know the
- * store, and the store of no commit. */
-static bool is_leftover(const struct session *s) {
-    return !kevo_is_confirmed(s->store) && claim_is_held(s->connection->db, s->schema, s->store);
-}
-
-static int belongs_to_another(struct session *s, char **message) {
-    *message = sqlite3_mprintf("kevo: %s: there is a store already, of another database or of an "
-                               "earlier state of this one; move it away or name another directory",
-                               s->path);
-    return SQLITE_CANTOPEN;
-}
-
-/* A store that this database does not know. It may be empty and yet belong to another
- * one, which has written nothing yet: so it is not taken over but made anew, with another
- * identity. One that has something, or may have, belongs to somebody, but for leftovers of
- * this database. */
-static int open_new(struct session *s, char **message) {
-    static const struct kevo_commit none;
-    struct kevo_err err;
-    bool existed = s->path && !is_missing(s->path);
-    /* One that is open already belongs to this database: see registry.h. */
-    bool ours = !existed || kevo_is_open(s->path, &s->options);
-    int rc = open_shared(s, true, message);
-    if (rc != SQLITE_OK || decides_itself(s)) return rc;
-    bool useless = kevo_is_virgin(s->store) || is_leftover(s);
-    if (ours && useless)
-        return kevo_resolve(s->store, none, &err) ? report(message, &err) : SQLITE_OK;
-    if (useless) rc = check_claim(s, message);
-    close_shared(s);
-    if (rc != SQLITE_OK) return rc;
-    if (!useless) return belongs_to_another(s, message);
-    if (kevo_destroy(s->path, &s->options, &err)) return report(message, &err);
-    return open_shared(s, true, message);
-}
-
-/* A new session in the list, with its store open, or an abandoned one. */
-static int open_created(struct connection *connection, const char *schema,
-                        const struct schema *table, const struct marker_store *store,
-                        struct session **session, char **message) {
-    int rc;
-    struct session *s = session_new(connection, schema, store, table, &rc, message);
-    if (!s) return rc;
-    *session = find_abandoned(connection, s);
-    if (*session) {
-        session_free(s);
-        return SQLITE_OK;
-    }
-    rc = open_new(s, message);
-    if (rc == SQLITE_OK && !decides_itself(s))
-        rc = claim_take(connection->db, schema, s->store, message);
-    if (rc != SQLITE_OK) {
-        session_free(s);
-        return rc;
-    }
-    /* Kept in the list for the session_get() that follows. */
-    memcpy(s->uuid, kevo_store_uuid(s->store), sizeof s->uuid);
-    s->refs = 0;
-    s->created = true;
-    s->next = connection->sessions;
-    connection->sessions = s;
-    *session = s;
-    return SQLITE_OK;
-}
-
-int session_create_store(struct connection *connection, const char *schema,
-                         const struct schema *table, struct marker_store *store, char **message) {
-    static const struct kevo_commit none;
-    struct session *s = NULL;
-    int rc = open_created(connection, schema, table, store, &s, message);
-    if (rc != SQLITE_OK) return rc;
-    memcpy(store->uuid, s->uuid, sizeof store->uuid);
-    rc = marker_add_store(connection->db, schema, store, none, message);
-    if (rc == SQLITE_OK) s->store_row = store->row;
-    return rc;
-}
-
-/* Whether the store in the session's directory may be removed: it is the one it should be, all
- * tables of which were dropped, or one of no use to anybody, and no other database has it. In an
- * explicit transaction, the ROLLBACK of which could bring a table back, only the latter. */
-static bool may_remove(struct session *s) {
-    struct kevo_options o = s->options;
-    struct kevo_err err;
-    char *ignored = NULL;
-    o.create_if_missing = false;
-    o.use_kept = true;
-    if (registry_open(s->path, &o, s->owner, &s->shared, &err)) return false;
-    s->store = s->shared->store;
-    bool own = memcmp(kevo_store_uuid(s->store), s->uuid, sizeof s->uuid) == 0;
-    bool may = own ? sqlite3_get_autocommit(s->connection->db) != 0
-                   : kevo_is_virgin(s->store) || is_leftover(s);
-    may = may && check_claim(s, &ignored) == SQLITE_OK;
-    sqlite3_free(ignored);
-    close_shared(s);
-    return may;
-}
-
-int session_remove_unused(struct connection *connection, const char *schema,
-                          const struct marker_store *store, const struct schema *table, bool *gone,
-                          char **message) {
-    int rc;
-    *gone = false;
-    struct session *s = session_new(connection, schema, store, table, &rc, message);
-    if (!s) return rc;
-    if (s->path && !kevo_is_open(s->path, &s->options)) {
-        struct kevo_err ignored;
-        if (!kevo_is_store(s->path, &s->options))
-            *gone = true;
-        else if (may_remove(s) && session_sync_database(s) == SQLITE_OK)
-            *gone = kevo_destroy(s->path, &s->options, &ignored) == 0;
-    }
-    session_free(s);
-    return SQLITE_OK;
 }
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -543,7 +400,7 @@ static int restore_tail(struct session *s, struct kevo_commit last, char **messa
 /* What was committed last, as SQLite's snapshot has it; the store has it too when this
  * returns SQLITE_OK. */
 static int read_last_commit(struct session *s, struct kevo_commit *last, char **message) {
-    if (decides_itself(s)) {
+    if (session_decides_itself(s)) {
         *last = kevo_last_commit(s->store);
         return SQLITE_OK;
     }
@@ -565,7 +422,7 @@ static int find_last_commit(struct session *s, unsigned version, char **message)
     int rc = read_last_commit(s, &s->seen.last, message);
     if (rc != SQLITE_OK) return rc;
     s->seen.version = version;
-    s->seen.known = !decides_itself(s); /* the version is that of a file */
+    s->seen.known = !session_decides_itself(s); /* the version is that of a file */
     return SQLITE_OK;
 }
 
@@ -674,7 +531,7 @@ static int set_marker(struct session *s, struct kevo_commit commit, char **messa
 
 /* How a batch is synced as it is prepared. With a database file the marker sees to it. */
 static int prepare_mode(const struct session *s) {
-    return decides_itself(s) ? s->in_force.sync : KEVO_SYNC_OFF;
+    return session_decides_itself(s) ? s->in_force.sync : KEVO_SYNC_OFF;
 }
 
 /* Once a transaction, after all that it has dropped. */
@@ -700,7 +557,7 @@ int session_sync(struct session *s, char **message) {
     if (kevo_txn_prepare(s->txn, prepare_mode(s), &commit, &err)) return report(message, &err);
     /* Also when the batch is the one of an earlier, failed COMMIT: a ROLLBACK TO may have
      * undone the marker since. */
-    if (!decides_itself(s)) rc = set_marker(s, commit, message);
+    if (!session_decides_itself(s)) rc = set_marker(s, commit, message);
     if (rc == SQLITE_OK) rc = file_version(s, &s->marked.version);
     if (rc != SQLITE_OK) return rc;
     s->marked.last = commit;
@@ -721,7 +578,7 @@ static void end_transaction(struct session *s, enum session_event how) {
  * is durable; if that cannot be done now, the next writer does it. */
 static void take_over_tables(struct session *s) {
     struct kevo_err ignored;
-    if (!decides_itself(s) && session_sync_database(s) == SQLITE_OK)
+    if (!session_decides_itself(s) && session_sync_database(s) == SQLITE_OK)
         kevo_rotate(s->store, &ignored);
 }
 
@@ -729,7 +586,7 @@ static void take_over_tables(struct session *s) {
  * next writer does it. */
 static void confirm(struct session *s) {
     struct kevo_err ignored;
-    if (decides_itself(s) || kevo_is_confirmed(s->store)) return;
+    if (session_decides_itself(s) || kevo_is_confirmed(s->store)) return;
     if (session_sync_database(s) == SQLITE_OK) kevo_confirm(s->store, &ignored);
 }
 
@@ -737,7 +594,7 @@ static void confirm(struct session *s) {
  * its lock: a commit adds one to the version, and so does what is noticed of another one's. */
 static void note_commit(struct session *s) {
     unsigned version;
-    if (decides_itself(s) || file_version(s, &version) != SQLITE_OK) return;
+    if (session_decides_itself(s) || file_version(s, &version) != SQLITE_OK) return;
     s->seen.last = s->marked.last;
     s->seen.version = version;
     s->seen.known = version == s->marked.version + 1;
@@ -770,7 +627,7 @@ void session_rollback(struct session *s) {
     kevo_txn_rollback(s->txn);
     /* Here nothing is in doubt: the batch is cut now, or if that fails, by the next
      * writer. */
-    if (decides_itself(s)) {
+    if (session_decides_itself(s)) {
         struct kevo_err ignored;
         kevo_resolve(s->store, kevo_last_commit(s->store), &ignored);
     }
