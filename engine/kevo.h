@@ -477,13 +477,6 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, struct kevo_slice 
              struct kevo_value *value, struct kevo_err *err);
 void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 
-/* kevo_get() of these keys comes soon, with the same `read`: wait for the memory that they touch
- * all at once, which takes a fraction of the time. Reads nothing from disk that is not mapped,
- * changes nothing, and need not be done. Of more than KEVO_AHEAD_MAX keys the first ones. */
-enum { KEVO_AHEAD_MAX = 16 };
-void kevo_get_ahead(kevo_store *store, const struct kevo_read *read, const struct kevo_slice *keys,
-                    unsigned count);
-
 /* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
  * hold together; seeks land on such keys only. They are all copied. It starts
  * invalid. What deletions of ranges hide is gathered now, for which tables may be read. Writes

@@ -176,18 +176,6 @@ static struct key_range current_range(const struct cursor *c) {
     return range_at(c, c->range);
 }
 
-/* From a list of keys many rows are got, one after the other: wait for the memory of several at
- * once. */
-static void get_ahead(struct cursor *c, const struct kevo_read *read) {
-    slice keys[KEVO_AHEAD_MAX];
-    unsigned count = 0;
-    for (size_t i = c->range; i < c->ranges.count && count < KEVO_AHEAD_MAX; i++) {
-        struct key_range r = range_at(c, i);
-        if (r.point) keys[count++] = r.lower;
-    }
-    if (count > 1) kevo_get_ahead(session_of(c)->store, read, keys, count);
-}
-
 /* Stand on the first row of this range or of one of the next. */
 static int enter_ranges(struct cursor *c) {
     struct kevo_read read;
@@ -198,7 +186,6 @@ static int enter_ranges(struct cursor *c) {
     for (; rc == SQLITE_OK && c->range < c->ranges.count; c->range++) {
         struct key_range r = current_range(c);
         leave_range(c);
-        if (c->range % KEVO_AHEAD_MAX == 0) get_ahead(c, &read);
         if (r.point ? enter_point(c, &read, r.lower, &found, &err)
                     : enter_span(c, &read, r.lower, r.upper, &found, &err))
             return vtab_report(c->table, &err);

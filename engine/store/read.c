@@ -203,10 +203,6 @@ static struct superversion *begin_read(kevo_store *s, const struct kevo_read *re
     return sv;
 }
 
-_Static_assert((int)KEVO_AHEAD_MAX <= (int)VERSION_AHEAD_MAX &&
-                   (int)KEVO_AHEAD_MAX <= (int)MEMTABLE_GROUP_MAX,
-               "they take as many keys");
-
 /* ---- point reads --------------------------------------------------------------------- */
 
 /* A version that a range tombstone hides is as good as deleted. */
@@ -335,25 +331,6 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct 
     rc = get_value(store, read, key, value, err);
     count_since(store, &store->counters.get, start);
     return rc;
-}
-
-void kevo_get_ahead(kevo_store *store, const struct kevo_read *read, const slice *keys,
-                    unsigned count) {
-    uint64_t hashes[KEVO_AHEAD_MAX], max_seq;
-    if (count > KEVO_AHEAD_MAX) count = KEVO_AHEAD_MAX;
-    if (count == 0 || store_check_process(store, NULL)) return;
-    struct superversion *sv = begin_read(store, read, &max_seq);
-    for (unsigned i = 0; i < count; i++) {
-        hashes[i] = key_hash(keys[i]);
-        memtable_will_get(sv->active, hashes[i]);
-        for (unsigned k = 0; k < sv->immutable_count; k++)
-            memtable_will_get(sv->immutable[k], hashes[i]);
-    }
-    version_get_ahead(sv->version, keys, hashes, count, max_seq);
-    memtable_get_ahead(sv->active, keys, hashes, count);
-    for (unsigned k = 0; k < sv->immutable_count; k++)
-        memtable_get_ahead(sv->immutable[k], keys, hashes, count);
-    superversion_release(sv);
 }
 
 /* In a forked child nothing is given back: the parent's threads may have held the locks,

@@ -151,11 +151,6 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
 /* A table_get with this hash is near: start to bring in what it looks at first. */
 void table_will_get(const struct table *t, uint64_t hash);
 
-/* The same further on, for callers with several gets before them: in steps 0, 1, 2 what the one
- * before asked for is looked at, and what follows is asked for. False: there is no more to do.
- * *block is kept between the steps. */
-bool table_get_aim(struct table *t, slice key, uint64_t hash, unsigned step, size_t *block);
-
 /* An iterator over the table, which must outlive it. `keep` false for readers that pass once
  * (compaction): blocks they decompress do not enter the cache, and the memory of the map behind
  * them is given back. */

@@ -181,18 +181,6 @@ void table_will_get(const struct table *t, uint64_t hash) {
     filter_prefetch(t->filter, hash);
 }
 
-bool table_get_aim(struct table *t, slice key, uint64_t hash, unsigned step, size_t *block) {
-    if (step == 0) {
-        if (!filter_may_contain(t->filter, hash)) return false;
-        table_index_aim(&t->index, key);
-    } else {
-        if (step == 1) *block = table_index_find(&t->index, key);
-        if (*block == t->index.count) return false;
-        table_block_aim(t, *block, step);
-    }
-    return true;
-}
-
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
               bool *filtered, struct kevo_err *err) {
     *v = (struct table_value){0};

@@ -323,57 +323,6 @@ int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_va
     return q->found ? 0 : KEVO_NOTFOUND;
 }
 
-/* One table that one of several keys will be looked for in. */
-struct aim {
-    struct table *table;
-    slice key;
-    uint64_t hash;
-    size_t block;
-};
-
-enum { MAX_AIMS = 2 * VERSION_AHEAD_MAX };
-
-struct aims {
-    struct aim list[MAX_AIMS];
-    size_t count;
-};
-
-static void add_aim(struct aims *aims, const struct version_lookup *q, struct table_file *f) {
-    struct table *t = atomic_load_explicit(&f->table, memory_order_acquire);
-    if (!t || aims->count == MAX_AIMS) return;
-    struct aim *a = &aims->list[aims->count];
-    *a = (struct aim){t, q->key, q->hash, 0};
-    aims->count += table_get_aim(t, q->key, q->hash, 0, &a->block);
-}
-
-static void take_step(struct aims *aims, unsigned step) {
-    size_t kept = 0;
-    for (size_t i = 0; i < aims->count; i++) {
-        struct aim a = aims->list[i];
-        if (table_get_aim(a.table, a.key, a.hash, step, &a.block)) aims->list[kept++] = a;
-    }
-    aims->count = kept;
-}
-
-void version_get_ahead(const struct version *version, const slice *keys, const uint64_t *hashes,
-                       unsigned count, uint64_t max_seq) {
-    struct version_lookup lookups[VERSION_AHEAD_MAX];
-    struct aims aims = {.count = 0};
-    const struct level *top = &version->levels[0];
-    assert(count <= VERSION_AHEAD_MAX);
-    for (unsigned i = 0; i < count; i++)
-        version_lookup_init(&lookups[i], version, NULL, keys[i], hashes[i], max_seq);
-    for (unsigned i = 0; i < count; i++) {
-        const struct version_lookup *q = &lookups[i];
-        for (size_t k = 0; k < top->count; k++)
-            if (may_hold(top->files[k], q->key, max_seq)) add_aim(&aims, q, top->files[k]);
-        for (size_t k = 0; k < q->deeper_count; k++)
-            add_aim(&aims, q, q->deeper[k]);
-    }
-    take_step(&aims, 1);
-    take_step(&aims, 2);
-}
-
 /* ---- estimates ----------------------------------------------------------------- */
 
 static bool lies_over_others(const struct version *v, unsigned level, const struct table_file *f) {

@@ -69,12 +69,6 @@ void version_lookup_init(struct version_lookup *q, const struct version *version
 int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,
                        struct kevo_err *err);
 
-/* These keys come soon: bring what their lookups touch into the processor's cache, waiting for the
- * memory of all of them at once. Opens no table; at most VERSION_AHEAD_MAX keys. */
-enum { VERSION_AHEAD_MAX = 16 };
-void version_get_ahead(const struct version *version, const slice *keys, const uint64_t *hashes,
-                       unsigned count, uint64_t max_seq);
-
 /* An iterator over one level below 0, opening its files as it goes; holds a
  * reference on the version. Files outside [lower, upper) are never touched (data
  * NULL: open); entries outside may be yielded. `keep` as in table_iter_new. */

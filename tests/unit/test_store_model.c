@@ -96,19 +96,9 @@ static slice value_of(unsigned key, uint64_t number) {
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
-/* Which changes nothing of what follows. */
-static void get_ahead(struct world *w, const struct kevo_read *read) {
-    slice some[KEVO_AHEAD_MAX + 4];
-    unsigned count = (unsigned)below(w, KEVO_AHEAD_MAX + 5);
-    for (unsigned i = 0; i < count; i++)
-        some[i] = keys[below(w, KEYS)];
-    kevo_get_ahead(w->store, read, some, count);
-}
-
 static void check_get(struct world *w, const struct kevo_read *read, const struct state *state) {
     unsigned k = (unsigned)below(w, KEYS);
     struct kevo_value v;
-    if (one_in(w, 4)) get_ahead(w, read);
     int rc = kevo_get(w->store, read, keys[k], &v, &test_err);
     if (rc != (state->number[k] ? 0 : KEVO_NOTFOUND))
         ck_abort_msg("get of key %u: %d, its number is %llu; %s", k, rc,

@@ -123,16 +123,6 @@ static uint64_t walk_new(const struct kevo_read *read, bool forward) {
     return number;
 }
 
-/* Nothing can be seen of it but that it touches what goes meanwhile. */
-static void get_ahead(struct rng *rng) {
-    char text[KEVO_AHEAD_MAX][8];
-    slice keys[KEVO_AHEAD_MAX];
-    unsigned count = (unsigned)rng_below(rng, KEVO_AHEAD_MAX + 1);
-    for (unsigned i = 0; i < count; i++)
-        keys[i] = key_of(text[i], (unsigned)rng_below(rng, KEYS));
-    kevo_get_ahead(store, NULL, keys, count);
-}
-
 static void *read_newest(void *arg) {
     struct kevo_err err;
     uint64_t last = 0;
@@ -142,7 +132,6 @@ static void *read_newest(void *arg) {
         uint64_t before = atomic_load(&written);
         unsigned key = (unsigned)rng_below(&rng, KEYS);
         struct kevo_value v;
-        if (rng_below(&rng, 4) == 0) get_ahead(&rng);
         int rc = kevo_get(store, NULL, key_of(text, key), &v, &err);
         expect(rc == 0 || rc == KEVO_NOTFOUND);
         if (rc == 0) {
