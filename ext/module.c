@@ -206,13 +206,13 @@ static bool is_same_path(void *arg, const struct marker_store *store) {
 /* A store of this database whose tables were all dropped, its directory too: start anew. Not while
  * there are tables that may be in it, for all that is known. */
 static int forget_unused_store(sqlite3 *db, struct vtab *t, struct same_path *same, bool *found,
-                               char **message) {
-    bool used, gone = false;
+                               bool *used, char **message) {
+    bool gone = false;
     same->store.directory = t->schema->directory;
-    int rc = marker_store_is_used(db, t->schema_name, same->store.row, &used, message);
-    if (rc == SQLITE_OK && !used)
-        rc = marker_has_stray(db, t->schema_name, t->name, &used, message);
-    if (rc == SQLITE_OK && !used)
+    int rc = marker_store_is_used(db, t->schema_name, same->store.row, used, message);
+    if (rc == SQLITE_OK && !*used)
+        rc = marker_has_stray(db, t->schema_name, t->name, used, message);
+    if (rc == SQLITE_OK && !*used)
         rc = session_remove_unused(t->connection, t->schema_name, &same->store, t->schema, &gone,
                                    message);
     if (rc != SQLITE_OK || !gone) return rc;
@@ -220,28 +220,35 @@ static int forget_unused_store(sqlite3 *db, struct vtab *t, struct same_path *sa
     return marker_forget_store(db, t->schema_name, same->store.row, message);
 }
 
+/* What the definition says of options cannot be had in a store that exists, unless it has it. In a
+ * transaction a ROLLBACK may bring back the tables that the store was made for. */
+static int check_options(sqlite3 *db, const struct vtab *t, const struct marker_store *store,
+                         bool used, char **message) {
+    if (!used && sqlite3_get_autocommit(db))
+        return session_match_options(t->connection, t->schema_name, store, t->schema, message);
+    const char *option = schema_given_option(t->schema);
+    if (!option) return SQLITE_OK;
+    *message = sqlite3_mprintf("kevo: option %s belongs to the store, which exists: give it with "
+                               "the store's first table, or give this table a directory of its "
+                               "own",
+                               option);
+    return SQLITE_ERROR;
+}
+
 /* The store of this database in that directory, made if there is none. */
 static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store *store,
                                 char **message) {
     struct same_path same = {.db = db, .schema = t->schema_name};
     char *path = NULL;
-    bool found = false;
+    bool found = false, used = true;
     int rc = session_resolve_path(db, t->schema_name, t->schema->directory, &path, message);
     same.path = path;
     if (rc == SQLITE_OK)
         rc = marker_each_store(db, t->schema_name, is_same_path, &same, &found, message);
-    if (rc == SQLITE_OK && found) rc = forget_unused_store(db, t, &same, &found, message);
+    if (rc == SQLITE_OK && found) rc = forget_unused_store(db, t, &same, &found, &used, message);
+    if (rc == SQLITE_OK && found) rc = check_options(db, t, &same.store, used || !path, message);
     sqlite3_free(path);
     if (rc != SQLITE_OK) return rc;
-    const char *option = found ? schema_given_option(t->schema) : NULL;
-    if (option) {
-        *message =
-            sqlite3_mprintf("kevo: option %s belongs to the store, which exists: give it with "
-                            "the store's first table, or give this table a directory of its "
-                            "own",
-                            option);
-        return SQLITE_ERROR;
-    }
     *store = found ? same.store : (struct marker_store){.row = 0};
     store->directory = t->schema->directory;
     return found ? SQLITE_OK

@@ -146,6 +146,12 @@ int session_remove_unused(struct connection *connection, const char *schema,
                           const struct marker_store *store, const struct schema *table, bool *gone,
                           char **message);
 
+/* What is to be in such a store that is still there, since others have it open, finds in force what
+ * its definition says of options, also by saying nothing; else this is SQLITE_ERROR. */
+int session_match_options(struct connection *connection, const char *schema,
+                          const struct marker_store *store, const struct schema *table,
+                          char **message);
+
 /* Open the store if it is not open; it must be the one that the marker names. */
 int session_open(struct session *s, char **message);
 

@@ -145,3 +145,37 @@ int session_remove_unused(struct connection *connection, const char *schema,
     session_free(s);
     return SQLITE_OK;
 }
+
+/* The first tunable option that differs. */
+static bool find_difference(const struct kevo_options *a, const struct kevo_options *b,
+                            struct kevo_option *option, char wanted[KEVO_OPTION_TEXT],
+                            char found[KEVO_OPTION_TEXT]) {
+    for (unsigned i = 0; kevo_option_at(i, option); i++) {
+        kevo_options_get(a, option->name, wanted, NULL);
+        kevo_options_get(b, option->name, found, NULL);
+        if (strcmp(wanted, found) != 0) return true;
+    }
+    return false;
+}
+
+int session_match_options(struct connection *connection, const char *schema,
+                          const struct marker_store *store, const struct schema *table,
+                          char **message) {
+    struct kevo_option option;
+    char wanted[KEVO_OPTION_TEXT], found[KEVO_OPTION_TEXT];
+    int rc;
+    struct session *s = session_new(connection, schema, store, table, &rc, message);
+    if (!s) return rc;
+    rc = session_open_shared(s, false, message);
+    if (rc == SQLITE_OK && find_difference(&s->options, &s->in_force, &option, wanted, found)) {
+        *message =
+            sqlite3_mprintf("kevo: option %s would be %s here, but is %s in the store of the "
+                            "dropped tables, which another connection has open: close that "
+                            "one, give the option as it is, or give this table a directory "
+                            "of its own",
+                            option.name, wanted, found);
+        rc = SQLITE_ERROR;
+    }
+    session_free(s);
+    return rc;
+}

@@ -536,6 +536,32 @@ START_TEST(options_are_the_stores) {
 }
 END_TEST
 
+/* The last table was dropped, and another connection has the store open. */
+START_TEST(options_of_a_store_in_use) {
+    static const char make[] = "CREATE VIRTUAL TABLE a USING kevo";
+    sql_exec(db, "%s(memtable_size='1 MB', l0_stop=50); INSERT INTO a VALUES('a', 1)", make);
+    sqlite3 *other = sql_open(path);
+    expect_rows(other, "a|1", "SELECT * FROM a");
+    sql_exec(db, "DROP TABLE a");
+    expect_error(db, SQLITE_ERROR, "memtable_size would be 32 MB here, but is 1 MB", "%s", make);
+    expect_error(db, SQLITE_ERROR, "l0_stop would be 20 here, but is 50",
+                 "%s(memtable_size='1 MB')", make);
+    expect_error(db, SQLITE_ERROR, "another connection has open: close that one",
+                 "%s(memtable_size='1 MB', l0_stop=50, sync=off)", make);
+    sql_exec(db, "%s(memtable_size=1048576, l0_stop=50); INSERT INTO a VALUES('b', 2)", make);
+    expect_rows(other, "b|2", "SELECT * FROM a");
+    expect_rows(db, "50", "SELECT value FROM kevo_options('a') WHERE name = 'l0_stop'");
+    /* In a transaction it is the store of a table that may come back. */
+    sql_exec(db, "BEGIN; DROP TABLE a; %s; ROLLBACK; BEGIN; DROP TABLE a; %s; COMMIT", make, make);
+    expect_rows(db, "1 MB", "SELECT value FROM kevo_options('a') WHERE name = 'memtable_size'");
+    /* And nobody else has it open. */
+    sql_close(other);
+    sql_exec(db, "DROP TABLE a; %s(l0_stop=60)", make);
+    expect_rows(db, "60", "SELECT value FROM kevo_options('a') WHERE name = 'l0_stop'");
+    expect_rows(db, "32 MB", "SELECT value FROM kevo_options('a') WHERE name = 'memtable_size'");
+}
+END_TEST
+
 /* A store of its own authority is found again by CREATE. */
 START_TEST(options_given_again_replace_those_kept) {
     const char *dir = sql_file("memory.store");
@@ -603,6 +629,7 @@ int main(void) {
     tcase_add_test(tcase, relative_directory);
     tcase_add_test(tcase, file_mode);
     tcase_add_test(tcase, options_are_the_stores);
+    tcase_add_test(tcase, options_of_a_store_in_use);
     tcase_add_test(tcase, options_given_again_replace_those_kept);
     tcase_add_loop_test(tcase, bad_arguments, 0, (int)(sizeof bad / sizeof bad[0]));
     suite_add_tcase(suite, tcase);
