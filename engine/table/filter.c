@@ -1,13 +1,13 @@
 #include "engine/table/filter.h"
 
-#include "engine/base/alloc.h"
 #include "engine/base/coding.h"
 #include "engine/base/error.h"
 
 enum {
     FILTER_BLOCK_BYTES = 64, /* one cache line */
     FILTER_WORDS = 8,        /* of 64 bits each; a key sets one bit in every word */
-    FILTER_MAX_BITS_PER_KEY = 64
+    FILTER_MAX_BITS_PER_KEY = 64,
+    FIRST_HASHES_BYTES = 4096
 };
 _Static_assert(FILTER_WORDS * sizeof(uint64_t) == FILTER_BLOCK_BYTES, "a block is its words");
 
@@ -23,15 +23,16 @@ static uint64_t bit_choices(uint64_t hash) {
 }
 
 int filter_builder_add(struct filter_builder *b, uint64_t hash, struct kevo_err *err) {
-    if (b->count == b->cap &&
-        !mem_grow((void **)&b->hashes, &b->cap, b->count + 1, sizeof *b->hashes))
-        return kevo_nomem(err);
-    b->hashes[b->count++] = hash;
+    if (b->count == 0 && !b->hashes.first) arena_init(&b->hashes, FIRST_HASHES_BYTES);
+    uint64_t *place = arena_alloc(&b->hashes, sizeof hash);
+    if (!place) return kevo_nomem(err);
+    *place = hash;
+    b->count++;
     return 0;
 }
 
 void filter_builder_release(struct filter_builder *b) {
-    mem_free(b->hashes);
+    arena_release(&b->hashes);
     *b = (struct filter_builder){0};
 }
 
@@ -40,6 +41,17 @@ static void add_hash(uint8_t *blocks, size_t block_count, uint64_t hash) {
     uint64_t choices = bit_choices(hash);
     for (unsigned i = 0; i < FILTER_WORDS; i++, choices >>= 6)
         put_fixed64(block + 8 * i, get_fixed64(block + 8 * i) | (uint64_t)1 << (choices & 63));
+}
+
+/* Keys are in order, their blocks are not: they are asked for ahead. */
+static void add_hashes(uint8_t *blocks, size_t block_count, const uint64_t *hashes, size_t count) {
+    enum { AHEAD = 8 };
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count)
+            __builtin_prefetch(
+                blocks + FILTER_BLOCK_BYTES * block_index(hashes[i + AHEAD], block_count), 1);
+        add_hash(blocks, block_count, hashes[i]);
+    }
 }
 
 int filter_builder_finish(const struct filter_builder *b, unsigned bits_per_key, struct buf *out,
@@ -53,13 +65,9 @@ int filter_builder_finish(const struct filter_builder *b, unsigned bits_per_key,
     if (!buf_reserve(out, block_count * FILTER_BLOCK_BYTES)) return kevo_nomem(err);
     uint8_t *blocks = out->data + out->len;
     memset(blocks, 0, block_count * FILTER_BLOCK_BYTES);
-    for (size_t i = 0; i < b->count; i++) {
-        enum { AHEAD = 8 }; /* keys are in order, their blocks are not */
-        if (i + AHEAD < b->count)
-            __builtin_prefetch(
-                blocks + FILTER_BLOCK_BYTES * block_index(b->hashes[i + AHEAD], block_count), 1);
-        add_hash(blocks, block_count, b->hashes[i]);
-    }
+    for (const struct arena_chunk *c = b->hashes.first; c; c = c->next)
+        add_hashes(blocks, block_count, (const uint64_t *)(const void *)c->data,
+                   c->used / sizeof(uint64_t));
     out->len += block_count * FILTER_BLOCK_BYTES;
     return 0;
 }

@@ -7,12 +7,15 @@
 #ifndef KEVO_TABLE_FILTER_H
 #define KEVO_TABLE_FILTER_H
 
+#include "engine/base/arena.h"
 #include "engine/base/buf.h"
 
-/* Collects the hashes of keys (key_hash() of checksum.h), each key once. */
+/* Collects the hashes of keys (key_hash() of checksum.h), each key once. Zeroed: none. They lie in
+ * chunks, whose memory others use again: an array that grows to megabytes in a background thread
+ * leaves its allocator with holes as large. */
 struct filter_builder {
-    uint64_t *hashes;
-    size_t count, cap;
+    struct arena hashes;
+    size_t count;
 };
 
 int filter_builder_add(struct filter_builder *b, uint64_t hash,
