@@ -346,14 +346,22 @@ struct arguments {
     sqlite3_value *copies[MAX_ARGS];
 };
 
+/* Whether argument i is compared with a key column of texts. One that is a text is taken as it
+ * lies there: nobody needs the zero byte behind it, for which SQLite would copy it. */
+static bool is_for_text(const struct cursor *c, unsigned i) {
+    unsigned eq = c->plan.eq_count;
+    unsigned column = i < eq ? i : eq;
+    return i < eq + plan_bound_count(&c->plan) && c->keys->key[column].type == COLUMN_TEXT;
+}
+
 static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqlite3_value *v) {
     struct kevo_err err;
     struct plan_arg *arg = &a->list[i];
     sqlite3_value_free(a->copies[i]);
     a->copies[i] = NULL;
     arg->bare = sqlite3_value_frombind(v);
-    bool text = i < c->plan.eq_count && c->keys->key[i].type == COLUMN_TEXT;
-    if (value_in_place(v, text && c->table->utf8, &arg->value, &err)) return SQLITE_NOMEM;
+    if (value_in_place(v, is_for_text(c, i) && c->table->utf8, &arg->value, &err))
+        return SQLITE_NOMEM;
     if (plan_convert(c->keys, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
 
     sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);

@@ -410,8 +410,11 @@ static int read_last_commit(struct session *s, struct kevo_commit *last, char **
     return rc;
 }
 
+/* Each statement asks. Without a name SQLite takes the first schema, which is always to be had as
+ * main; it compares names letter by letter. */
 static int file_version(const struct session *s, unsigned *version) {
-    return sqlite3_file_control(s->connection->db, s->schema, SQLITE_FCNTL_DATA_VERSION, version);
+    const char *schema = strcmp(s->schema, "main") == 0 ? NULL : s->schema;
+    return sqlite3_file_control(s->connection->db, schema, SQLITE_FCNTL_DATA_VERSION, version);
 }
 
 /* The marker is read again only when something was committed since: that is a quarter of the
