@@ -538,7 +538,9 @@ typedef bool kevo_progress(void *arg, uint64_t done_bytes, uint64_t total_bytes)
  * authority is external. Tables that have none, lie there already and are of a decent size
  * are left alone. Writers and readers go on meanwhile; what is written later than the call
  * may stay where it is. `progress` may be NULL. When it stops the call (KEVO_CANCELLED), and
- * after an error, the store is sound and what was merged so far stays merged. */
+ * after an error, the store is sound and what was merged so far stays merged. KEVO_BUSY: a
+ * transaction that outgrew its memory is not decided, or with an external authority kevo_rotate()
+ * was not called since; nothing is merged until then. */
 int kevo_compact(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper,
                  kevo_progress *progress, void *arg, struct kevo_err *err);
 

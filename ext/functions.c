@@ -158,20 +158,32 @@ static int wait_out_retention(const struct session *s, sqlite3_stmt *probe) {
     return SQLITE_OK;
 }
 
+/* A large transaction that another connection commits just then holds it up. Its tables are the
+ * store's own once it is committed and this one has had SQLite's write lock, for which it waits as
+ * long as PRAGMA busy_timeout says. */
+static int compact_all(struct vtab *t, sqlite3_stmt *probe, char **message) {
+    enum { TRIES = 10 };
+    const struct kevo_slice everything = {NULL, 0};
+    struct kevo_err err;
+    int failed = 0;
+    for (int i = 0; i < TRIES; i++) {
+        int rc = session_flush(t->session, message);
+        if (rc == SQLITE_OK && i == 0) rc = wait_out_retention(t->session, probe);
+        if (rc != SQLITE_OK) return rc;
+        failed = kevo_compact(t->session->store, everything, everything, interrupted, probe, &err);
+        if (failed != KEVO_BUSY) break;
+    }
+    return failed ? report(message, &err) : SQLITE_OK;
+}
+
 static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     char *message = NULL;
-    struct kevo_err err;
-    const struct kevo_slice everything = {NULL, 0};
     sqlite3_stmt *probe = NULL;
     struct vtab *t = table_of(context, argv);
     (void)argc;
     if (!t) return;
-    int rc = session_flush(t->session, &message);
-    if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(t->connection->db, "SELECT 1", -1, &probe, NULL);
-    if (rc == SQLITE_OK) rc = wait_out_retention(t->session, probe);
-    if (rc == SQLITE_OK &&
-        kevo_compact(t->session->store, everything, everything, interrupted, probe, &err))
-        rc = report(&message, &err);
+    int rc = sqlite3_prepare_v2(t->connection->db, "SELECT 1", -1, &probe, NULL);
+    if (rc == SQLITE_OK) rc = compact_all(t, probe, &message);
     sqlite3_finalize(probe);
     done(context, rc, message);
 }

@@ -456,6 +456,14 @@ static int relieve_level0(const struct manual *m, struct kevo_err *err) {
     return 0;
 }
 
+/* Where these tables are going to lie is not certain: nothing is merged beside them. */
+static int await_decision(const kevo_store *s, struct kevo_err *err) {
+    return kevo_fail(err, KEVO_BUSY,
+                     "%s: the tables of a large transaction are not the store's own yet; try again "
+                     "when it is committed or rolled back",
+                     s->dir);
+}
+
 /* KEVO_NOTFOUND when the pass is over. */
 static int manual_step(struct manual *m, struct kevo_err *err) {
     kevo_store *s = m->store;
@@ -468,7 +476,7 @@ static int manual_step(struct manual *m, struct kevo_err *err) {
     if (rc) return rc;
     pthread_mutex_lock(&s->manifest_mutex);
     begin_choice(s, lag, &choice);
-    rc = s->recovered_count ? KEVO_NOTFOUND
+    rc = s->recovered_count ? await_decision(s, err)
                             : compact_pick_pass(choice.version, &choice.options, &m->pass, &c, err);
     if (rc == 0) claim_output(s, &c);
     pthread_mutex_unlock(&s->manifest_mutex);

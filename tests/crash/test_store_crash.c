@@ -323,9 +323,13 @@ static int go_on(struct world *w, unsigned index, const char *when) {
                          .past = {w->past[index]},
                          .count = 1,
                          .number = w->number + 1000};
-    int rc =
-        next.options.authority == KEVO_AUTHORITY_SELF ? write_self(&next) : write_external(&next);
+    bool external = next.options.authority == KEVO_AUTHORITY_EXTERNAL;
+    int rc = external ? write_external(&next) : write_self(&next);
     if (rc == 0) rc = kevo_verify(w->store, &test_err);
+    if (rc == 0 && external) {
+        rc = kevo_resolve(w->store, next.past[next.acknowledged].commit, &test_err);
+        if (rc == 0) rc = kevo_rotate(w->store, &test_err);
+    }
     if (rc == 0) rc = kv_compact(w->store, &test_err);
     if (rc) return rc;
     kevo_close(w->store);

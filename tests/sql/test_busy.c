@@ -4,6 +4,7 @@
  * what takes time: busy_timeout, and threads that want each other's locks. */
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -316,6 +317,57 @@ START_TEST(no_deadlock) {
 }
 END_TEST
 
+/* ---- kevo_compact() ---------------------------------------------------------------------------- */
+
+enum { RETAIN_MS = 1000 };
+
+static atomic_bool compacted;
+static bool in_time; /* the transaction came before the merges began */
+
+static void *compact(void *db) {
+    expect_rows(db, "ok", "SELECT kevo_compact('kv')");
+    atomic_store(&compacted, true);
+    return NULL;
+}
+
+/* The tables are there and not decided. */
+static int hold_up(void *arg) {
+    (void)arg;
+    in_time = !atomic_load(&compacted);
+    sqlite3_sleep(RETAIN_MS + 200);
+    return 0;
+}
+
+static const char flushes[] = "SELECT value FROM kevo_stats('kv') WHERE name = 'flushes'";
+
+/* A transaction larger than memory is committed while kevo_compact() lets retain_ms pass: it is
+ * waited for, as by one who writes, and compacted too. */
+START_TEST(compact_waits_for_a_large_transaction) {
+    pthread_t thread;
+    const char *path = sql_file("app.db");
+    sqlite3 *db = sql_open(path);
+    sql_exec(db,
+             "PRAGMA journal_mode = WAL; CREATE VIRTUAL TABLE kv USING kevo(txn_memory_size = 4096,"
+             " retain_ms = %d); INSERT INTO kv VALUES('a', 1)",
+             RETAIN_MS);
+    sqlite3 *other = sql_open(path);
+    sqlite3_busy_timeout(other, 60000);
+    sqlite3_int64 before = sql_int(db, "%s", flushes);
+    ck_assert_int_eq(pthread_create(&thread, NULL, compact, other), 0);
+    while (sql_int(db, "%s", flushes) == before)
+        sqlite3_sleep(1);
+    sqlite3_commit_hook(db, hold_up, NULL);
+    sqlite3_busy_timeout(db, 60000);
+    sql_exec(db, "WITH n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 500) "
+                 "REPLACE INTO kv SELECT char(97 + i %% 26) || i, i FROM n");
+    pthread_join(thread, NULL);
+    if (in_time) expect_rows(db, "1", "SELECT count(*) FROM kevo_files('kv')");
+    expect_rows(db, "502", "SELECT count(*) FROM kv");
+    sql_close(other);
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("busy");
     TCase *tc = tcase_create("busy");
@@ -323,6 +375,7 @@ int main(void) {
     tcase_add_loop_test(tc, the_same_as_an_ordinary_table, 0, JOURNALS);
     tcase_add_loop_test(tc, timeouts, 0, SIDES * JOURNALS);
     tcase_add_loop_test(tc, no_deadlock, 0, JOURNALS);
+    tcase_add_test(tc, compact_waits_for_a_large_transaction);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

@@ -405,13 +405,20 @@ START_TEST(nothing_undecided_is_compacted) {
     struct kevo_commit a = write_two(nothing, "1", true);
     struct kevo_commit b = write_two(a, "2", false);
     uint64_t before = kv_stats(store).compactions;
-    ck_ok(kv_compact(store, &test_err));
+    ck_assert_int_eq(kv_compact(store, &test_err), KEVO_BUSY);
     ck_assert_int_eq(kevo_step(store, &test_err), KEVO_NOTFOUND);
     ck_assert_uint_eq(kv_stats(store).compactions, before);
     ck_assert_str_eq(dump(NULL), "a=1 b=1");
     ck_ok(kevo_resolve(store, a, &test_err));
     ck_assert_str_eq(dump(NULL), "a=1 b=1");
     ck_assert_int_eq(kevo_resolve(store, b, &test_err), KEVO_DIVERGED);
+    ck_ok(kv_compact(store, &test_err));
+    b = write_two(a, "3", true);
+    ck_assert_int_eq(kv_compact(store, &test_err), KEVO_BUSY);
+    ck_assert_ptr_nonnull(strstr(test_err.msg, KV_DIR ": the tables of a large transaction"));
+    ck_ok(kevo_rotate(store, &test_err));
+    ck_ok(kv_compact(store, &test_err));
+    ck_assert_uint_eq(kv_tables(store), 1);
 }
 END_TEST
 
