@@ -67,6 +67,7 @@ uint64_t settle_tables_in(const kevo_store *s) {
 }
 
 void settle_note_commit(kevo_store *s) {
+    work_note_commit(s);
     if (s->settle.watched || is_little(s, s->current->active)) return;
     if (!s->options.background || settle_memory_in(s) == SETTLE_NEVER) return;
     work_schedule(s);

@@ -191,6 +191,7 @@ struct kevo_store {
         bool running;
         struct env_thread *thread; /* NULL: not started */
         uint64_t failures;         /* attempts that failed */
+        unsigned in_a_row;         /* ... one after the other, up to now */
         struct kevo_err err;       /* of the last of them */
     } jobs[2];                     /* enum work_job */
     unsigned log_holds;            /* segments that are not needed any more stay till 0 */
@@ -217,6 +218,7 @@ struct kevo_store {
     } settle;
     bool closing;
     uint64_t hurries;      /* grows when somebody waits for a job that failed */
+    bool retry_at_commit;  /* a job that failed waits for that, among others */
     struct kevo_err fatal; /* rc 0: none; else writes are refused until reopened */
 
     struct counters counters;
@@ -432,6 +434,8 @@ void settle_note_commit(kevo_store *s);
 /* ---- work.c ---- */
 /* Start threads if there is work and none runs. Needs mutex. */
 void work_schedule(kevo_store *s);
+/* A batch was committed: a job that failed need wait no longer. Needs mutex. */
+void work_note_commit(kevo_store *s);
 /* Whether there is a memtable that may be flushed. Needs mutex. */
 bool work_flush_pending(const kevo_store *s);
 /* Wait for a job of that kind to end, or do one here when there are no threads. An error

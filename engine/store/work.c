@@ -3,7 +3,8 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 
-enum { RETRY_US = 1000000 };
+/* A job that failed is tried again after RETRY_US, then twice as long each time. */
+enum { RETRY_US = 1000000, RETRY_DOUBLINGS = 6 };
 
 /* ---- errors ---------------------------------------------------------------------- */
 
@@ -18,6 +19,7 @@ int work_check(const kevo_store *s, struct kevo_err *err) {
 static void note_failure(kevo_store *s, enum work_job job, const struct kevo_err *err) {
     if (err->rc == KEVO_CANCELLED) return;
     s->jobs[job].failures++;
+    s->jobs[job].in_a_row++;
     s->jobs[job].err = *err;
     if (!s->fatal.rc && err->rc != KEVO_FULL && err->rc != KEVO_NOMEM) s->fatal = *err;
 }
@@ -148,7 +150,10 @@ static int do_job(kevo_store *s, enum work_job job, struct kevo_err *err) {
     int rc = run[job](s, err);
     pthread_mutex_lock(&s->mutex);
     s->jobs[job].running = false;
-    if (rc < 0) note_failure(s, job, err);
+    if (rc < 0)
+        note_failure(s, job, err);
+    else
+        s->jobs[job].in_a_row = 0;
     pthread_cond_broadcast(&s->done_cond);
     return rc;
 }
@@ -183,16 +188,29 @@ static void wait_for_work(kevo_store *s, enum work_job job) {
         s->env->cond_wait_us(s->env, &s->work_cond, &s->mutex, us > LEAST_US ? us : LEAST_US);
 }
 
-/* After a failure that may pass: wait, but not past the store's end, and not while
- * somebody waits. Needs mutex. */
-static void wait_before_retry(kevo_store *s) {
-    uint64_t hurries = s->hurries;
-    for (uint64_t waited = 0; waited < RETRY_US; waited += RETRY_US / 50) {
-        if (s->closing || s->hurries != hurries) return;
-        pthread_mutex_unlock(&s->mutex);
-        s->env->sleep_us(s->env, RETRY_US / 50);
-        pthread_mutex_lock(&s->mutex);
+static uint64_t retry_us(const kevo_store *s, enum work_job job, uint64_t batch) {
+    unsigned doublings = s->jobs[job].in_a_row ? s->jobs[job].in_a_row - 1 : 0;
+    if (s->committed.batch != batch || doublings == 0) return RETRY_US;
+    return (uint64_t)RETRY_US << (doublings < RETRY_DOUBLINGS ? doublings : RETRY_DOUBLINGS);
+}
+
+/* After a failure that may pass, as on a full disk: the longer it lasts the longer the wait, but
+ * RETRY_US while commits come. Not past the store's end, and not while somebody waits for the job.
+ * Needs mutex. */
+static void wait_before_retry(kevo_store *s, enum work_job job) {
+    uint64_t hurries = s->hurries, batch = s->committed.batch, begun = s->env->now_us(s->env);
+    while (!s->closing && !s->fatal.rc && s->hurries == hurries) {
+        uint64_t waited = s->env->now_us(s->env) - begun, us = retry_us(s, job, batch);
+        if (waited >= us) return;
+        if (s->committed.batch == batch) s->retry_at_commit = true;
+        s->env->cond_wait_us(s->env, &s->work_cond, &s->mutex, us - waited);
     }
+}
+
+void work_note_commit(kevo_store *s) {
+    if (!s->retry_at_commit) return;
+    s->retry_at_commit = false;
+    pthread_cond_broadcast(&s->work_cond);
 }
 
 static void thread_loop(kevo_store *s, enum work_job job) {
@@ -201,7 +219,7 @@ static void thread_loop(kevo_store *s, enum work_job job) {
         if (!wanted(s, job))
             wait_for_work(s, job);
         else if (do_job(s, job, NULL) < 0)
-            wait_before_retry(s);
+            wait_before_retry(s, job);
         else
             work_schedule(s); /* a flush makes work for the compactor */
     }
