@@ -118,8 +118,9 @@ struct kevo_options {
     unsigned memtable_count;      /* active and immutable ones together, 2 to 16 */
     uint64_t cache_bytes;         /* decompressed blocks, and what open tables keep in memory;
                                      as much again at most is lent to them of two memtables'
-                                     memory, while memtables and transactions do without. A
-                                     quarter is for blocks in any case; when tables take more
+                                     memory, while memtables and transactions do without, and
+                                     none when that is less than an eighth of it. A quarter
+                                     is for blocks in any case; when tables take more
                                      than the rest those not used for longest are closed, but
                                      for the last eight. A reader that needs more of them at
                                      once opens them again and again: some ten us each */

@@ -52,7 +52,8 @@ static const struct option options[] = {
     {"cache_size", OPTION_SIZE, FIELD(cache_bytes), 64 * MB, 0, 1024 * GB, NULL,
      "decompressed blocks, and what is kept in memory of open table files, about 9 bytes a block; "
      "their indexes and filters are read in place, in the system's cache of files. Of the memory "
-     "that two memtables may take and do not take as much again is lent to it"},
+     "that two memtables may take, what they do not take is lent to it: as much again at most, and "
+     "nothing when they may take less than an eighth of it"},
     {"max_open_tables", OPTION_COUNT, FIELD(max_open_tables), 1024, 1, 65536, NULL,
      "so many table files are open at once; others are opened again when they are read"},
     {"block_size", OPTION_SIZE, FIELD(block_bytes), 4 * KB, 64, MB, NULL,

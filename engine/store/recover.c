@@ -223,9 +223,11 @@ int store_check_authority(const kevo_store *s, int authority, struct kevo_err *e
 }
 
 /* Two memtables are as much as a store needs that flushes as fast as it is written to. Until then
- * their memory is of use to the cache, but for more than its own it is not meant. */
+ * their memory is of use to the cache, but for more than its own it is not meant. A cache that is
+ * much larger gains little, and has long to look for what lies in the pages that it gives up. */
 static uint64_t lent_bytes(const struct kevo_options *o) {
     uint64_t memtables = 2 * o->memtable_bytes;
+    if (memtables < o->cache_bytes / 8) return 0;
     return memtables < o->cache_bytes ? memtables : o->cache_bytes;
 }
 

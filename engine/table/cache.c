@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "engine/base/alloc.h"
 #include "engine/table/slab.h"
@@ -534,12 +535,13 @@ struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64
     e->id = id;
     e->offset = offset;
     struct shard *s = shard_of(c, e->hash);
-    if (!keep || is_condemned(e)) return b;
+    if (!keep) return b;
     pthread_mutex_lock(&s->mutex);
     faster = find(s, e->hash, id, offset);
     if (faster) {
         b = pin(faster);
-    } else if (charge_of(e) <= s->capacity_bytes / LARGEST_PART && reserve_slot(s)) {
+    } else if (!is_condemned(e) && charge_of(e) <= s->capacity_bytes / LARGEST_PART &&
+               reserve_slot(s)) {
         insert(s, e, &victims);
     }
     pthread_mutex_unlock(&s->mutex);
@@ -569,12 +571,35 @@ void cache_erase(struct cache *c, uint64_t id) {
     }
 }
 
-/* Take the blocks of a page out of a shard. They are known by their addresses: the entries
- * themselves, which are spread over the memory, are not read. */
-static void take_out_page(struct shard *s, const struct slab_page *page, struct entry **victims) {
+/* Let a copy in a piece of another page be in the place of what is in slot i, which goes to
+ * *victims. False when it is pinned, or no piece is free. */
+static bool move_elsewhere(struct shard *s, size_t i, struct spares *spares,
+                           struct entry **victims) {
+    struct entry *e = s->slots[i].entry, *copy;
+    if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) return false;
+    if (!(copy = take_piece(spares, e->room))) return false;
+    size_t used = (size_t)((const uint8_t *)e - e->block.data);
+    struct slab_page *page = copy->page;
+    *copy = *e;
+    copy->page = page;
+    copy->block.data = memcpy((uint8_t *)copy - used, e->block.data, used);
+    struct list *l = list_of(s, e);
+    *(e->newer ? &e->newer->older : &l->newest) = copy;
+    *(e->older ? &e->older->newer : &l->oldest) = copy;
+    s->slots[i].entry = copy;
+    e->older = *victims;
+    *victims = e;
+    return true;
+}
+
+/* Have the blocks of a page elsewhere, or not at all. They are known by their addresses: the
+ * other entries, which are spread over the memory, are not read. */
+static void take_out_page(struct shard *s, const struct slab_page *page, struct spares *spares,
+                          struct entry **victims) {
     for (size_t k = 0; k < s->slot_count;) {
         const struct entry *e = s->slots[k].entry;
-        if (e && (uintptr_t)e - (uintptr_t)page < (uintptr_t)MEM_HUGE_BYTES)
+        bool inside = e && (uintptr_t)e - (uintptr_t)page < (uintptr_t)MEM_HUGE_BYTES;
+        if (inside && !move_elsewhere(s, k, spares, victims))
             take_out(s, k, victims);
         else
             k++;
@@ -602,9 +627,9 @@ static const struct slab_page *condemn(struct spares *s, unsigned limit) {
     return page;
 }
 
-/* Hold no more pages than the shards may fill. Evicting what was not used for longest would leave
- * holes in all pages and free none. A page that is pinned somewhere goes when it is not any more;
- * what was in one is soon back, if it was of use. */
+/* Hold no more pages than the shards may fill. Evicting what was not used for longest has left
+ * holes in all pages and may have freed none: what is left of some fills the holes of others. A
+ * page that is pinned somewhere goes when it is not any more. */
 static void empty_pages(struct cache *c, uint64_t limit_bytes) {
     const struct slab_page *page;
     while ((page = condemn(&c->spares, pages_for(c, limit_bytes)))) {
@@ -612,7 +637,7 @@ static void empty_pages(struct cache *c, uint64_t limit_bytes) {
             struct shard *s = &c->shards[i];
             struct entry *victims = NULL;
             pthread_mutex_lock(&s->mutex);
-            take_out_page(s, page, &victims);
+            take_out_page(s, page, &c->spares, &victims);
             pthread_mutex_unlock(&s->mutex);
             unref_all(c, victims);
         }
@@ -657,40 +682,43 @@ void cache_uncharge(struct cache *c, uint64_t bytes) {
 
 /* What is lent and not borrowed. */
 static uint64_t to_spread(const struct cache *c) {
-    uint64_t borrowed = atomic_load_explicit(&c->borrowed_bytes, memory_order_relaxed);
+    uint64_t borrowed = atomic_load(&c->borrowed_bytes);
     return borrowed < c->lent_bytes ? c->lent_bytes - borrowed : 0;
 }
 
 /* Blocks must go at once, and more than was asked for; they may come back in larger steps. So a
  * small memtable that comes and goes with each transaction changes nothing. */
 static bool has_to_change(const struct cache *c) {
-    uint64_t spread = atomic_load_explicit(&c->spread_bytes, memory_order_relaxed);
-    uint64_t wanted = to_spread(c);
+    uint64_t spread = atomic_load(&c->spread_bytes), wanted = to_spread(c);
     return wanted < spread || wanted - spread > c->lent_bytes / 8;
 }
 
+/* Needs charge_mutex. */
+static void change_spread(struct cache *c) {
+    uint64_t wanted = to_spread(c);
+    uint64_t ahead = wanted < atomic_load(&c->spread_bytes) ? c->lent_bytes / 16 : 0;
+    atomic_store(&c->spread_bytes, wanted - (ahead < wanted ? ahead : wanted));
+    share_out(c);
+    empty_pages(c, limit_of(c));
+}
+
+/* Who borrows after change_spread() has read and before it has written sees the spread of before,
+ * which may leave enough, and goes on: so it is looked at again. */
 static void spread_lent(struct cache *c) {
-    if (!has_to_change(c)) return;
-    pthread_mutex_lock(&c->charge_mutex);
-    if (has_to_change(c)) {
-        uint64_t wanted = to_spread(c);
-        bool less = wanted < atomic_load_explicit(&c->spread_bytes, memory_order_relaxed);
-        uint64_t ahead = less ? c->lent_bytes / 16 : 0;
-        wanted -= ahead < wanted ? ahead : wanted;
-        atomic_store_explicit(&c->spread_bytes, wanted, memory_order_relaxed);
-        empty_pages(c, limit_of(c));
-        share_out(c);
+    while (has_to_change(c)) {
+        pthread_mutex_lock(&c->charge_mutex);
+        if (has_to_change(c)) change_spread(c);
+        pthread_mutex_unlock(&c->charge_mutex);
     }
-    pthread_mutex_unlock(&c->charge_mutex);
 }
 
 void cache_borrow(struct cache *c, uint64_t bytes) {
-    atomic_fetch_add_explicit(&c->borrowed_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add(&c->borrowed_bytes, bytes);
     spread_lent(c);
 }
 
 void cache_give_back(struct cache *c, uint64_t bytes) {
-    atomic_fetch_sub_explicit(&c->borrowed_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_sub(&c->borrowed_bytes, bytes);
     spread_lent(c);
 }
 

@@ -128,11 +128,11 @@ void slab_give(struct slab *s, struct slab_page *page, void *piece) {
     if (page->used == 0 && (page->next || page->previous)) free_page(s, page);
 }
 
-/* What was filled first, unless much less is lost with another one. */
+/* What has the fewest pieces to be moved. */
 static struct slab_page *dispensable(const struct slab *s) {
     struct slab_page *found = s->oldest;
     for (struct slab_page *p = s->oldest; p; p = p->newer)
-        if (p->used < found->used / 2) found = p;
+        if (p->used < found->used) found = p;
     return found;
 }
 
