@@ -743,8 +743,7 @@ struct kevo_file {
     unsigned level;
     uint64_t bytes, entries, tombstones; /* tombstones are entries too */
     uint64_t range_tombstones;           /* deletions of ranges */
-    uint64_t first_batch, last_batch;    /* between which it has something; what is old counts as
-                                            of a later batch once it was merged */
+    uint64_t first_batch, last_batch;    /* of which it has something, between which it has */
     struct kevo_slice smallest, largest; /* keys, of what is deleted too */
 };
 

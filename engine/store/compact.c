@@ -59,7 +59,6 @@ struct terms {
     const struct manual *manual; /* NULL: background work */
     bool lag;                    /* as in gc_snapshots() */
     bool settles;                /* nobody needs it: it gives way to writers */
-    uint64_t flushed;            /* the flushed batch, of the version they were chosen from */
     bool installing;             /* out: what was made of the inputs goes to the manifest */
 };
 
@@ -277,15 +276,6 @@ static uint64_t count_entries(const struct compaction *c) {
     return entries;
 }
 
-/* Up to the flushed batch nothing is in memory, nor will any be. Stored raw, a number takes as
- * many bytes whatever it is. */
-static uint64_t common_seq(const struct compaction *c, const struct terms *terms,
-                           const struct build *b) {
-    if (b->table.compression == KEVO_COMPRESSION_NONE) return 0;
-    uint64_t most = b->snapshots[0] < terms->flushed ? b->snapshots[0] : terms->flushed;
-    return compaction_common_seq(c, most);
-}
-
 static int run_merge(kevo_store *s, struct compaction *c, struct terms *terms,
                      struct kevo_err *err) {
     struct compact_context context = {.store = s,
@@ -310,7 +300,6 @@ static int run_merge(kevo_store *s, struct compaction *c, struct terms *terms,
     bottom_finder_init(&context.bottom, c);
     overlap_meter_init(&context.overlap, c, s->options.table_bytes);
     int rc = work_begin_gc(s, COMPACTOR, terms->lag, &b, &ids, err);
-    if (rc == 0) b.common_seq = common_seq(c, terms, &b);
     if (rc == 0) rc = merge_inputs(s, c, terms, &b, err);
     if (rc) {
         pthread_mutex_lock(&s->mutex);
@@ -353,8 +342,7 @@ struct choice {
     struct version *version;
     struct compact_options options;
     uint64_t edits;
-    bool settles;     /* the time has come for what nobody needs */
-    uint64_t flushed; /* the batch that is, with that version */
+    bool settles; /* the time has come for what nobody needs */
 };
 
 /* Needs manifest_mutex. */
@@ -364,7 +352,6 @@ static void begin_choice(kevo_store *s, bool lag, struct choice *choice) {
     version_ref(choice->version);
     choice->options = pick_options(s, lag);
     choice->edits = s->edits;
-    choice->flushed = s->state.flushed.batch;
     choice->settles = settle_tables_in(s) == 0;
     pthread_mutex_unlock(&s->mutex);
 }
@@ -405,7 +392,6 @@ static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo
     if (rc == 0) claim_output(s, &c);
     pthread_mutex_unlock(&s->manifest_mutex);
     version_unref(choice.version);
-    terms.flushed = choice.flushed;
     if (rc == 0)
         rc = run_one(s, &c, &terms, err);
     else if (rc == KEVO_NOTFOUND)
@@ -483,7 +469,7 @@ static int manual_step(struct manual *m, struct kevo_err *err) {
     version_unref(choice.version);
     if (rc) return rc;
     uint64_t bytes = c.input_bytes;
-    rc = run_one(s, &c, &(struct terms){.manual = m, .lag = lag, .flushed = choice.flushed}, err);
+    rc = run_one(s, &c, &(struct terms){.manual = m, .lag = lag}, err);
     if (rc) return rc;
     m->done_bytes += bytes;
     m->pass.left_bytes -= bytes;

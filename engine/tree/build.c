@@ -163,14 +163,8 @@ static int finish(struct builder *w, struct kevo_err *err) {
 
 static int add(struct builder *w, const struct iter *s, struct kevo_err *err) {
     int rc = 0;
-    uint64_t seq = s->seq;
     if (!w->writer) rc = open_table(w, err);
-    if (rc) return rc;
-    if (seq < w->b->common_seq) {
-        seq = w->b->common_seq;
-        dropped_by(w->b, seq);
-    }
-    return table_writer_add(w->writer, s->key, seq, s->type, s->value, err);
+    return rc ? rc : table_writer_add(w->writer, s->key, s->seq, s->type, s->value, err);
 }
 
 /* Look at one version. Tables are cut only where a key begins. */
@@ -223,7 +217,7 @@ int build_tables(struct build *b, struct iter *source, struct version_edit *edit
                  struct kevo_err *err) {
     struct builder w = {.b = b, .edit = edit};
     size_t before = edit->added_count;
-    assert(b->snapshot_count > 0 && b->common_seq <= b->snapshots[0]);
+    assert(b->snapshot_count > 0);
     b->max_dropped_by = b->bytes_written = b->tables_written = b->entries_read = 0;
     int rc = keep_ranges(&w, err);
     if (rc == 0) rc = take_all(&w, source, err);

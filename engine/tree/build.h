@@ -8,14 +8,7 @@
  *
  * Range tombstones take part in this as if each were a version of every key it covers:
  * what decides about a version is the smallest larger seq, of a version or of a range
- * tombstone over its key, and the same goes for the range tombstones of a fragment.
- *
- * Versions older than `common_seq` get that number, so that heads are alike and compress: three
- * bytes a row that say nothing any more would not. Every snapshot sees a version of such a number,
- * so of each key there is one at most, and what hides it has a larger number. The caller knows
- * that no newer version of its keys, nor a range tombstone over them, elsewhere has a number up to
- * common_seq: so numbers go on telling which of two versions is newer, also between these tables
- * and those that they replace, which may be all that a repair finds. */
+ * tombstone over its key, and the same goes for the range tombstones of a fragment. */
 #ifndef KEVO_TREE_BUILD_H
 #define KEVO_TREE_BUILD_H
 
@@ -30,7 +23,6 @@ struct build {
     const struct range_set *ranges; /* the range tombstones of all inputs; NULL: none */
     const uint64_t *snapshots;      /* ascending, at least one */
     size_t snapshot_count;
-    uint64_t common_seq; /* not above the first snapshot; 0: numbers stay as they are */
 
     /* Whether no level below the output may hold `key`. Keys come in ascending
      * order. NULL: nothing is ever the bottom. */
@@ -46,9 +38,8 @@ struct build {
 
     /* out */
     uint64_t entries_read;   /* up to date when `cancelled` is called */
-    uint64_t max_dropped_by; /* largest seq of a version that made an older one unneeded, or
-                                of a tombstone dropped, or that a version got instead of its
-                                own: older snapshots may miss something; 0: none */
+    uint64_t max_dropped_by; /* largest seq of a version that made an older one
+                                unneeded, or of a tombstone dropped; 0: none */
     uint64_t bytes_written, tables_written;
 };
 

@@ -581,27 +581,6 @@ bool bottom_finder_ask_range(const struct bottom_finder *b, slice lower, slice u
     return true;
 }
 
-static bool is_input(const struct compaction *c, const struct table_file *f) {
-    for (size_t i = 0; i < c->input_count[0]; i++)
-        if (c->inputs[0][i] == f) return true;
-    return false;
-}
-
-uint64_t compaction_common_seq(const struct compaction *c, uint64_t most) {
-    if (c->output_level == 0) return 0; /* there numbers tell which file is newer */
-    struct span s = span_of(c->inputs[0], c->input_count[0], (struct span){0});
-    s = span_of(c->inputs[1], c->input_count[1], s);
-    for (unsigned l = 0; l < c->output_level; l++) {
-        const struct level *level = &c->version->levels[l];
-        for (size_t i = 0; i < level->count; i++) {
-            const struct table_file *f = level->files[i];
-            if (f->min_seq > most || !in_span(f, &s) || (l == c->level && is_input(c, f))) continue;
-            most = f->min_seq - 1;
-        }
-    }
-    return most;
-}
-
 void overlap_meter_init(struct overlap_meter *m, const struct compaction *c, uint64_t table_bytes) {
     *m = (struct overlap_meter){.limit = table_bytes * GRANDPARENT_TABLES};
     if (c->output_level > 0 && c->output_level + 1 < KEVO_MAX_LEVELS)

@@ -97,10 +97,6 @@ bool bottom_finder_ask(struct bottom_finder *b, slice key);
 /* The same for all keys in [lower, upper), in any order. */
 bool bottom_finder_ask_range(const struct bottom_finder *b, slice lower, slice upper);
 
-/* For struct build: the largest number up to `most` that is below all numbers of what lies over
- * the inputs, in levels above the output; 0 when the output goes to level 0. */
-uint64_t compaction_common_seq(const struct compaction *c, uint64_t most);
-
 /* Whether output should be cut before `key`: it would overlap more than ten
  * tables' worth of the level after the output level. Ascending keys. */
 struct overlap_meter {

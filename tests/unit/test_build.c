@@ -132,46 +132,6 @@ START_TEST(drop_case) {
 }
 END_TEST
 
-static const struct {
-    const char *name, *in;
-    uint64_t snapshots[3], common;
-    const char *out;
-    uint64_t dropped_by;
-} common_cases[] = {
-    {"older ones get it", "a3 b1 c-2", {5}, 4, "a4 b4 c-4", 4},
-    {"none is older", "a9 b5 c4", {5}, 4, "a9 b5 c4", 0},
-    {"up to the snapshot", "a9 a5 b4", {5}, 5, "a9 a5 b5", 5},
-    {"one of each key", "a3 a2 a1 b2 b1", {5}, 4, "a4 b4", 4},
-    {"what it replaced may be newer", "a8 a7 b1", {9}, 2, "a8 b2", 8},
-    {"one that a snapshot keeps", "a7 a3 a1 b4 b2", {4, 8}, 3, "a7 a3 b4", 4},
-    {"as old as the first snapshot", "a7 a3 a1", {4, 8}, 4, "a7 a4", 4},
-};
-
-START_TEST(common_case) {
-    struct iter_suite_entry entries[16];
-    size_t n = parse(common_cases[_i].in, entries), snapshots = 0;
-    while (snapshots < 3 && common_cases[_i].snapshots[snapshots])
-        snapshots++;
-    struct build b = build_of(common_cases[_i].snapshots, snapshots);
-    struct iter *source = array_iter_new(entries, n);
-    struct version_edit e;
-    struct buf out = {0};
-    edit_init(&e);
-    b.level = 3;
-    b.common_seq = common_cases[_i].common;
-    ck_ok(build_tables(&b, source, &e, &test_err));
-    ck_assert_uint_eq(e.added_count, 1);
-    ck_assert_uint_ge(e.added[0].file->min_seq, b.common_seq);
-    print_table(e.added[0].file, &out);
-    ck_assert(buf_append(&out, "", 1));
-    ck_assert_str_eq((char *)out.data, common_cases[_i].out);
-    ck_assert_uint_eq(b.max_dropped_by, common_cases[_i].dropped_by);
-    buf_release(&out);
-    edit_release(&e);
-    iter_close(source);
-}
-END_TEST
-
 /* ---- what is kept, against what somebody needs ------------------------------------------------ */
 
 enum { NEED_KEYS = 12, NEED_VERSIONS = 8, NEED_SEQS = 30 };
@@ -236,11 +196,6 @@ static size_t random_snapshots(struct rng *rng, uint64_t snapshots[5]) {
     return count;
 }
 
-static void raise_to(struct history_of_key *h, uint64_t common) {
-    for (size_t i = 0; i < h->count; i++)
-        if (h->seqs[i] < common) h->seqs[i] = common;
-}
-
 /* Every reader finds in what was kept what it found before; below the bottom nothing is. */
 static void check_readers(const struct history_of_key *before, const struct history_of_key *after,
                           const uint64_t *snapshots, size_t count) {
@@ -261,8 +216,7 @@ static void check_readers(const struct history_of_key *before, const struct hist
 }
 
 /* What was written, and the property that says when something of it can go. */
-static void check_kept(const struct version_edit *e, const uint64_t *snapshots, size_t count,
-                       uint64_t common) {
+static void check_kept(const struct version_edit *e, const uint64_t *snapshots, size_t count) {
     struct history_of_key kept[NEED_KEYS] = {{{0}, {0}, 0, false}};
     for (size_t i = 0; i < e->added_count; i++) {
         struct iter *it;
@@ -277,14 +231,12 @@ static void check_kept(const struct version_edit *e, const uint64_t *snapshots, 
         iter_close(it);
     }
     for (unsigned k = 0; k < NEED_KEYS; k++) {
-        struct history_of_key *h = &histories[k];
+        const struct history_of_key *h = &histories[k];
         bool needed[NEED_VERSIONS];
         size_t n = 0;
         find_needed(h, snapshots, count, needed);
-        raise_to(h, common);
         for (size_t i = 0; i < h->count; i++) {
-            bool is_kept = n < kept[k].count && kept[k].seqs[n] == h->seqs[i] &&
-                           (n == 0 || kept[k].seqs[n - 1] != h->seqs[i]);
+            bool is_kept = n < kept[k].count && kept[k].seqs[n] == h->seqs[i];
             if (is_kept != needed[i])
                 ck_abort_msg("key %c at %d: %s", 'a' + k, (int)h->seqs[i],
                              needed[i] ? "gone too early" : "not needed any more");
@@ -317,9 +269,8 @@ START_TEST(kept_is_what_is_needed) {
         b.level = 1;
         b.is_bottom = bottom_of_key;
         b.table_bytes = rng_below(&rng, 2) ? 300 : 0;
-        if (rng_below(&rng, 2)) b.common_seq = rng_below(&rng, snapshots[0] + 1);
         must(build_tables(&b, source, &e, &test_err));
-        check_kept(&e, snapshots, count, b.common_seq);
+        check_kept(&e, snapshots, count);
         for (size_t i = 0; i < e.added_count; i++)
             atomic_store(&e.added[i].file->obsolete, true);
         edit_release(&e);
@@ -553,7 +504,6 @@ struct model {
     uint64_t floor;   /* snapshots from here on are right, pinned or not */
     uint64_t pins[MAX_PINS];
     size_t pin_count;
-    bool shares; /* old versions get a number in common */
     struct version *version;
 };
 
@@ -704,10 +654,6 @@ static void delete_inputs(const struct compaction *c, struct version_edit *e) {
         }
 }
 
-static uint64_t shared_up_to(const struct model *m, uint64_t oldest) {
-    return oldest < m->flushed ? oldest : m->flushed;
-}
-
 static void model_run(struct model *m, struct compaction *c) {
     struct version_edit e;
     edit_init(&e);
@@ -734,7 +680,6 @@ static void model_run(struct model *m, struct compaction *c) {
         b.is_bottom_range = ask_bottom_range;
         b.cut_before = ask_cut;
         b.arg = &q;
-        if (m->shares) b.common_seq = compaction_common_seq(c, shared_up_to(m, snapshots[0]));
         must(build_tables(&b, merged, &e, &test_err));
         if (b.max_dropped_by > m->floor) m->floor = b.max_dropped_by;
         iter_close(merged);
@@ -849,9 +794,8 @@ static void check_gets(const struct model *m, uint64_t snapshot) {
         bool found = rc == 0 && v.type == ENTRY_PUT;
         if (found != (c != NULL))
             ck_abort_msg("%s at %d: found %d", m->keys[k], (int)snapshot, found);
-        bool numbered =
-            found && (m->shares ? v.seq >= c->seq && v.seq <= snapshot : v.seq == c->seq);
-        if (found && (!numbered || !is_value(v.value, c))) ck_abort_msg("value of %s", m->keys[k]);
+        if (found && (v.seq != c->seq || !is_value(v.value, c)))
+            ck_abort_msg("value of %s", m->keys[k]);
         if (rc == 0 && v.block) cache_unpin(tree.cache, v.block);
     }
 }
@@ -950,7 +894,6 @@ START_TEST(model) {
     struct model m;
     unsigned merges = 0, moves = 0, drops = 0;
     model_init(&m);
-    m.shares = _i % 2;
     qsort(m.keys, MODEL_KEYS, sizeof *m.keys, compare_names);
     for (unsigned k = 0; k < MODEL_KEYS; k++) /* check_order reads the index from a key's end */
         snprintf(m.keys[k] + strlen(m.keys[k]) - 4, 5, "%04u", k);
@@ -990,7 +933,6 @@ int main(void) {
     TCase *tcase = tcase_create("build");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, drop_case, 0, (int)(sizeof drop_cases / sizeof *drop_cases));
-    tcase_add_loop_test(tcase, common_case, 0, (int)(sizeof common_cases / sizeof *common_cases));
     tcase_add_loop_test(tcase, kept_is_what_is_needed, 0, 8);
     tcase_add_test(tcase, cuts);
     tcase_add_loop_test(tcase, failing_calls, 0, 4);

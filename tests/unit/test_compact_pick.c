@@ -679,79 +679,6 @@ START_TEST(bottom) {
 }
 END_TEST
 
-/* Sequence numbers of file n begin at n * 100. Merged are those up to 3, from `level` on. */
-static const struct {
-    const char *name;
-    unsigned level, output_level;
-    struct sketch files[6];
-    uint64_t common;
-} common_cases[] = {
-    {"nothing lies over them",
-     1,
-     2,
-     {{0, 9, "n", "q", 5, 0, 0},
-      {1, 3, "c", "d", 5, 0, 0},
-      {1, 4, "n", "o", 5, 0, 0},
-      {2, 1, "a", "g", 5, 0, 0},
-      {2, 5, "h", "z", 5, 0, 0},
-      {3, 6, "a", "z", 5, 0, 0}},
-     2000},
-    {"newer files over the upper side, and over the lower one alone",
-     1,
-     2,
-     {{0, 9, "c", "d", 5, 0, 0},
-      {0, 8, "g", "h", 5, 0, 0},
-      {0, 7, "h", "z", 5, 0, 0},
-      {1, 3, "c", "d", 5, 0, 0},
-      {2, 1, "a", "g", 5, 0, 0}},
-     799},
-    {"a file beside it in its level, over the lower side",
-     1,
-     2,
-     {{0, 9, "a", "z", 5, 0, 0},
-      {1, 3, "c", "d", 5, 0, 0},
-      {1, 5, "e", "z", 5, 0, 0},
-      {2, 1, "a", "g", 5, 0, 0}},
-     499},
-    {"all but what is merged of level 0",
-     0,
-     1,
-     {{0, 2, "a", "m", 5, 0, 0},
-      {0, 3, "m", "p", 5, 0, 0},
-      {0, 6, "x", "z", 5, 0, 0},
-      {1, 1, "a", "y", 5, 0, 0}},
-     599},
-    {"within a level",
-     2,
-     2,
-     {{1, 4, "b", "c", 5, 0, 0}, {2, 1, "a", "m", 5, 0, 0}, {2, 2, "n", "p", 5, 0, 0}},
-     399},
-    {"within level 0",
-     0,
-     0,
-     {{0, 2, "a", "m", 5, 0, 0}, {0, 3, "a", "p", 5, 0, 0}, {1, 4, "a", "y", 5, 0, 0}},
-     0},
-};
-
-START_TEST(common_case) {
-    struct version *v = version_of(common_cases[_i].files, 6);
-    struct table_file *inputs[2][6];
-    struct compaction c = {.level = common_cases[_i].level,
-                           .output_level = common_cases[_i].output_level,
-                           .version = v};
-    for (unsigned side = 0; side < 2; side++) {
-        unsigned l = side ? c.output_level : c.level;
-        c.inputs[side] = inputs[side];
-        for (size_t i = 0; i < v->levels[l].count && (side == 0 || l > c.level); i++)
-            if (v->levels[l].files[i]->number <= 3)
-                inputs[side][c.input_count[side]++] = v->levels[l].files[i];
-    }
-    ck_assert_uint_eq(compaction_common_seq(&c, 2000), common_cases[_i].common);
-    ck_assert_uint_eq(compaction_common_seq(&c, 350), common_cases[_i].common ? 350 : 0);
-    version_unref(v);
-}
-END_TEST
-
 START_TEST(overlap) {
     struct sketch s[40];
     char names[40][4];
@@ -813,7 +740,6 @@ int main(void) {
     tcase_add_loop_test(tcase, idle_case, 0, (int)(sizeof idle_cases / sizeof *idle_cases));
     tcase_add_loop_test(tcase, idle_versions, 0, 20);
     tcase_add_test(tcase, bottom);
-    tcase_add_loop_test(tcase, common_case, 0, (int)(sizeof common_cases / sizeof *common_cases));
     tcase_add_test(tcase, overlap);
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
