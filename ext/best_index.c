@@ -106,6 +106,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         .distinct = (enum plan_distinct)sqlite3_vtab_distinct(info),
         .rows = vtab_row_estimate(t),
         .patterns_match_blobs = t->connection->patterns_match_blobs,
+        .utf16 = !t->utf8,
     };
     struct knowledge knowledge = {t, q.rows};
     struct plan_order *order = mem_array((size_t)info->nOrderBy + 1, sizeof *order);

@@ -210,6 +210,39 @@ static void consume_order(const struct schema *s, const struct plan_query *q, st
     plan->reverse = plan->order_consumed && reverse;
 }
 
+/* ---- what SQLite need not test again -------------------------------------------------------- */
+
+/* Whether every row of the plan's ranges fulfils a constraint that the plan uses. */
+static bool is_met(const struct schema *s, const struct plan_query *q, const struct plan *plan,
+                   const struct plan_constraint *c) {
+    unsigned n = (unsigned)schema_key_position(s, c->column);
+    if (q->utf16 && (s->key[n].type == COLUMN_TEXT || s->key[n].type == COLUMN_ANY)) return false;
+    if (c->op == PLAN_EQ && plan->nulls && s->key[n].tagged) return false;
+    return is_exact(s, n, c);
+}
+
+/* How many of the first key columns do what their constraints say, whatever the arguments: the
+ * texts that may equal a number are ranges by themselves, without the columns behind them. */
+static unsigned certain_columns(const struct plan *plan, const struct choice *choice) {
+    unsigned n = 0;
+    while (n < plan->eq_count && choice->exact[n])
+        n++;
+    return n;
+}
+
+/* A test costs as much as the column that it needs, or more, in each row. Of a list only what is
+ * taken whole: SQLite's loop over another one belongs to the test. (a, b) > (?, ?) is offered as
+ * a >= ?, but SQLite knows, and tests it whatever is said here. */
+static void omit_tests(const struct schema *s, struct plan_query *q, const struct plan *plan,
+                       const struct choice *choice) {
+    unsigned certain = certain_columns(plan, choice);
+    for (unsigned i = 0; i < q->constraint_count; i++) {
+        struct plan_constraint *c = &q->constraints[i];
+        if (c->argv_index == 0 || (c->in_list && !c->take_list)) continue;
+        if (schema_key_position(s, c->column) <= (int)certain) c->omit = is_met(s, q, plan, c);
+    }
+}
+
 /* ---- LIMIT and OFFSET -------------------------------------------------------------------- */
 
 /* Rows may be counted by the module only if it gives no row that SQLite drops. */
@@ -218,9 +251,7 @@ static bool all_exact(const struct schema *s, const struct plan_query *q, const 
         const struct plan_constraint *c = &q->constraints[i];
         if (c->op == PLAN_LIMIT || c->op == PLAN_OFFSET) continue;
         if (c->argv_index == 0 || c->in_list) return false;
-        unsigned n = (unsigned)schema_key_position(s, c->column);
-        if (!is_exact(s, n, c)) return false;
-        if (c->op == PLAN_EQ && plan->nulls && s->key[n].tagged) return false;
+        if (!is_met(s, q, plan, c)) return false;
         /* (a, b) > (?, ?) is offered as a >= ?, and nothing tells. */
         if ((c->op == PLAN_GE || c->op == PLAN_LE) && !c->rhs_known) return false;
     }
@@ -367,6 +398,7 @@ static void plan_over(const struct schema *s, struct plan_query *q, struct plan 
     consume_order(s, q, plan, &choice);
     plan->unique = finds_one_row(s, plan, &choice);
     plan->covering = s->number && covers(s, q->used);
+    omit_tests(s, q, plan, &choice);
     choose_limit(s, q, plan, &choice);
     estimate(s, q, plan);
 }

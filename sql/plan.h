@@ -6,9 +6,8 @@
  * makes key ranges of it and of the right-hand sides.
  *
  * Ranges. They never exclude a key for which the comparison is true as SQLite means
- * it, affinities included, and may include more: SQLite tests each row again
- * (omit stays off, but for OFFSET). They include nothing more except where a TEXT
- * column meets
+ * it, affinities included, and may include more: SQLite tests each row again, unless a
+ * constraint says `omit`. They include nothing more except where a TEXT column meets
  *   - a number: `textcol = intcol` of a join compares numbers, `textcol = 5` text, and
  *     nothing tells the two apart. Equality then visits the texts that may have the
  *     number's value (numeric_text.h), in several ranges.
@@ -69,7 +68,7 @@ struct plan_constraint {
     /* out */
     int argv_index; /* 1-based as SQLite wants it, 0: not used */
     bool take_list; /* call sqlite3_vtab_in(info, i, 1) */
-    bool omit;      /* set the usage's omit (only ever for OFFSET) */
+    bool omit;      /* set the usage's omit: the ranges hold nothing else */
 };
 
 struct plan_order {
@@ -97,6 +96,7 @@ struct plan_query {
      * SQLITE_LIKE_DOESNT_MATCH_BLOBS. The bounds that it derives from a pattern leave them out:
      * for tables of its own it then looks a second time. */
     bool patterns_match_blobs;
+    bool utf16; /* SQLite keeps texts in UTF-16, and compares them in the order of that */
 
     /* For the choice between the table and its indexes: */
     uint64_t used; /* columns that are asked for, as in sqlite3_index_info.colUsed */

@@ -261,6 +261,48 @@ START_TEST(sorted_by_sqlite) {
 }
 END_TEST
 
+/* ---- what SQLite does not test again ------------------------------------------------------- */
+
+static const char *const tested[] = {
+    "s.id BETWEEN 100 AND 2900",
+    "s.id > +100.5 AND s.id < '2900'",
+    "s.id IN (SELECT id FROM odd)",
+    "s.name = 'n5' AND s.at < 1000",
+    "s.name = 5 AND s.at < 1000", /* several texts may be meant */
+    "s.name = (SELECT 5) AND s.at < 1000",
+    "s.name = (SELECT id FROM odd LIMIT 1 OFFSET 2) AND s.at < 1000",
+    "s.name < (SELECT 'n5')",
+    "(s.name, s.at) > ('n5', 1000) AND s.name < 'n6'",
+    "(s.id, s.at) > (100, 1000) AND s.id <= 2900",
+};
+enum { TESTED = sizeof tested / sizeof *tested };
+
+/* The answers are those of an ordinary table, whether rows are visited or counted. */
+START_TEST(tests_again) {
+    static const char *const tables[] = {
+        "CREATE VIRTUAL TABLE s USING kevo(id INTEGER PRIMARY KEY, name TEXT, at INT, "
+        "INDEX n (name, at))",
+        "CREATE VIRTUAL TABLE s USING kevo(id INT, name TEXT, at INT, PRIMARY KEY (name, at))",
+    };
+    sqlite3 *db = open_database();
+    sql_exec(db, "%s", tables[strstr(tested[_i], "s.id") == NULL]);
+    sql_exec(db, "INSERT INTO s WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                 "WHERE i < 3000) SELECT i, CASE i %% 4 WHEN 0 THEN 'n' || i %% 7 WHEN 1 THEN '5' "
+                 "WHEN 2 THEN '05' ELSE '5.0' END, i FROM n");
+    sql_exec(db, "CREATE TABLE p AS SELECT * FROM s");
+    sql_exec(db, "CREATE TABLE odd(id INT); INSERT INTO odd SELECT id FROM p WHERE id %% 2");
+    for (int all = 0; all < 2; all++) {
+        const char *what = all ? "s.id, s.name, s.at" : "count(*)";
+        const char *order = all ? "ORDER BY s.id" : "";
+        char *want = sqlite3_mprintf(
+            "%s", sql_rows(db, "SELECT %s FROM p s WHERE %s %s", what, tested[_i], order));
+        expect_rows(db, want, "SELECT %s FROM s WHERE %s %s", what, tested[_i], order);
+        sqlite3_free(want);
+    }
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("plans");
     TCase *tcase = tcase_create("plans");
@@ -270,6 +312,7 @@ int main(void) {
     tcase_add_loop_test(tcase, least_and_largest, 0, 9);
     tcase_add_loop_test(tcase, no_temporary_tree, 0, 10);
     tcase_add_test(tcase, sorted_by_sqlite);
+    tcase_add_loop_test(tcase, tests_again, 0, TESTED);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
 }
