@@ -1,11 +1,15 @@
+#include <stdio.h>
+
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "ext/vtab.h"
 #include "sql/indexcode.h"
+#include "sql/rowcode.h"
 
-/* Comparing the indexes of a table with its rows, and making them agree. Each row is asked
- * for its entries, each entry for its row; a repair writes only what differs, so that it
- * needs memory for that alone. */
+/* Comparing the rows of a table with its definition and its indexes, and making the indexes agree.
+ * Each row is asked for its entries, each entry for its row; a repair writes only what differs, so
+ * that it needs memory for that alone. A row that does not fit the definition is told of; it may be
+ * one of another table, which a store that was adopted had there. */
 
 struct checking {
     struct vtab *t;
@@ -18,6 +22,8 @@ struct checking {
     struct tally {
         uint64_t missing, extra; /* entries that a row lacks; entries of no row */
     } * tallies;                 /* of each index */
+    uint64_t misfits;            /* rows that do not fit the definition; what is wrong with one: */
+    char misfit[200];
     struct kevo_err err;
 };
 
@@ -25,7 +31,7 @@ static int checking_init(struct checking *c, struct vtab *t) {
     const struct schema *s = t->schema;
     *c = (struct checking){.t = t};
     c->values = mem_array(s->column_count + 1, sizeof *c->values);
-    c->tallies = mem_array(s->index_count, sizeof *c->tallies);
+    c->tallies = mem_array(s->index_count + 1, sizeof *c->tallies);
     if (!c->values || !c->tallies) return SQLITE_NOMEM;
     for (unsigned i = 0; i < s->index_count; i++)
         c->tallies[i] = (struct tally){0, 0};
@@ -58,6 +64,35 @@ static int begin_walk(struct checking *c, const struct schema *s, kevo_iter **it
     *it = NULL;
     if (rc == 0) rc = kevo_iter_new(c->t->session->store, &read, it, &c->err);
     return rc ? rc : kevo_iter_first(*it, &c->err);
+}
+
+/* ---- does each row fit the definition? -------------------------------------------------- */
+
+static bool fits(const struct column *column, const struct value *v) {
+    static const enum value_type types[] = {[COLUMN_INTEGER] = VALUE_INTEGER,
+                                            [COLUMN_REAL] = VALUE_REAL,
+                                            [COLUMN_TEXT] = VALUE_TEXT,
+                                            [COLUMN_BLOB] = VALUE_BLOB};
+    if (v->type == VALUE_NULL) return !column->not_null;
+    return column->type == COLUMN_ANY || v->type == types[column->type];
+}
+
+/* Decode a row into c->values. KEVO_CORRUPT, as to the engine too, when it is none of this table. */
+static int read_row(struct checking *c, slice key, slice row) {
+    const struct schema *s = c->t->schema;
+    int rc = indexes_decode_row(s, key, row, c->values, &c->decoded, &c->err);
+    if (rc == 0) rc = rowcode_check(row, s->row_count, &c->err);
+    for (unsigned i = 0; rc == 0 && i < s->column_count; i++) {
+        if (!fits(&s->columns[i], &c->values[i]))
+            rc = kevo_fail(&c->err, KEVO_CORRUPT, "column %.100s has a value of type %s",
+                           s->columns[i].name, value_type_name(c->values[i].type));
+    }
+    return rc;
+}
+
+static int note_misfit(struct checking *c) {
+    if (c->misfits++ == 0) snprintf(c->misfit, sizeof c->misfit, "%.199s", c->err.msg);
+    return 0;
 }
 
 /* ---- does each row have its entries? -------------------------------------------------- */
@@ -97,8 +132,10 @@ static int check_rows(struct checking *c) {
     int rc = begin_walk(c, s, &it);
     while (rc == 0 && kevo_iter_valid(it)) {
         slice key = kevo_iter_key(it);
-        rc = indexes_decode_row(s, key, kevo_iter_value(it), c->values, &c->decoded, &c->err);
-        for (unsigned i = 0; rc == 0 && i < s->index_count; i++)
+        rc = read_row(c, key, kevo_iter_value(it));
+        bool misfit = rc == KEVO_CORRUPT && !c->repair;
+        if (misfit) rc = note_misfit(c);
+        for (unsigned i = 0; rc == 0 && !misfit && i < s->index_count; i++)
             rc = check_entry_of_row(c, i, key);
         if (rc == 0) rc = check_interrupt(c);
         if (rc == 0) rc = kevo_iter_next(it, &c->err);
@@ -148,15 +185,25 @@ static int check_entries(struct checking *c, unsigned i) {
 
 /* ---- both ---------------------------------------------------------------------------------- */
 
-/* Entries of no row go first, so that they are in nobody's way. */
+/* Where rows do not fit, entries say nothing. In a repair entries of no row go first, so that they
+ * are in nobody's way. */
 static int check_all(struct checking *c) {
-    int rc = 0;
+    int rc = c->repair ? 0 : check_rows(c);
+    if (c->misfits) return rc;
     for (unsigned i = 0; rc == 0 && i < c->t->schema->index_count; i++)
         rc = check_entries(c, i);
-    return rc ? rc : check_rows(c);
+    return rc == 0 && c->repair ? check_rows(c) : rc;
+}
+
+static char *describe_misfits(const struct checking *c) {
+    return sqlite3_mprintf("kevo: %llu rows of table %s do not fit its definition; in one of them: "
+                           "%s; make the table anew with the columns that the rows were written "
+                           "with, or put back a backup",
+                           (unsigned long long)c->misfits, c->t->name, c->misfit);
 }
 
 static char *describe(const struct checking *c) {
+    if (c->misfits) return describe_misfits(c);
     sqlite3_str *text = sqlite3_str_new(c->t->connection->db);
     for (unsigned i = 0; i < c->t->schema->index_count; i++) {
         struct tally *n = &c->tallies[i];
@@ -175,7 +222,6 @@ static char *describe(const struct checking *c) {
 
 int index_check(struct vtab *t, char **message) {
     struct checking c;
-    if (t->schema->index_count == 0) return SQLITE_OK;
     int rc = checking_init(&c, t);
     if (rc == SQLITE_OK) rc = session_read(t->session, &c.read, message);
     if (rc == SQLITE_OK && check_all(&c)) rc = report(message, &c.err);

@@ -86,10 +86,10 @@ int delete_range(struct vtab *t, int argc, sqlite3_value **argv, char **message)
 int forget_undone_tables(struct session *s, char **message);
 
 /* index_check.c */
-/* Compare the indexes with the rows, as a read of the session sees them. *message is NULL
- * when they agree, else it says in words what is wrong; sqlite3_free. */
+/* Compare the rows with the definition and the indexes, as a read of the session sees them. *message
+ * is NULL when they agree, else it says in words what is wrong; sqlite3_free. */
 int index_check(struct vtab *t, char **message);
-/* Check the store's files, and with `indexes` the table's indexes too: SQLITE_OK with
+/* Check the store's files, and with `indexes` the table's rows and indexes too: SQLITE_OK with
  * *message NULL when all is well, SQLITE_CORRUPT or one of its kind with *message in words,
  * or another error. */
 int table_check(struct vtab *t, bool indexes, char **message);

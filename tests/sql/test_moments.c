@@ -449,6 +449,41 @@ START_TEST(adopt_by_a_new_database) {
 END_TEST
 
 /* The copy takes the store from the original, and that one takes it back. */
+static const struct {
+    const char *columns, *part; /* NULL: there is nothing wrong to see */
+} definitions[] = {
+    {"id INTEGER PRIMARY KEY, name TEXT, n INTEGER, x ANY", NULL},
+    {"id INTEGER PRIMARY KEY, name ANY, n ANY, x ANY, more BLOB", NULL},
+    {"id INTEGER PRIMARY KEY, n INTEGER, name TEXT, x ANY", "column n has a value of type TEXT"},
+    {"id INTEGER PRIMARY KEY, name TEXT, n REAL, x ANY", "column n has a value of type INTEGER"},
+    {"id INTEGER PRIMARY KEY, name BLOB, n INTEGER, x ANY, INDEX i (name)", "column name has"},
+    {"id INTEGER PRIMARY KEY, name TEXT, n INTEGER NOT NULL, x ANY", "a value of type NULL"},
+    {"id INTEGER PRIMARY KEY, name TEXT, n INTEGER", "more than 2 columns"},
+    {"id TEXT PRIMARY KEY, name TEXT, n INTEGER, x BLOB", "column x has a value of type REAL"},
+    {"id REAL, name TEXT, n INTEGER, x ANY, PRIMARY KEY (id, n)", ""},
+};
+
+/* The new database has not quite the old one's tables. */
+START_TEST(adopt_with_other_columns) {
+    char sql[300];
+    run("a.db",
+        "CREATE VIRTUAL TABLE kv USING kevo(id INTEGER PRIMARY KEY, name TEXT, n INTEGER, x "
+        "ANY); INSERT INTO kv VALUES(1, 'one', 10, 0.5), (2, NULL, NULL, 1)");
+    shell("mv a.db-kevo saved && rm a.db*");
+    snprintf(sql, sizeof sql, "CREATE VIRTUAL TABLE kv USING kevo(%s)", definitions[_i].columns);
+    run("a.db", sql);
+    shell("rm -r a.db-kevo && mv saved a.db-kevo");
+    sqlite3 *db = open_in("a.db");
+    sql_exec(db, "%s", adopt);
+    const char *found = sql_rows(db, "SELECT kevo_check('kv')"), *part = definitions[_i].part;
+    bool right =
+        part ? strstr(found, "rows of table kv do not fit its definition") && strstr(found, part)
+             : strcmp(found, "ok") == 0;
+    ck_assert_msg(right, "%s: %s", definitions[_i].columns, found);
+    sql_close(db);
+}
+END_TEST
+
 START_TEST(adopt_by_a_copy) {
     make_original();
     shell("cp a.db b.db");
@@ -683,6 +718,8 @@ int main(void) {
     tcase_add_test(tcase, adopt_on_another_branch);
     tcase_add_test(tcase, adopt_another_store);
     tcase_add_loop_test(tcase, adopt_by_a_new_database, 0, 2);
+    tcase_add_loop_test(tcase, adopt_with_other_columns, 0,
+                        (int)(sizeof definitions / sizeof definitions[0]));
     tcase_add_loop_test(tcase, adopt_by_a_copy, 0, 2);
     tcase_add_loop_test(tcase, adopt_without_a_marker, 0, 4);
     tcase_add_loop_test(tcase, table_of_kevos_is_missing, 0, 3);
