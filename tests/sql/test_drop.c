@@ -363,11 +363,22 @@ static const char *const losses[] = {
 };
 enum { LOSSES = sizeof losses / sizeof losses[0] };
 
+/* Many small commits, of which no crash takes anything. */
+static void fill_and_lose(const char *loss) {
+    sql_exec(db, "PRAGMA synchronous = OFF");
+    fill();
+    sql_exec(db, "%s", loss);
+}
+
+static void reopen_in_haste(void) {
+    reopen();
+    sql_exec(db, "PRAGMA synchronous = OFF");
+}
+
 /* Nobody knows where the rows are, but the table can go, and others be made. */
 START_TEST(lost_table) {
-    fill();
-    sql_exec(db, "%s", losses[_i]);
-    reopen();
+    fill_and_lose(losses[_i]);
+    reopen_in_haste();
     ck_assert_int_ne(sql_try(db, "SELECT * FROM t"), SQLITE_OK);
     ck_assert_int_ne(sql_try(db, "INSERT INTO t VALUES(3, 'c')"), SQLITE_OK);
     ck_assert_int_ne(sql_try(db, "ALTER TABLE t RENAME TO v"), SQLITE_OK);
@@ -383,7 +394,7 @@ START_TEST(lost_table) {
     }
     sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo('another'); CREATE VIRTUAL TABLE u USING "
                  "kevo('another'); INSERT INTO t VALUES('a', 1)");
-    reopen();
+    reopen_in_haste();
     expect_rows(db, "a|1|2", "SELECT t.*, o.x FROM t, o");
     expect_rows(db, "", "SELECT * FROM u");
     expect_rows(db, "ok", "PRAGMA integrity_check");
@@ -392,10 +403,9 @@ END_TEST
 
 /* It was connected when that happened. */
 START_TEST(lost_meanwhile) {
-    fill();
-    sql_exec(db, "%s", losses[_i]);
+    fill_and_lose(losses[_i]);
     sql_exec(db, "DROP TABLE t");
-    reopen();
+    reopen_in_haste();
     sql_exec(db, "DROP TABLE u");
     expect_rows(db, "0", "SELECT count(*) FROM sqlite_schema WHERE rootpage = 0");
 }
@@ -403,13 +413,12 @@ END_TEST
 
 /* Some lost tables stay while others are made: none gets to the rows of another one. */
 START_TEST(lost_store_and_a_new_one) {
-    fill();
-    sql_exec(db, "DELETE FROM kevo_store");
-    reopen();
+    fill_and_lose("DELETE FROM kevo_store");
+    reopen_in_haste();
     sql_exec(db, "DROP TABLE t; CREATE VIRTUAL TABLE v USING kevo('another'); CREATE VIRTUAL TABLE "
                  "w USING kevo('another'); INSERT INTO w VALUES('w', 1)");
     expect_error(db, SQLITE_CORRUPT, "DROP TABLE", "SELECT * FROM u");
-    reopen();
+    reopen_in_haste();
     expect_error(db, SQLITE_CORRUPT, "DROP TABLE", "SELECT * FROM u");
     expect_rows(db, "w|1", "SELECT * FROM w");
 }
@@ -418,12 +427,11 @@ END_TEST
 /* The store is no unused one as long as a table may be in it, so that a CREATE does not make it
  * anew. */
 START_TEST(lost_table_keeps_its_store) {
-    fill();
-    sql_exec(db, "CREATE TABLE saved AS SELECT * FROM kevo_table; DELETE FROM kevo_table");
-    reopen();
+    fill_and_lose("CREATE TABLE saved AS SELECT * FROM kevo_table; DELETE FROM kevo_table");
+    reopen_in_haste();
     sql_exec(db, "CREATE VIRTUAL TABLE v USING kevo; INSERT INTO v VALUES('v', 1)");
     sql_exec(db, "INSERT INTO kevo_table SELECT * FROM saved");
-    reopen();
+    reopen_in_haste();
     expect_rows(db, "1|a;2|b", "SELECT * FROM t");
     expect_rows(db, "k|1|v|1", "SELECT * FROM u, v");
     expect_rows(db, "ok", "SELECT kevo_check('t')");
