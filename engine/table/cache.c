@@ -183,6 +183,7 @@ struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes) {
 
 void cache_free(struct cache *c) {
     if (!c) return;
+    assert(atomic_load(&c->borrowed_bytes) == 0);
     for (unsigned i = 0; i < c->shard_count; i++)
         shard_release(&c->shards[i], &c->spares);
     for (unsigned i = 0; i < c->spares.count; i++)

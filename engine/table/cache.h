@@ -40,7 +40,7 @@ struct cache_stats {
 /* With `lent_bytes` beyond the capacity that others may borrow back. NULL when there is no
  * memory. */
 struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes);
-void cache_free(struct cache *c); /* nothing may be pinned; c may be NULL */
+void cache_free(struct cache *c); /* nothing may be pinned or borrowed; c may be NULL */
 
 /* A number for a table, never given twice: its blocks' namespace. */
 uint64_t cache_new_id(struct cache *c);

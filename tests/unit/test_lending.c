@@ -129,6 +129,7 @@ START_TEST(pinned_blocks_stay) {
     }
     ck_assert_uint_lt(fault_alloc_live(), full - 6);
     count_found(c, 0, COUNT);
+    cache_give_back(c, 16 * MB);
     cache_free(c);
 }
 END_TEST
@@ -146,6 +147,7 @@ START_TEST(small_loans_are_quiet) {
         cache_give_back(c, i % 7);
         ck_assert_uint_eq(stats_of(c).used_bytes, used);
     }
+    cache_give_back(c, 4096);
     cache_free(c);
 }
 END_TEST
@@ -340,6 +342,7 @@ START_TEST(many_threads) {
     ck_assert_uint_le(stats_of(c).used_bytes, 16 * MB);
     /* Blocks for less than a page may lie by themselves. */
     ck_assert_uint_le(fault_alloc_live() - before, 1 + 16 + 8 + 4 + MEM_HUGE_BYTES / BLOCK);
+    cache_give_back(c, 16 * MB);
     cache_free(c);
     ck_assert_uint_eq(fault_alloc_live(), before);
 }
