@@ -278,18 +278,6 @@ static void search_together(const struct memtable *m, struct walk *walks, unsign
     }
 }
 
-void memtable_get_ahead(const struct memtable *m, const slice *keys, const uint64_t *hashes,
-                        unsigned count) {
-    struct walk likely[MEMTABLE_GROUP_MAX];
-    unsigned likely_count = 0;
-    assert(count <= MEMTABLE_GROUP_MAX);
-    if (memtable_live_count(m) == 0) return;
-    for (unsigned i = 0; i < count; i++)
-        if (!m->filter || filter_has(m, hashes[i]))
-            likely[likely_count++].target = target_of(keys[i], SEQ_MAX);
-    search_together(m, likely, likely_count);
-}
-
 /* Levels above `height` had only the head; a reader that sees the new height before the new
  * pointers finds NULL there and goes down. */
 static void raise_to(struct memtable *m, int height) {

@@ -113,11 +113,6 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
 int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value);
 void memtable_will_get(const struct memtable *m, uint64_t hash);
-/* These keys come soon, after memtable_will_get() for each of them: search for all of them at
- * once. At most MEMTABLE_GROUP_MAX. */
-void memtable_get_ahead(const struct memtable *m, const slice *keys, const uint64_t *hashes,
-                        unsigned count);
-
 /* Whether it has an entry in [lower, upper); data NULL: open. One added meanwhile may or may
  * not be seen. */
 bool memtable_overlaps(const struct memtable *m, slice lower, slice upper);
