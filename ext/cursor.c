@@ -359,9 +359,9 @@ static int fill_argument(struct cursor *c, struct arguments *a, unsigned i, sqli
     struct plan_arg *arg = &a->list[i];
     sqlite3_value_free(a->copies[i]);
     a->copies[i] = NULL;
-    arg->bare = sqlite3_value_frombind(v);
     if (value_in_place(v, is_for_text(c, i) && c->table->utf8, &arg->value, &err))
         return SQLITE_NOMEM;
+    arg->bare = plan_arg_is_bare(&arg->value, sqlite3_value_frombind(v));
     if (plan_convert(c->keys, &c->plan, i, arg) == PLAN_KEEP) return SQLITE_OK;
 
     sqlite3_value *copy = a->copies[i] = sqlite3_value_dup(v);
@@ -394,11 +394,12 @@ static int add_list(struct cursor *c, struct arguments *a, sqlite3_value *list) 
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
+static int list_ranges(struct cursor *c, bool coarse, int argc, sqlite3_value **argv) {
     struct arguments a;
     int rc = SQLITE_OK;
     memset(a.copies, 0, (size_t)argc * sizeof a.copies[0]);
     plan_ranges_reset(&c->ranges);
+    c->ranges.coarse = coarse;
     for (int i = 0; rc == SQLITE_OK && i < argc; i++) {
         if (i != c->plan.in_column) rc = fill_argument(c, &a, (unsigned)i, argv[i]);
     }
@@ -407,6 +408,52 @@ static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
     plan_ranges_finish(&c->ranges);
     free_arguments(&a, (unsigned)argc);
     return rc;
+}
+
+/* Searches for the first key of a range. */
+struct probe {
+    struct cursor *c;
+    struct kevo_read read; /* its upper bound is the iterator's */
+    kevo_iter *iter;
+};
+
+static int probe_first(void *arg, slice lower, slice upper, slice *key, struct kevo_err *err) {
+    struct probe *p = arg;
+    int rc;
+    if (p->iter && p->read.upper.data == upper.data) {
+        rc = kevo_iter_seek(p->iter, lower, err);
+    } else {
+        kevo_iter_free(p->iter);
+        p->read.lower = lower;
+        p->read.upper = upper;
+        rc = kevo_iter_new(session_of(p->c)->store, &p->read, &p->iter, err);
+        if (rc == 0) rc = kevo_iter_first(p->iter, err);
+    }
+    if (rc) return rc;
+    if (!kevo_iter_valid(p->iter)) return KEVO_NOTFOUND;
+    *key = kevo_iter_key(p->iter);
+    return 0;
+}
+
+/* Leave out the texts that are equal to a number where there are none. */
+static int thin_ranges(struct cursor *c) {
+    struct probe p = {.c = c};
+    struct kevo_err err;
+    int rc = session_read(session_of(c), &p.read, message_of(c));
+    if (rc != SQLITE_OK) return rc;
+    rc = plan_ranges_thin(&c->ranges, probe_first, &p, &err);
+    kevo_iter_free(p.iter);
+    return rc ? vtab_report(c->table, &err) : SQLITE_OK;
+}
+
+/* Numbers may be equal to texts that look like them. Mostly nothing there looks like a number:
+ * one search for any such text is cheaper than to make the many ranges of one number. */
+static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
+    int rc = list_ranges(c, true, argc, argv);
+    if (rc == SQLITE_OK && c->ranges.texts) rc = thin_ranges(c);
+    if (rc != SQLITE_OK || !c->ranges.texts) return rc;
+    rc = list_ranges(c, false, argc, argv);
+    return rc == SQLITE_OK ? thin_ranges(c) : rc;
 }
 
 /* ---- rows that have to be sorted -------------------------------------------------------- */

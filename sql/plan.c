@@ -330,7 +330,8 @@ static bool given_arguments(const struct schema *s, const struct plan_query *q,
         unsigned a = (unsigned)c->argv_index - 1;
         if (c->argv_index == 0 || a >= count) continue;
         if (!c->rhs_given || c->in_list) return false;
-        args[a] = (struct plan_arg){c->rhs, true};
+        /* Texts that are equal to a number are few; any may be below one. */
+        args[a] = (struct plan_arg){c->rhs, is_equality(c)};
         if (plan_convert(s, plan, a, &args[a]) != PLAN_KEEP) return false;
     }
     return true;

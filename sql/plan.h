@@ -10,16 +10,15 @@
  * constraint says `omit`. They include nothing more except where a TEXT column meets
  *   - a number: `textcol = intcol` of a join compares numbers, `textcol = 5` text, and
  *     nothing tells the two apart. Equality then visits the texts that may have the
- *     number's value (numeric_text.h), in several ranges.
+ *     number's value (numeric_text.h), in several ranges. So does an ANY column.
  *   - as a bound, a text that is neither bare nor known when planning: its column may
  *     have numeric affinity (DATE), and then keys that look like numbers are below every
  *     text, which widens an upper bound to ":".
  *
  * Arguments. A plan has arguments 0 .. plan_arg_count() - 1, xFilter's argv: those of
  * the equality columns in key order, then the lower and the upper bound, then LIMIT
- * and OFFSET. An argument is bare when sqlite3_value_frombind() is true: if it is text,
- * then it has no affinity of its own. plan_convert() says what the caller must have
- * SQLite do with an argument before it is used.
+ * and OFFSET. plan_arg_is_bare() says which are known to have no affinity of their own,
+ * plan_convert() what the caller must have SQLite do with an argument before it is used.
  *
  * Using it in xFilter:
  *   plan = plan_of_index(idxNum), and with it s = plan_schema(table, &plan);
@@ -30,6 +29,8 @@
  *   else for each value of sqlite3_vtab_in_first/next(argv[plan.in_column]):
  *       fill args[plan.in_column], convert, plan_ranges_add(&r, ...);
  *   plan_ranges_finish(&r);
+ *   if (r.texts) plan_ranges_thin(&r, ...);
+ * at first with r.coarse, and if r.texts is true in the end, once more without it;
  * and then visit the ranges first to last, or with plan.reverse last to first, each
  * backwards. */
 #ifndef KEVO_SQL_PLAN_H
@@ -165,8 +166,15 @@ int plan_words(const struct schema *s, const struct plan *plan, struct buf *word
 
 struct plan_arg {
     struct value value;
-    bool bare;
+    bool bare; /* plan_arg_is_bare() */
 };
+
+/* Whether a right-hand side is known to have no affinity of its own. `bound` is what
+ * sqlite3_value_frombind() says, which is true of ? and of CAST(? AS REAL) alike; but only
+ * without a cast does it leave a text. */
+static inline bool plan_arg_is_bare(const struct value *v, bool bound) {
+    return bound && v->type == VALUE_TEXT;
+}
 
 enum plan_convert {
     PLAN_KEEP,
@@ -199,9 +207,14 @@ struct plan_ranges {
     struct plan_span {
         size_t lower, upper; /* offsets in bytes */
         size_t lower_len, upper_len;
+        size_t stem; /* 0, or: texts that may be equal to a number, which are seldom there,
+                        and so many bytes of key are in front of them */
         bool point;
     } * spans;
     size_t count, cap;
+    bool coarse;    /* to be set before ranges are added: the texts that may be equal to a number
+                    are one range, all that look like numbers */
+    bool texts;     /* there are such ranges */
     bool unordered; /* the plan's order_consumed does not hold by itself, because an
                        equality on TEXT met a number: visit the rows sorted by
                        keycode_rest(schema, key, plan.eq_count), with plan.reverse
@@ -230,6 +243,16 @@ bool plan_ranges_add_point(struct plan_ranges *r, slice key);
 
 /* Sort, and join what overlaps. Needed before the ranges are looked at. */
 void plan_ranges_finish(struct plan_ranges *r);
+
+/* Of the texts that may be equal to a number, drop the ranges that have no key. What is found
+ * for one range tells of all that lie before it, so that ranges between two keys are one
+ * search together. `find` gives the first key in [lower, upper), valid until it is called
+ * again, or KEVO_NOTFOUND; `upper` stays the same slice while searches may go on from where
+ * the last one ended. An error of `find` is returned, and then the ranges are of no use. */
+int plan_ranges_thin(struct plan_ranges *r,
+                     int (*find)(void *arg, slice lower, slice upper, slice *key,
+                                 struct kevo_err *err),
+                     void *arg, struct kevo_err *err);
 
 static inline struct key_range plan_range_at(const struct plan_ranges *r, size_t i) {
     const struct plan_span *s = &r->spans[i];

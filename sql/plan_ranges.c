@@ -157,7 +157,7 @@ static enum equal equal_to(const struct key_column *k, const struct plan *plan,
 void plan_ranges_reset(struct plan_ranges *r) {
     buf_reset(&r->bytes);
     r->count = 0;
-    r->unordered = false;
+    r->unordered = r->coarse = r->texts = false;
 }
 
 void plan_ranges_release(struct plan_ranges *r) {
@@ -229,7 +229,7 @@ static int add_between(struct plan_ranges *r, const struct building *b, unsigned
     slice l = slice_of(b->bytes->data + lower, upper - lower);
     slice u = slice_of(b->bytes->data + upper, end - upper);
     if (slice_cmp(l, u) >= 0) return 0;
-    r->spans[r->count++] = (struct plan_span){lower, upper, upper - lower, end - upper, false};
+    r->spans[r->count++] = (struct plan_span){lower, upper, upper - lower, end - upper, 0, false};
     return 0;
 }
 
@@ -242,7 +242,7 @@ static int add_point(struct plan_ranges *r, const struct building *b) {
     b->bytes->data[upper + b->prefix_len] = 0;
     b->bytes->len += b->prefix_len + 1;
     r->spans[r->count++] =
-        (struct plan_span){b->prefix, upper, b->prefix_len, b->prefix_len + 1, true};
+        (struct plan_span){b->prefix, upper, b->prefix_len, b->prefix_len + 1, 0, true};
     return 0;
 }
 
@@ -266,7 +266,12 @@ static int append_equalities(struct building *b, const struct plan *plan,
 static int add_numeric_texts(struct plan_ranges *r, const struct building *b, unsigned n,
                              const struct value *number) {
     struct text_span spans[NUMERIC_TEXT_MAX_SPANS];
-    unsigned count = numeric_text_spans(number, spans);
+    size_t first = r->count;
+    unsigned count = 1;
+    if (r->coarse)
+        spans[0] = *numeric_text_all(number);
+    else
+        count = numeric_text_spans(number, spans);
     if (!reserve_spans(r, count)) return kevo_nomem(b->err);
     for (unsigned i = 0; i < count; i++) {
         struct limit low = limit_at(text_of(spans[i].lower), false);
@@ -274,6 +279,9 @@ static int add_numeric_texts(struct plan_ranges *r, const struct building *b, un
         int rc = add_between(r, b, n, &low, &high);
         if (rc) return rc;
     }
+    for (; first < r->count; first++)
+        r->spans[first].stem = b->prefix_len;
+    r->texts = true;
     return 0;
 }
 
@@ -391,6 +399,7 @@ static void join_spans(struct plan_ranges *r, size_t into, size_t next) {
         a->upper_len = b->upper_len;
     }
     a->point &= b->point;
+    if (a->stem == 0 || (b->stem && b->stem < a->stem)) a->stem = b->stem;
 }
 
 void plan_ranges_finish(struct plan_ranges *r) {
@@ -406,9 +415,52 @@ void plan_ranges_finish(struct plan_ranges *r) {
     r->count = last + 1;
 }
 
+/* ---- ranges that have no key -------------------------------------------------------------------- */
+
+/* The ranges from i on that are texts behind the same columns end there. */
+static size_t end_of_texts(const struct plan_ranges *r, size_t i) {
+    size_t stem = r->spans[i].stem, end = i + 1;
+    const uint8_t *bytes = plan_range_at(r, i).lower.data;
+    while (end < r->count && r->spans[end].stem == stem &&
+           memcmp(plan_range_at(r, end).lower.data, bytes, stem) == 0)
+        end++;
+    return end;
+}
+
+int plan_ranges_thin(struct plan_ranges *r,
+                     int (*find)(void *arg, slice lower, slice upper, slice *key,
+                                 struct kevo_err *err),
+                     void *arg, struct kevo_err *err) {
+    size_t kept = 0;
+    r->texts = false;
+    for (size_t i = 0; i < r->count;) {
+        if (r->spans[i].stem == 0) {
+            r->spans[kept++] = r->spans[i++];
+            continue;
+        }
+        size_t end = end_of_texts(r, i);
+        slice key, upper = plan_range_at(r, end - 1).upper;
+        while (i < end) {
+            int rc = find(arg, plan_range_at(r, i).lower, upper, &key, err);
+            if (rc == KEVO_NOTFOUND)
+                i = end;
+            else if (rc)
+                return rc;
+            while (i < end && slice_cmp(plan_range_at(r, i).upper, key) <= 0)
+                i++;
+            if (i == end || slice_cmp(key, plan_range_at(r, i).lower) < 0) continue;
+            r->spans[kept++] = r->spans[i++];
+            r->texts = true;
+        }
+    }
+    r->count = kept;
+    r->unordered &= r->texts;
+    return 0;
+}
+
 bool plan_ranges_add_point(struct plan_ranges *r, slice key) {
     size_t at = r->bytes.len;
     if (!reserve_spans(r, 1) || !buf_append(&r->bytes, key.data, key.len)) return false;
-    r->spans[r->count++] = (struct plan_span){at, at, key.len, 0, true};
+    r->spans[r->count++] = (struct plan_span){at, at, key.len, 0, 0, true};
     return true;
 }

@@ -180,6 +180,117 @@ START_TEST(operator_pairs) {
 }
 END_TEST
 
+/* ---- casts of parameters -------------------------------------------------------------------------- */
+
+static const char *const cast_shapes[] = {"(a)", "(a DESC)", "(b, a)", "(a, b)"};
+
+static sqlite3 *make_casts(const char *index) {
+    static const char *const values[] = {
+        "NULL",     "-5",    "0",     "4",     "5",     "5.0",     "5.5",   "12",
+        "100",      "1e300", "''",    "'\t5'", "' 5'",  "'-5'",    "'+5'",  "'.5e1'",
+        "'05'",     "'5'",   "'5.0'", "'5 '",  "'5x'",  "'50e-1'", "'5e0'", "'12'",
+        "'120e-1'", "'0'",   "'100'", "':'",   "'Inf'", "'x'",     "x'35'"};
+    sqlite3 *db = open_database();
+    sql_exec(db,
+             "CREATE VIRTUAL TABLE t USING kevo(id INTEGER PRIMARY KEY, a ANY, b INT, INDEX i %s);"
+             "CREATE TABLE p(id INTEGER PRIMARY KEY, a ANY, b INT) STRICT; CREATE INDEX i ON p %s",
+             index, index);
+    for (unsigned b = 0; b < 4; b++)
+        for (unsigned i = 0; i < sizeof values / sizeof values[0]; i++)
+            sql_exec(db, "INSERT INTO p(a, b) VALUES (%s, %u)", values[i], b);
+    sql_exec(db, "INSERT INTO t SELECT * FROM p");
+    return db;
+}
+
+static void append_cast(struct rng *r, sqlite3_str *sql) {
+    static const char *const casts[] = {"?",
+                                        "CAST(? AS REAL)",
+                                        "CAST(? AS INTEGER)",
+                                        "CAST(? AS NUMERIC)",
+                                        "CAST(? AS TEXT)",
+                                        "CAST(? AS BLOB)",
+                                        "+CAST(? AS REAL)",
+                                        "(SELECT CAST(? AS INTEGER))",
+                                        "CAST(CAST(? AS TEXT) AS REAL)"};
+    sqlite3_str_appendall(sql, casts[rng_below(r, sizeof casts / sizeof casts[0])]);
+}
+
+static void append_comparison(struct rng *r, sqlite3_str *sql) {
+    static const char *const parts[][3] = {{"a = ", "", ""},
+                                           {"a IS ", "", ""},
+                                           {"a < ", "", ""},
+                                           {"a <= ", "", ""},
+                                           {"a > ", "", ""},
+                                           {"a >= ", "", ""},
+                                           {"", " = a", ""},
+                                           {"", " >= a", ""},
+                                           {"a BETWEEN ", " AND ", ""},
+                                           {"a IN (", ", ", ")"},
+                                           {"a IN (SELECT ", " UNION ALL SELECT ", ")"},
+                                           {"a > ", " AND a < ", ""}};
+    const char *const *part = parts[rng_below(r, sizeof parts / sizeof parts[0])];
+    bool second = strcmp(part[1], ", ") == 0 || strstr(part[1], "A");
+    sqlite3_str_appendall(sql, part[0]);
+    append_cast(r, sql);
+    sqlite3_str_appendall(sql, part[1]);
+    if (second || strstr(part[1], "<")) append_cast(r, sql);
+    sqlite3_str_appendall(sql, part[2]);
+}
+
+static void bind_any(struct rng *r, sqlite3_stmt *of_kevo, sqlite3_stmt *of_sqlite) {
+    static const char *const texts[] = {"5", "5.0", " 5", "12", "x", "", "-5", "0", "Inf", "5x"};
+    static const double numbers[] = {5, 5, 5.5, -5, 0, 12, 4.999999999999999, 1e300, 100};
+    for (int i = 1; i <= sqlite3_bind_parameter_count(of_kevo); i++) {
+        const char *text = texts[rng_below(r, sizeof texts / sizeof texts[0])];
+        double number = numbers[rng_below(r, sizeof numbers / sizeof numbers[0])];
+        unsigned type = (unsigned)rng_below(r, 3);
+        for (unsigned k = 0; k < 2; k++) {
+            sqlite3_stmt *stmt = k ? of_kevo : of_sqlite;
+            if (type == 0)
+                sqlite3_bind_text(stmt, i, text, -1, SQLITE_STATIC);
+            else if (type == 1 && number < 1e18)
+                sqlite3_bind_int64(stmt, i, (sqlite3_int64)number);
+            else
+                sqlite3_bind_double(stmt, i, number);
+        }
+    }
+}
+
+/* The sum over the rows, in their order. */
+static sqlite3_int64 sum_rows(sqlite3_stmt *stmt) {
+    sqlite3_int64 sum = 1;
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        sum = (sum * 31 + sqlite3_column_int64(stmt, 0)) % 1000000007;
+    ck_assert_int_eq(rc, SQLITE_DONE);
+    return sum;
+}
+
+/* A cast gives the parameter an affinity, by which texts are compared as numbers. */
+START_TEST(casts_of_parameters) {
+    struct rng r = rng_of(harness_seed() + (uint64_t)_i);
+    sqlite3 *db = make_casts(cast_shapes[_i]);
+    for (unsigned round = 0; round < 3000; round++) {
+        sqlite3_str *sql = sqlite3_str_new(NULL);
+        if (rng_below(&r, 2)) sqlite3_str_appendall(sql, "b = 2 AND ");
+        append_comparison(&r, sql);
+        char *condition = sqlite3_str_finish(sql);
+        const char *order = rng_below(&r, 4) ? "id" : "b, id";
+        sqlite3_stmt *stmts[2];
+        for (unsigned k = 0; k < 2; k++)
+            stmts[k] = sql_prepare(db, "SELECT id FROM %s WHERE %s ORDER BY %s", k ? "t" : "p",
+                                   condition, order);
+        bind_any(&r, stmts[1], stmts[0]);
+        sqlite3_int64 expected = sum_rows(stmts[0]), sum = sum_rows(stmts[1]);
+        if (sum != expected) ck_abort_msg("%s ORDER BY %s", sqlite3_expanded_sql(stmts[1]), order);
+        for (unsigned k = 0; k < 2; k++)
+            sqlite3_finalize(stmts[k]);
+        sqlite3_free(condition);
+    }
+    sql_close(db);
+}
+END_TEST
+
 /* ---- min, max, DISTINCT, GROUP BY ----------------------------------------------------------------- */
 
 static sqlite3 *open_measures(void) {
@@ -309,6 +420,7 @@ int main(void) {
     tcase_set_timeout(tcase, 300);
     tcase_add_loop_test(tcase, join_order, 0, 6);
     tcase_add_loop_test(tcase, operator_pairs, 0, SHAPES);
+    tcase_add_loop_test(tcase, casts_of_parameters, 0, 4);
     tcase_add_loop_test(tcase, least_and_largest, 0, 9);
     tcase_add_loop_test(tcase, no_temporary_tree, 0, 10);
     tcase_add_test(tcase, sorted_by_sqlite);

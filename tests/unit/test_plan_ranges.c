@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/error.h"
 #include "sql/keycode.h"
 #include "tests/lib/rows.h"
 
@@ -121,7 +122,7 @@ static void check_order(const struct plan_ranges *r) {
 struct side {
     struct value value;
     enum affinity affinity;
-    bool bound, known; /* a parameter; a literal */
+    bool bound, known; /* a parameter, or one in a cast; a literal */
 };
 
 static struct side random_side(struct rng *r, const struct value *near, unsigned slot) {
@@ -133,13 +134,16 @@ static struct side random_side(struct rng *r, const struct value *near, unsigned
     }
     if (rng_below(r, 2)) side.value = rows_value(r, (enum value_type)rng_below(r, 5), slot);
     if (side.value.type == VALUE_REAL) side.value.real += 0.0;
-    if (side.affinity == NUMERIC_AFFINITY) apply_numeric(&side.value); /* as it was stored */
+    if (side.affinity == NUMERIC_AFFINITY) {
+        apply_numeric(&side.value); /* as it was stored, or by CAST(? AS NUMERIC) */
+        side.bound = value_is_number(&side.value) && rng_below(r, 2);
+    }
     return side;
 }
 
 /* Whether a plan promises to exclude every other key for this comparison. */
 static bool promises_exact(enum column_type type, enum plan_op op, const struct side *side) {
-    if (type == COLUMN_ANY && value_is_number(&side->value)) return side->bound;
+    if (type == COLUMN_ANY && value_is_number(&side->value)) return false;
     if (type != COLUMN_TEXT && type != COLUMN_ANY) return true;
     if (op == PLAN_NOT_NULL) return true;
     if (value_is_number(&side->value)) return false;
@@ -155,12 +159,14 @@ struct query {
     struct plan_constraint c[MAX_TERMS];
     struct side sides[MAX_TERMS][MAX_LIST];
     unsigned count, list_len;
+    bool coarse;
 };
 
 static void random_query(struct rng *r, const struct schema *s, const struct value *near,
                          struct query *q) {
     unsigned slot = 30;
     q->count = 1 + (unsigned)rng_below(r, MAX_TERMS);
+    q->coarse = rng_below(r, 2);
     q->list_len = 1 + (unsigned)rng_below(r, MAX_LIST);
     for (unsigned i = 0; i < q->count; i++) {
         /* mostly equalities in front, so that prefixes get long */
@@ -184,7 +190,7 @@ static void random_query(struct rng *r, const struct schema *s, const struct val
 
 static void fill_arg(const struct schema *s, const struct plan *plan, unsigned i,
                      const struct side *side, struct plan_arg *arg) {
-    *arg = (struct plan_arg){side->value, side->bound};
+    *arg = (struct plan_arg){side->value, plan_arg_is_bare(&side->value, side->bound)};
     if (plan_convert(s, plan, i, arg) == PLAN_TO_NUMBER) apply_numeric(&arg->value);
 }
 
@@ -193,6 +199,7 @@ static void make_ranges(const struct schema *s, const struct plan *plan, const s
     struct plan_arg args[MAX_TERMS];
     unsigned list = 0;
     plan_ranges_reset(ranges);
+    ranges->coarse = q->coarse;
     for (unsigned i = 0; i < q->count; i++) {
         if (q->c[i].argv_index == 0) continue;
         unsigned a = (unsigned)q->c[i].argv_index - 1;
@@ -565,6 +572,134 @@ START_TEST(unordered) {
 }
 END_TEST
 
+/* ---- ranges without keys -------------------------------------------------------------------- */
+
+/* Keys in ascending order. */
+struct keys {
+    struct buf list[256];
+    unsigned count, searches, fail_at;
+};
+
+static int compare_keys(const void *a, const void *b) {
+    return slice_cmp(buf_slice(a), buf_slice(b));
+}
+
+static int find_key(void *arg, slice lower, slice upper, slice *key, struct kevo_err *err) {
+    struct keys *keys = arg;
+    if (++keys->searches == keys->fail_at) return kevo_fail(err, KEVO_IOERR, "as wanted");
+    ck_assert_int_lt(slice_cmp(lower, upper), 0);
+    for (unsigned i = 0; i < keys->count; i++) {
+        *key = buf_slice(&keys->list[i]);
+        if (slice_cmp(*key, lower) >= 0) return slice_cmp(*key, upper) < 0 ? 0 : KEVO_NOTFOUND;
+    }
+    return KEVO_NOTFOUND;
+}
+
+static void keys_add(struct keys *keys, const struct schema *s, int64_t a, struct value b,
+                     int64_t id) {
+    struct value row[] = {value_integer(a), b, value_integer(id)};
+    struct buf *key = &keys->list[keys->count++];
+    ck_assert_uint_le(keys->count, sizeof keys->list / sizeof keys->list[0]);
+    ck_ok(keycode_encode(s, 1, row, key, &test_err));
+}
+
+static void keys_release(struct keys *keys) {
+    for (unsigned i = 0; i < keys->count; i++)
+        buf_release(&keys->list[i]);
+}
+
+/* The ranges of a = 1, or of a list of as, and b equal to a number. */
+static void list_numbers(struct plan_ranges *r, const struct schema *s, const struct value *number,
+                         unsigned as, bool coarse) {
+    struct plan plan = {.index = 1, .eq_count = 2, .in_column = 0, .order_needs_eq = true};
+    plan_ranges_reset(r);
+    r->coarse = coarse;
+    for (unsigned a = as; a > 0; a--) {
+        struct plan_arg args[] = {{value_integer(a), false}, {*number, false}};
+        ck_ok(plan_ranges_add(r, s, 1, &plan, args, &test_err));
+    }
+    plan_ranges_finish(r);
+}
+
+static const char *const thin_shapes[] = {"a INT|b ANY|INDEX i (a, b)",
+                                          "a INT|b ANY|INDEX i (a DESC, b DESC)",
+                                          "a INT|b TEXT|INDEX i (a, b)"};
+
+/* What is left holds the same of the keys. */
+START_TEST(thin_ranges_hold_the_same_keys) {
+    static const char *const texts[] = {"",   "\t5",    " 5", "+5",  "0",     "05",  "1",
+                                        "12", "4.9999", "5",  "5.0", "50e-1", "5e0", "50",
+                                        "7",  "9",      ":",  "Inf", "x"};
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct schema *s = rows_schema(thin_shapes[_i]);
+    const struct schema *index = &s->indexes[0];
+    struct plan_ranges all = {.spans = NULL}, thin = {.spans = NULL};
+    for (unsigned round = 0; round < 500; round++) {
+        struct keys keys = {.count = 0};
+        unsigned as = 1 + (unsigned)rng_below(&rng, 3), left = 0;
+        struct value number = value_integer((int64_t)rng_below(&rng, 60));
+        bool coarse = rng_below(&rng, 2);
+        for (uint64_t n = rng_below(&rng, 60); n > 0; n--) {
+            const char *text = texts[rng_below(&rng, sizeof texts / sizeof texts[0])];
+            bool is_number = _i < 2 && rng_below(&rng, 2);
+            keys_add(&keys, index, (int64_t)rng_below(&rng, 5),
+                     is_number ? value_integer((int64_t)rng_below(&rng, 60))
+                               : value_text(text, strlen(text)),
+                     (int64_t)n);
+        }
+        qsort(keys.list, keys.count, sizeof keys.list[0], compare_keys);
+        list_numbers(&all, index, &number, as, coarse);
+        list_numbers(&thin, index, &number, as, coarse);
+        ck_assert(all.texts && all.unordered);
+        ck_ok(plan_ranges_thin(&thin, find_key, &keys, &test_err));
+        check_order(&thin);
+        ck_assert_uint_le(keys.searches, keys.count + as);
+        for (unsigned i = 0; i < keys.count; i++) {
+            slice key = buf_slice(&keys.list[i]);
+            ck_assert(in_ranges(&all, key) == in_ranges(&thin, key));
+        }
+        for (size_t i = 0; i < thin.count; i++)
+            left += thin.spans[i].stem != 0;
+        ck_assert(thin.texts == (left > 0) && thin.unordered == thin.texts);
+        ck_assert_uint_le(left, keys.count);
+        keys_release(&keys);
+    }
+    plan_ranges_release(&all);
+    plan_ranges_release(&thin);
+    schema_free(s);
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+/* Ranges between two keys are one search together, and an error is passed on. */
+START_TEST(searches_of_ranges) {
+    struct schema *s = rows_schema(thin_shapes[0]);
+    const struct schema *index = &s->indexes[0];
+    struct value number = value_integer(12345678);
+    struct plan_ranges r = {.spans = NULL};
+    struct keys keys = {.count = 0};
+    list_numbers(&r, index, &number, 1, false);
+    ck_assert_uint_gt(r.count, 15);
+    ck_ok(plan_ranges_thin(&r, find_key, &keys, &test_err));
+    ck_assert(keys.searches == 1 && r.count == 1 && !r.texts && !r.unordered);
+    keys_add(&keys, index, 1, value_text("12345678", 8), 1);
+    keys_add(&keys, index, 1, value_text("12.9", 4), 2);
+    keys_add(&keys, index, 1, value_text("9", 1), 3);
+    qsort(keys.list, keys.count, sizeof keys.list[0], compare_keys);
+    keys.searches = 0;
+    list_numbers(&r, index, &number, 1, false);
+    ck_ok(plan_ranges_thin(&r, find_key, &keys, &test_err));
+    ck_assert(keys.searches == 2 && r.count == 2 && r.texts && r.unordered);
+    keys.searches = 0;
+    keys.fail_at = 2;
+    list_numbers(&r, index, &number, 1, false);
+    ck_assert_int_eq(plan_ranges_thin(&r, find_key, &keys, &test_err), KEVO_IOERR);
+    keys_release(&keys);
+    plan_ranges_release(&r);
+    schema_free(s);
+}
+END_TEST
+
 /* Arguments longer than any key. */
 START_TEST(long_arguments) {
     enum { LEN = 3 * KEVO_MAX_KEY_BYTES };
@@ -628,6 +763,8 @@ int main(void) {
     tcase_add_test(tc, lists);
     tcase_add_loop_test(tc, long_lists, 0, 3);
     tcase_add_test(tc, unordered);
+    tcase_add_loop_test(tc, thin_ranges_hold_the_same_keys, 0, 3);
+    tcase_add_test(tc, searches_of_ranges);
     tcase_add_loop_test(tc, long_arguments, 0, 2);
     tcase_add_loop_test(tc, no_memory, 0, 2);
     suite_add_tcase(suite, tc);
