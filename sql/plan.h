@@ -217,6 +217,7 @@ struct plan_ranges {
     bool texts;     /* there are such ranges */
     bool unordered; /* the plan's order_consumed does not hold by itself, because an
                        equality on TEXT met a number: visit the rows sorted by
+                       column plan.in_column, if there is one, and then by
                        keycode_rest(schema, key, plan.eq_count), with plan.reverse
                        descending. Rare, but then a must. */
 };

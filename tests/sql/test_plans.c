@@ -291,6 +291,21 @@ START_TEST(casts_of_parameters) {
 }
 END_TEST
 
+/* A list beside an equality that means several texts is a part of the order. */
+START_TEST(order_of_lists) {
+    sqlite3 *db = open_database();
+    sql_exec(db,
+             "CREATE VIRTUAL TABLE t USING kevo(a INT, s TEXT, c INT, INDEX i %s);"
+             "INSERT INTO t VALUES (1, '5', 9), (1, '05', 8), (2, '5', 1), (3, '5.0', 0), "
+             "(2, '5', 2), (4, '5', 3)",
+             _i & 1 ? "(s, a, c)" : "(a, s, c)");
+    expect_rows(db, _i & 2 ? "3|0;2|2;2|1;1|9;1|8" : "1|8;1|9;2|1;2|2;3|0",
+                "SELECT a, c FROM t WHERE a IN (3, 1, 2) AND s = CAST(5 AS REAL) ORDER BY a%s, c%s",
+                _i & 2 ? " DESC" : "", _i & 2 ? " DESC" : "");
+    sql_close(db);
+}
+END_TEST
+
 /* ---- min, max, DISTINCT, GROUP BY ----------------------------------------------------------------- */
 
 static sqlite3 *open_measures(void) {
@@ -421,6 +436,7 @@ int main(void) {
     tcase_add_loop_test(tcase, join_order, 0, 6);
     tcase_add_loop_test(tcase, operator_pairs, 0, SHAPES);
     tcase_add_loop_test(tcase, casts_of_parameters, 0, 4);
+    tcase_add_loop_test(tcase, order_of_lists, 0, 4);
     tcase_add_loop_test(tcase, least_and_largest, 0, 9);
     tcase_add_loop_test(tcase, no_temporary_tree, 0, 10);
     tcase_add_test(tcase, sorted_by_sqlite);
