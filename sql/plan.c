@@ -62,11 +62,13 @@ static bool has_op(const struct schema *s, const struct plan_query *q, unsigned 
     return false;
 }
 
-/* Whether what looks like a bound may come from a pattern that blobs outside of it match. */
-static bool bounds_miss_blobs(const struct schema *s, const struct plan_query *q, unsigned n) {
-    bool blobs = s->key[n].type == COLUMN_BLOB || s->key[n].type == COLUMN_ANY;
-    return blobs && q->patterns_match_blobs &&
-           (has_op(s, q, n, PLAN_GLOB) || has_op(s, q, n, PLAN_LIKE));
+/* Whether what looks like a bound may come from a pattern that keys outside of it match: blobs, and
+ * infinity, whose text is Inf. (Of a pattern that looks like a number SQLite makes no bounds.) */
+static bool bounds_miss_keys(const struct schema *s, const struct plan_query *q, unsigned n) {
+    enum column_type type = s->key[n].type;
+    if (!has_op(s, q, n, PLAN_GLOB) && !has_op(s, q, n, PLAN_LIKE)) return false;
+    if (type == COLUMN_REAL || type == COLUMN_ANY) return true;
+    return type == COLUMN_BLOB && q->patterns_match_blobs;
 }
 
 /* The bound on key column n with one of two operators, one known to be exact rather
@@ -108,16 +110,26 @@ static void choose_equalities(const struct schema *s, struct plan_query *q, stru
     }
 }
 
+/* Whether the query is about this table alone: only then does SQLite offer its LIMIT. */
+static bool is_alone(const struct plan_query *q) {
+    for (unsigned i = 0; i < q->constraint_count; i++)
+        if (q->constraints[i].op == PLAN_LIMIT) return true;
+    return false;
+}
+
+/* IS NOT NULL is offered of the ON of a LEFT JOIN, too, to the table on the left, none of whose
+ * rows may be left out because of it; nothing tells. (Of other comparisons SQLite says there that
+ * they are not usable.) */
 static void choose_bounds(const struct schema *s, struct plan_query *q, struct plan *plan,
                           struct choice *choice) {
     unsigned n = plan->eq_count;
-    if (n == s->key_count || bounds_miss_blobs(s, q, n)) return;
+    if (n == s->key_count || bounds_miss_keys(s, q, n)) return;
     struct plan_constraint *lower = find_bound(s, q, n, PLAN_GT, PLAN_GE);
     struct plan_constraint *upper = find_bound(s, q, n, PLAN_LT, PLAN_LE);
     if (lower) {
         plan->lower = lower->op == PLAN_GT ? PLAN_EXCLUSIVE : PLAN_INCLUSIVE;
     }
-    if (!lower && s->key[n].tagged) {
+    if (!lower && s->key[n].tagged && is_alone(q)) {
         lower = find_bound(s, q, n, PLAN_NOT_NULL, PLAN_NOT_NULL);
         if (lower) plan->lower = PLAN_ABOVE_NULL;
     }
@@ -197,13 +209,24 @@ static bool order_holds(const struct order_match *m, bool *reverse) {
     return any_order && groups_follow_key(m);
 }
 
+/* Whether the order asked for is among texts that an equality may find several of. Rows are brought
+ * into the order of what is behind them in the key only. */
+static bool orders_uncertain(const struct order_match *m) {
+    for (unsigned i = 0; i < m->q->order_count; i++) {
+        int at = schema_key_position(m->s, m->q->order[i].column);
+        if (at < 0 || at >= (int)m->plan->eq_count || at == m->plan->in_column) continue;
+        if (!m->choice->exact[at]) return true;
+    }
+    return false;
+}
+
 static void consume_order(const struct schema *s, const struct plan_query *q, struct plan *plan,
                           const struct choice *choice) {
     struct order_match m = {s, q, plan, choice, false};
     bool reverse = false;
     if (q->order_count == 0) return;
     plan->order_consumed = order_holds(&m, &reverse);
-    if (!plan->order_consumed) {
+    if (!plan->order_consumed && !orders_uncertain(&m)) {
         m.trust_eq = true;
         plan->order_consumed = plan->order_needs_eq = order_holds(&m, &reverse);
     }

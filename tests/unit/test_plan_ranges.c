@@ -143,9 +143,9 @@ static struct side random_side(struct rng *r, const struct value *near, unsigned
 
 /* Whether a plan promises to exclude every other key for this comparison. */
 static bool promises_exact(enum column_type type, enum plan_op op, const struct side *side) {
+    if (op == PLAN_NOT_NULL) return false; /* without a LIMIT */
     if (type == COLUMN_ANY && value_is_number(&side->value)) return false;
     if (type != COLUMN_TEXT && type != COLUMN_ANY) return true;
-    if (op == PLAN_NOT_NULL) return true;
     if (value_is_number(&side->value)) return false;
     if (op != PLAN_EQ && op != PLAN_IS && side->affinity == NUMERIC_AFFINITY) return false;
     bool upper = op == PLAN_LT || op == PLAN_LE;
