@@ -442,7 +442,7 @@ int marker_has_stray(sqlite3 *db, const char *schema, const char *except, bool *
     *found = false;
     int rc = prepare(db, &stmt, message,
                      "SELECT 1 FROM \"%w\".sqlite_master WHERE type = 'table' AND rootpage = 0 "
-                     "AND sql LIKE '%%USING%%kevo%%' AND name COLLATE NOCASE NOT IN "
+                     "AND instr(lower(sql), 'kevo') AND name COLLATE NOCASE NOT IN "
                      "(SELECT name FROM \"%w\".kevo_table WHERE name NOT NULL UNION ALL SELECT ?1)",
                      schema, schema);
     if (rc != SQLITE_OK) return rc;

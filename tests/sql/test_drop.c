@@ -438,6 +438,19 @@ START_TEST(lost_table_keeps_its_store) {
 }
 END_TEST
 
+/* ... however its statement is written, and whatever LIKE means to the connection. */
+START_TEST(lost_table_in_small_letters) {
+    sql_exec(db, "PRAGMA synchronous = OFF; create virtual table t using kevo;"
+                 "INSERT INTO t VALUES('k', 1);"
+                 "CREATE TABLE saved AS SELECT * FROM kevo_table; DELETE FROM kevo_table");
+    reopen_in_haste();
+    sql_exec(db, "PRAGMA case_sensitive_like = ON; CREATE VIRTUAL TABLE v USING kevo;"
+                 "INSERT INTO kevo_table SELECT * FROM saved");
+    reopen_in_haste();
+    expect_rows(db, "k|1", "SELECT * FROM t");
+}
+END_TEST
+
 /* ---- space ------------------------------------------------------------------------------------- */
 
 /* A large table's files go by themselves once somebody writes, or nobody does. */
@@ -485,6 +498,7 @@ int main(void) {
     tcase_add_loop_test(tc, lost_meanwhile, 0, LOSSES);
     tcase_add_test(tc, lost_store_and_a_new_one);
     tcase_add_test(tc, lost_table_keeps_its_store);
+    tcase_add_test(tc, lost_table_in_small_letters);
     tcase_add_loop_test(tc, space_is_freed, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
