@@ -16,6 +16,7 @@ static const char *const statements[] = {
     "UPDATE t SET id = id + 100",
     "UPDATE OR REPLACE t SET b = 10 WHERE id = 3",
     "DELETE FROM t WHERE c = 5",
+    "DELETE FROM t WHERE c = CAST('5' AS REAL)",
     "DELETE FROM t",
     "SELECT kevo_delete_range('t', 'id <', 3)",
     "SELECT kevo_delete_range('t')",
@@ -31,7 +32,7 @@ static sqlite3 *open_filled(void) {
     sqlite3 *db = sql_open_plain(sql_file("a.db"));
     sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(id INTEGER, a TEXT, b INTEGER UNIQUE, c ANY, "
                  "PRIMARY KEY (id DESC), INDEX by_a (a, c), INDEX by_c (c DESC))");
-    sql_exec(db, "INSERT INTO t VALUES(1, 'one', 10, 5), (2, 'two', 20, 5.0), (3, 'three', NULL, "
+    sql_exec(db, "INSERT INTO t VALUES(1, 'one', 10, 5), (2, 'two', 20, '5.0'), (3, 'three', NULL, "
                  "'x'), (4, 'a text that is longer than what fits anywhere', 40, NULL)");
     return db;
 }
