@@ -113,6 +113,7 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
 int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value);
 void memtable_will_get(const struct memtable *m, uint64_t hash);
+
 /* Whether it has an entry in [lower, upper); data NULL: open. One added meanwhile may or may
  * not be seen. */
 bool memtable_overlaps(const struct memtable *m, slice lower, slice upper);
