@@ -61,11 +61,22 @@ static int finish(sqlite3 *db, sqlite3_stmt *stmt, char **message) {
     return rc;
 }
 
+static int row_is_lost(const char *schema, char **message) {
+    return corrupt(schema,
+                   "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
+                   "another from what the store has",
+                   message);
+}
+
 static int open_blob(sqlite3 *db, const char *schema, const char *column, sqlite3_int64 store_row,
                      bool write, sqlite3_blob **blob, char **message) {
     *blob = NULL;
     int rc = sqlite3_blob_open(db, schema, "kevo_marker", column, store_row, write, blob);
-    return rc == SQLITE_OK ? rc : fail(db, rc, message);
+    if (rc == SQLITE_OK) return rc;
+    static const char missing[] = "no such rowid";
+    if (strncmp(sqlite3_errmsg(db), missing, sizeof missing - 1) == 0)
+        return row_is_lost(schema, message);
+    return fail(db, rc, message);
 }
 
 /* After a use of the blob that ended with `rc`. */
@@ -534,10 +545,7 @@ int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite
             rc = damaged(schema, message);
         }
     } else if (rc == SQLITE_DONE) {
-        rc = corrupt(schema,
-                     "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
-                     "another from what the store has",
-                     message);
+        rc = row_is_lost(schema, message);
     } else {
         fail(db, rc, message);
     }

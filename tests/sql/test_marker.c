@@ -392,6 +392,24 @@ START_TEST(tampered) {
 }
 END_TEST
 
+/* Whatever needs the marker tells where another comes from. */
+START_TEST(row_is_missing) {
+    static const char *const uses[] = {"SELECT kevo_flush('kv')", "SELECT kevo_compact('kv')",
+                                       "INSERT INTO kv VALUES(-1, x'01')",
+                                       "SELECT count(*) FROM kv"};
+    sqlite3 *db = open_with(4096, "WAL");
+    sql_exec(db, "%s", tables);
+    commit_rows(db, 0, 1, 10);
+    sql_exec(db, "DELETE FROM kevo_marker");
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+        expect_error(db, SQLITE_CORRUPT, "SELECT kevo_adopt(", uses[i]);
+    sql_exec(db, "SELECT kevo_adopt('kv')");
+    sql_exec(db, "INSERT INTO kv VALUES(-1, x'01')");
+    sql_exec(db, "SELECT kevo_flush('kv')");
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("marker");
     TCase *tcase = tcase_create("marker");
@@ -405,6 +423,7 @@ int main(void) {
     tcase_add_loop_test(tcase, after_a_flush, 0, FIGURES);
     tcase_add_test(tcase, hardly_a_sync);
     tcase_add_test(tcase, without_the_column);
+    tcase_add_test(tcase, row_is_missing);
     tcase_add_loop_test(tcase, tampered, 0, sizeof losses / sizeof losses[0]);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
