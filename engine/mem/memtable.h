@@ -31,7 +31,6 @@
 enum { MEMTABLE_MAX_HEIGHT = 14, MEMTABLE_GROUP_MAX = 16 };
 
 struct memnode;
-
 struct cache;
 
 struct memtable {
@@ -59,6 +58,7 @@ struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
 
 /* While it is empty: the memory of its entries is borrowed from the cache, which outlives it. */
 void memtable_borrow(struct memtable *m, struct cache *cache);
+
 /* Give a memtable that no other thread reads yet a Bloom filter of about a 128th of
  * `bytes_expected`, so that memtable_get() learns that a key is not there by one cache miss
  * instead of ten. Memory that cannot be had is done without. */

@@ -55,25 +55,9 @@ static void compact(void) {
     ck_ok(kv_compact(store, &test_err));
 }
 
-static void put_number(kevo_store *s, unsigned i, const char *value) {
-    char key[16];
-    snprintf(key, sizeof key, "%06u", i);
-    must(kevo_put(s, kv_slice(key), kv_slice(value), &test_err));
-}
-
 static void put_range(unsigned from, unsigned to) {
     for (unsigned i = from; i < to; i++)
-        put_number(store, i, "some value, longer than its key");
-}
-
-static unsigned count_keys(const struct kevo_read *read) {
-    unsigned n = 0;
-    kevo_iter *it = kv_iter(store, read);
-    must(kevo_iter_first(it, &test_err));
-    for (; kevo_iter_valid(it); n++)
-        must(kevo_iter_next(it, &test_err));
-    kevo_iter_free(it);
-    return n;
+        kv_put_number(store, i, "some value, longer than its key");
 }
 
 /* What all keys and values are after the power went now and nothing unsynced is left. */
@@ -130,7 +114,7 @@ static void expect_keys_in_images(unsigned acknowledged) {
         kevo_store *running = store;
         o.env = image;
         store = kv_open(&o);
-        unsigned n = count_keys(NULL);
+        unsigned n = kv_count(store, NULL);
         if (n != acknowledged && n != acknowledged + 1)
             ck_abort_msg("%u keys of %u are left", n, acknowledged);
         kevo_close(store);
@@ -290,7 +274,7 @@ START_TEST(stale_records_of_a_recycled_segment) {
         kevo_store *running = store;
         o.env = image;
         store = kv_open(&o);
-        ck_assert_uint_eq(count_keys(NULL), 49);
+        ck_assert_uint_eq(kv_count(store, NULL), 49);
         ck_assert_ptr_null(kv_get(store, NULL, "000045"));
         ck_assert_uint_eq(kevo_last_commit(store).batch, batch);
         kevo_close(store);
@@ -300,7 +284,7 @@ START_TEST(stale_records_of_a_recycled_segment) {
     reopen();
     kv_put(store, "000045", "back");
     reopen();
-    ck_assert_uint_eq(count_keys(NULL), 50);
+    ck_assert_uint_eq(kv_count(store, NULL), 50);
     ck_assert_str_eq(kv_get(store, NULL, "000045"), "back");
 }
 END_TEST
@@ -354,7 +338,7 @@ static bool flush_newer(void *arg, uint64_t done_bytes, uint64_t total_bytes) {
     (void)total_bytes;
     if (*done) return false;
     *done = true;
-    put_number(store, 1999, "new");
+    kv_put_number(store, 1999, "new");
     kv_put(store, "z", "new");
     flush();
     return false;
@@ -413,12 +397,12 @@ START_TEST(tombstones_live_while_older_versions_lie_deeper) {
         unsigned expected = 0;
         for (unsigned i = 0; i < 3000; i++)
             expected += i % 7 > round;
-        ck_assert_uint_eq(count_keys(NULL), expected);
+        ck_assert_uint_eq(kv_count(store, NULL), expected);
         reopen();
-        ck_assert_uint_eq(count_keys(NULL), expected);
+        ck_assert_uint_eq(kv_count(store, NULL), expected);
     }
     compact();
-    ck_assert_uint_eq(count_keys(NULL), 3000 / 7);
+    ck_assert_uint_eq(kv_count(store, NULL), 3000 / 7);
     ck_assert_uint_eq(kv_stats(store).table_tombstones, 0); /* and not for ever */
 }
 END_TEST
@@ -478,7 +462,7 @@ START_TEST(seek_past_a_blocks_last_key) {
     options.block_bytes = 64;
     reopen();
     for (unsigned i = 0; i < 500; i++)
-        put_number(store, i * 10, "value");
+        kv_put_number(store, i * 10, "value");
     compact();
     kevo_iter *it = kv_iter(store, NULL);
     for (unsigned i = 0; i < 4990; i++) {
@@ -500,7 +484,7 @@ END_TEST
 START_TEST(filters_are_consulted) {
     struct kevo_value v;
     for (unsigned i = 0; i < 2000; i++)
-        put_number(store, i * 2, "value");
+        kv_put_number(store, i * 2, "value");
     compact();
     for (unsigned i = 0; i < 2000; i++) {
         char key[16];
@@ -669,17 +653,17 @@ START_TEST(memory_is_bounded) {
     options.background = _i;
     reopen();
     for (unsigned i = 0; i < 30000; i++) {
-        put_number(store, i * 7919 % 30000, "a value of about forty bytes, give or take");
+        kv_put_number(store, i * 7919 % 30000, "a value of about forty bytes, give or take");
         if (i % 100) continue;
         struct kevo_stats s = kv_stats(store);
         ck_assert_uint_lt(s.memtable_used_bytes, 2 * 3 * 128 << 10);
         check_cache();
     }
-    ck_assert_uint_eq(count_keys(NULL), 30000);
+    ck_assert_uint_eq(kv_count(store, NULL), 30000);
     check_cache();
     flush();
     compact();
-    ck_assert_uint_eq(count_keys(NULL), 30000);
+    ck_assert_uint_eq(kv_count(store, NULL), 30000);
     ck_assert_uint_gt(kv_stats(store).cache_limit_bytes, options.cache_bytes);
     check_cache();
 }
@@ -702,7 +686,7 @@ START_TEST(compaction_catches_up) {
     } while ((s.table_count[0] >= 3 || s.immutable_count) && ++rounds < 20000);
     ck_assert_uint_lt(s.table_count[0], 3);
     ck_assert_uint_lt(s.stall.max_ns, 5000000000u);
-    ck_assert_uint_eq(count_keys(NULL), 5000);
+    ck_assert_uint_eq(kv_count(store, NULL), 5000);
 }
 END_TEST
 

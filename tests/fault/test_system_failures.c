@@ -43,26 +43,11 @@ static void compact(void) {
     ck_ok(kv_compact(store, &test_err));
 }
 
-static void put_number(kevo_store *s, unsigned i, const char *value) {
-    char key[16];
-    snprintf(key, sizeof key, "%06u", i);
-    must(kevo_put(s, kv_slice(key), kv_slice(value), &test_err));
-}
-
 static void put_range(unsigned from, unsigned to) {
     for (unsigned i = from; i < to; i++)
-        put_number(store, i, "some value, longer than its key");
+        kv_put_number(store, i, "some value, longer than its key");
 }
 
-static unsigned count_keys(const struct kevo_read *read) {
-    unsigned n = 0;
-    kevo_iter *it = kv_iter(store, read);
-    must(kevo_iter_first(it, &test_err));
-    for (; kevo_iter_valid(it); n++)
-        must(kevo_iter_next(it, &test_err));
-    kevo_iter_free(it);
-    return n;
-}
 /* ---- refusals of the system ------------------------------------------------------------------- */
 
 /* The kernel forgets the pages of a sync that failed: one that succeeds later proves nothing. */
@@ -100,14 +85,14 @@ static void free_disk(void) {
 /* Tables of a failed attempt do not stay on a disk that is full, and all goes on when there is
  * room. */
 static void expect_sound(unsigned keys) {
-    ck_assert_uint_eq(count_keys(NULL), keys);
+    ck_assert_uint_eq(kv_count(store, NULL), keys);
     ck_assert_uint_eq(kv_files(disk, ".sst"), kv_tables(store));
-    put_number(store, keys, "one more");
+    kv_put_number(store, keys, "one more");
     flush();
     compact();
     ck_ok(kevo_verify(store, &test_err));
     reopen();
-    ck_assert_uint_eq(count_keys(NULL), keys + 1);
+    ck_assert_uint_eq(kv_count(store, NULL), keys + 1);
 }
 
 START_TEST(disk_full_during_append) {
@@ -127,7 +112,7 @@ START_TEST(disk_full_during_flush) {
     put_range(0, 100);
     fill_disk(".sst", 1);
     ck_assert_int_eq(kevo_flush(store, &test_err), KEVO_FULL);
-    ck_assert_uint_eq(count_keys(NULL), 100);
+    ck_assert_uint_eq(kv_count(store, NULL), 100);
     free_disk();
     expect_sound(100);
 }
@@ -148,7 +133,7 @@ START_TEST(disk_full_during_compaction) {
         ck_assert(rc == KEVO_FULL || (rc == 0 && nth > 5));
         ck_assert(rc == 0 || fault_env_hit(env));
         fault_env_plan(env, (struct fault_plan){.nth = 0});
-        ck_assert_uint_eq(count_keys(NULL), 400);
+        ck_assert_uint_eq(kv_count(store, NULL), 400);
         ck_assert_uint_eq(kv_files(disk, ".sst"), kv_tables(store));
     }
     expect_sound(400);
@@ -160,7 +145,7 @@ START_TEST(disk_full_during_manifest) {
     fill_disk("MANIFEST", 1);
     int rc = kevo_flush(store, &test_err);
     ck_assert_msg(rc == KEVO_FULL || rc == KEVO_READONLY, "%d, %s", rc, test_err.msg);
-    ck_assert_uint_eq(count_keys(NULL), 100);
+    ck_assert_uint_eq(kv_count(store, NULL), 100);
     free_disk();
     if (rc == KEVO_READONLY) reopen();
     expect_sound(100);
@@ -198,27 +183,27 @@ START_TEST(too_many_open_files) {
     kevo_close(store);
     ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
     for (unsigned i = 0; i < 60; i++) {
-        put_number(store, i, "value");
+        kv_put_number(store, i, "value");
         flush();
     }
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     few = before;
     few.rlim_cur = open_files() + 4;
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-    unsigned found = count_keys(NULL);
+    unsigned found = kv_count(store, NULL);
     few.rlim_cur = 3;
     setrlimit(RLIMIT_NOFILE, &few);
-    put_number(store, 60, "value"); /* the log is open */
+    kv_put_number(store, 60, "value"); /* the log is open */
     int rc = kevo_flush(store, &test_err);
     setrlimit(RLIMIT_NOFILE, &before);
     ck_assert_uint_eq(found, 60);
     ck_assert_msg(rc < 0 && strstr(test_err.msg, "open files"), "%d, %s", rc, test_err.msg);
     kevo_close(store);
     ck_ok(kevo_open(posix_dir, &options, &store, &test_err));
-    ck_assert_uint_eq(count_keys(NULL), 61);
-    put_number(store, 61, "value");
+    ck_assert_uint_eq(kv_count(store, NULL), 61);
+    kv_put_number(store, 61, "value");
     flush();
-    ck_assert_uint_eq(count_keys(NULL), 62);
+    ck_assert_uint_eq(kv_count(store, NULL), 62);
 }
 END_TEST
 
@@ -227,7 +212,7 @@ START_TEST(file_handles_do_not_leak) {
     for (unsigned round = 0; round < 6; round++) {
         put_range(0, 200);
         flush();
-        count_keys(NULL);
+        kv_count(store, NULL);
         compact();
         ck_ok(kevo_verify(store, &test_err));
         kevo_close(store);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/lib/array_iter.h"
+
 struct kevo_options kv_options(struct env *env) {
     struct kevo_options o;
     kevo_options_default(&o);
@@ -26,6 +28,12 @@ kevo_store *kv_open(const struct kevo_options *o) {
 
 void kv_put(kevo_store *s, const char *key, const char *value) {
     ck_ok(kevo_put(s, kv_slice(key), kv_slice(value), &test_err));
+}
+
+void kv_put_number(kevo_store *s, unsigned i, const char *value) {
+    char key[16];
+    snprintf(key, sizeof key, "%06u", i);
+    kv_put(s, key, value);
 }
 
 void kv_delete(kevo_store *s, const char *key) {
@@ -107,6 +115,16 @@ const char *kv_dump(kevo_store *s, const struct kevo_read *read) {
     ck_assert(!kevo_iter_valid(it));
     kevo_iter_free(it);
     return text;
+}
+
+unsigned kv_count(kevo_store *s, const struct kevo_read *read) {
+    unsigned n = 0;
+    kevo_iter *it = kv_iter(s, read);
+    must(kevo_iter_first(it, &test_err));
+    for (; kevo_iter_valid(it); n++)
+        must(kevo_iter_next(it, &test_err));
+    kevo_iter_free(it);
+    return n;
 }
 
 struct kevo_stats kv_stats(kevo_store *s) {

@@ -22,6 +22,7 @@ struct kevo_options kv_options(struct env *env);
 kevo_store *kv_open(const struct kevo_options *o); /* KV_DIR */
 
 void kv_put(kevo_store *s, const char *key, const char *value);
+void kv_put_number(kevo_store *s, unsigned i, const char *value); /* key: six digits */
 void kv_delete(kevo_store *s, const char *key);
 void kv_txn_put(kevo_txn *t, const char *key, const char *value);
 void kv_txn_delete(kevo_txn *t, const char *key);
@@ -45,6 +46,9 @@ const char *kv_dump(kevo_store *s, const struct kevo_read *read);
 
 /* Entry of an iterator as "key=value", "-" when it is not valid. */
 const char *kv_entry(const kevo_iter *it);
+
+/* How many keys it finds. */
+unsigned kv_count(kevo_store *s, const struct kevo_read *read);
 
 struct kevo_stats kv_stats(kevo_store *s);
 unsigned kv_tables(kevo_store *s);                      /* in all levels */
