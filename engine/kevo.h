@@ -448,7 +448,8 @@ int kevo_snapshot_new(kevo_store *store, kevo_snapshot **snap, struct kevo_err *
 
 /* Pin the state as of a batch that the external authority says is committed.
  * KEVO_SNAPSHOT when versions it needs may be gone; KEVO_DIVERGED when the store
- * never had that batch, or another one under its id. */
+ * never had that batch, or another one under its id, or when newer ones had left its log
+ * before it was opened: then nobody's snapshot is that old, but the database may be. */
 int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot **snap,
                      struct kevo_err *err);
 uint64_t kevo_snapshot_id(const kevo_snapshot *snap);

@@ -6,6 +6,7 @@
 
 #include "engine/base/coding.h"
 #include "engine/base/env.h"
+#include "ext/beside.h"
 #include "ext/convert.h"
 #include "ext/session.h"
 #include "ext/world.h"
@@ -49,12 +50,10 @@ static void make_claim(sqlite3 *db, const char *schema, struct claim *c, struct 
 
 /* ---- the other database ------------------------------------------------------------ */
 
-/* A connection that can only read, through the same VFS and with the same patience. */
+/* A connection that can only read, with the same patience. */
 static int open_other(sqlite3 *db, const char *schema, const char *path, sqlite3 **other) {
-    sqlite3_vfs *vfs = NULL;
     sqlite3_stmt *stmt = NULL;
-    sqlite3_file_control(db, schema, SQLITE_FCNTL_VFS_POINTER, &vfs);
-    int rc = sqlite3_open_v2(path, other, SQLITE_OPEN_READONLY, vfs ? vfs->zName : NULL);
+    int rc = beside_open(db, schema, path, other);
     if (rc != SQLITE_OK) return rc;
     if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &stmt, NULL) == SQLITE_OK &&
         sqlite3_step(stmt) == SQLITE_ROW)

@@ -8,6 +8,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "ext/beside.h"
 #include "ext/claim.h"
 #include "ext/convert.h"
 #include "ext/dropped.h"
@@ -429,15 +430,28 @@ static int find_last_commit(struct session *s, unsigned version, char **message)
     return SQLITE_OK;
 }
 
+/* To a store that was opened again since, a transaction that began before newer commits left its
+ * log looks like an old copy of the database. */
+static int refuse_snapshot(struct session *s, const struct kevo_err *err, char **message) {
+    struct kevo_commit seen = s->seen.last;
+    s->seen.known = false;
+    if (err->rc != KEVO_DIVERGED ||
+        !beside_is_newer(s->connection->db, s->schema, s->store_row, seen))
+        return report(message, err);
+    *message = sqlite3_mprintf("kevo: %s: the snapshot of batch %llu is too old; start the "
+                               "transaction again",
+                               s->path, (unsigned long long)seen.batch);
+    return SQLITE_BUSY_SNAPSHOT;
+}
+
 static int take_snapshot(struct session *s, unsigned version, char **message) {
     struct kevo_err err;
     int rc = find_last_commit(s, version, message);
     if (rc != SQLITE_OK) return rc;
     if (s->snapshot && kevo_snapshot_id(s->snapshot) == s->seen.last.batch) return SQLITE_OK;
     drop_snapshot(s);
-    if (kevo_snapshot_at(s->store, s->seen.last, &s->snapshot, &err) == 0) return SQLITE_OK;
-    s->seen.known = false;
-    return report(message, &err);
+    int failed = kevo_snapshot_at(s->store, s->seen.last, &s->snapshot, &err);
+    return failed ? refuse_snapshot(s, &err, message) : SQLITE_OK;
 }
 
 int session_read(struct session *s, struct kevo_read *read, char **message) {

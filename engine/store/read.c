@@ -119,8 +119,8 @@ static int refuse_stranger(const kevo_store *s, struct kevo_commit as_of, struct
  * when the store has it, KEVO_NOTFOUND when only the log can tell. Needs mutex. */
 static int check_known(const kevo_store *s, struct kevo_commit as_of, struct kevo_err *err) {
     if (as_of.batch > s->newest.batch) return refuse_older_store(s, as_of, err);
+    if (as_of.batch < s->left_log_at_open) return refuse_stranger(s, as_of, err);
     if (same_commit(as_of, s->newest) || same_commit(as_of, s->flushed)) return 0;
-    if (as_of.batch < s->flushed_at_open.batch) return refuse_stranger(s, as_of, err);
     if (as_of.batch == 0) return 0;
     const struct kevo_commit *known = history_find(&s->history, as_of.batch);
     if (!known) return KEVO_NOTFOUND;

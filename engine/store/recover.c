@@ -260,6 +260,7 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
      * in tables before older ones are. */
     s->gc_floor = s->state.flushed.batch;
     if (s->state.ingested > s->gc_floor) s->gc_floor = s->state.ingested;
+    s->left_log_at_open = s->gc_floor;
     rc = replay_log(s, &r, err);
     if (rc == 0) rc = check_no_gap(s, err);
     if (rc == 0) rc = install_recovered(s, &r, err);

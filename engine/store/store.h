@@ -165,6 +165,7 @@ struct kevo_store {
     struct kevo_commit committed;        /* newest known committed */
     struct kevo_commit flushed;          /* every batch up to this one is in tables */
     struct kevo_commit flushed_at_open;  /* ... when the store was opened */
+    uint64_t left_log_at_open;           /* the newest batch that was in tables by then */
     struct kevo_commit ingested_at_open; /* the newest batch of tables that the log names and the
                                             manifest had by then */
     struct history history;              /* of what was committed, or found in the log */

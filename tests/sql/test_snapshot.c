@@ -300,6 +300,27 @@ END_TEST
 
 /* Statements outside of transactions keep what the marker said: each must see all that was
  * committed before it, by whomever, and nothing that was rolled back. */
+/* The store was closed and opened again while a transaction that had not looked into it stayed open:
+ * it has to start again, and nobody needs a backup. */
+START_TEST(store_opened_since) {
+    static const char *const newer[] = {
+        "INSERT INTO big VALUES('b', 2); SELECT kevo_flush('big')",
+        "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 100) "
+        "INSERT INTO big SELECT i, zeroblob(300) FROM c",
+    };
+    sql_exec(db, "CREATE VIRTUAL TABLE big USING kevo('big.store', txn_memory_size=4096);"
+                 "INSERT INTO big VALUES('a', 1)");
+    sql_exec(other, "BEGIN; SELECT * FROM plain");
+    sql_exec(db, "%s", newer[_i]);
+    sql_close(db);
+    db = sql_open(path);
+    sql_exec(db, "SELECT count(*) FROM big");
+    expect_error(other, SQLITE_BUSY_SNAPSHOT, "start the transaction again", "SELECT * FROM big");
+    sql_exec(other, "COMMIT");
+    expect_rows(other, _i ? "101" : "2", "SELECT count(*) FROM big");
+}
+END_TEST
+
 START_TEST(each_statement_anew) {
     static const char *const modes[] = {NULL, "TRUNCATE", "PERSIST"};
     char expected[16];
@@ -409,6 +430,7 @@ int main(void) {
     add_both(wal, delete, counted_rows, 2 * COUNTED);
     tcase_add_test(wal, reader_stays);
     tcase_add_test(wal, idle_readers_keep_nothing);
+    tcase_add_loop_test(wal, store_opened_since, 0, 2);
     tcase_add_loop_test(wal, each_statement_anew, 0, 1);
     tcase_add_loop_test(delete, each_statement_anew, 0, 3);
     add_both(wal, delete, both_or_none, 1);

@@ -428,6 +428,9 @@ START_TEST(what_left_the_log_cannot_be_cut) {
     struct kevo_commit b = write_two(a, "2", true);
     if (_i) ck_ok(kevo_rotate(store, &test_err));
     kill_and_reopen();
+    kevo_snapshot *snap;
+    ck_assert_int_eq(kevo_snapshot_at(store, a, &snap, &test_err), _i ? KEVO_DIVERGED : 0);
+    kevo_snapshot_free(snap);
     int rc = kevo_resolve(store, a, &test_err);
     ck_assert_int_eq(rc, _i ? KEVO_DIVERGED : 0);
     if (_i) ck_ok(kevo_resolve(store, b, &test_err));

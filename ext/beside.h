@@ -1,0 +1,19 @@
+/* beside.h - another connection to a database file, to see what this one's does not show. */
+#ifndef KEVO_EXT_BESIDE_H
+#define KEVO_EXT_BESIDE_H
+
+#include <stdbool.h>
+
+#include "engine/kevo.h"
+#include "ext/sqlite_api.h"
+
+/* Open `path`, which may be the schema's own file, for reading, through the schema's VFS. A SQLite
+ * code; *other is the caller's to close, also after a failure, and may be NULL then. */
+int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other);
+
+/* Whether the schema's file has by now a newer commit of the store in that row than the one that
+ * this connection's transaction sees. False as well when that cannot be told. */
+bool beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                     struct kevo_commit seen);
+
+#endif
