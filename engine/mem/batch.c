@@ -50,7 +50,6 @@ int batch_put_memtable(struct buf *b, struct memtable *m, struct batch_totals *t
                        struct kevo_err *err) {
     struct iter *it;
     int rc = put_ranges(b, m, totals, err);
-    memtable_link(m);
     if (rc == 0) rc = memtable_iter_new(m, &it, err);
     if (rc) return rc;
     slice last = slice_of(NULL, 0);
@@ -94,7 +93,7 @@ static bool read_change(struct reader *r, struct change *c) {
 static int insert_change(struct memtable *m, const struct change *c, uint64_t seq,
                          struct range_list *ranges, struct kevo_err *err) {
     if (c->type == CHANGE_DELETE_RANGE) return range_list_add(ranges, c->key, c->value, seq, err);
-    return memtable_add_apart(m, c->key, seq, c->type, c->value, err);
+    return memtable_add(m, c->key, seq, c->type, c->value, err);
 }
 
 static int insert_all(slice payload, struct memtable *m, uint64_t seq, const char *where,
@@ -115,7 +114,6 @@ int batch_insert(slice payload, struct memtable *m, uint64_t seq, const char *wh
                  struct kevo_err *err) {
     struct range_list ranges = {0};
     int rc = insert_all(payload, m, seq, where, &ranges, err);
-    memtable_link(m);
     range_list_release(&ranges);
     return rc;
 }

@@ -48,6 +48,11 @@ static bool node_is_void(const struct memnode *n) {
     return atomic_load_explicit(&n->type, memory_order_acquire) == NODE_VOID;
 }
 
+/* The i-th of all nodes that were ever put apart, or a later one in its place. */
+static struct memnode *apart_node(const struct memtable *m, uint32_t i) {
+    return atomic_load_explicit(&m->apart[i % MEMTABLE_GROUP_MAX], memory_order_acquire);
+}
+
 /* What is looked for: a place in internal order. */
 struct target {
     uint64_t prefix;
@@ -94,6 +99,7 @@ struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes) {
     }
     m->head->height = MEMTABLE_MAX_HEIGHT;
     atomic_init(&m->refs, 1);
+    pthread_mutex_init(&m->link_mutex, NULL);
     m->random = 0x9e3779b97f4a7c15u;
     m->segment = segment;
     memtable_reset(m);
@@ -119,7 +125,8 @@ void memtable_reset(struct memtable *m) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;
     }
-    m->apart_count = m->hash_count = 0;
+    atomic_init(&m->added, 0);
+    atomic_init(&m->linked, 0);
     atomic_init(&m->height, 1);
     atomic_init(&m->live_count, 0);
     atomic_init(&m->max_seq, 0);
@@ -133,6 +140,7 @@ void memtable_unref(struct memtable *m) {
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) > 1) return;
     arena_release(&m->arena);
     range_stack_release(&m->ranges);
+    pthread_mutex_destroy(&m->link_mutex);
     mem_free(m->filter);
     mem_free(m->head);
     mem_free(m);
@@ -243,6 +251,7 @@ static void move_splice(struct memtable *m, const struct target *t) {
 
 /* One of several searches that go on in turn. */
 struct walk {
+    struct memnode *added; /* whose place is looked for */
     struct target target;
     struct memnode *node, *next;
     int level;                                   /* -1: arrived */
@@ -313,58 +322,57 @@ static struct memnode *catch_up(const struct walk *w, struct memnode *before, in
     return before;
 }
 
-static void link_together(struct memtable *m, struct memnode **nodes, unsigned count) {
-    struct walk walks[MEMTABLE_GROUP_MAX];
+static void link_together(struct memtable *m, struct walk *walks, unsigned count) {
     int searched = atomic_load_explicit(&m->height, memory_order_relaxed);
-    for (unsigned i = 0; i < count; i++)
-        walks[i].target = (struct target){nodes[i]->prefix, node_key(nodes[i]), nodes[i]->seq};
     search_together(m, walks, count);
     for (unsigned i = 0; i < count; i++) {
         struct walk *w = &walks[i];
-        raise_to(m, nodes[i]->height);
+        struct memnode *n = w->added;
+        raise_to(m, n->height);
         int top = atomic_load_explicit(&m->height, memory_order_relaxed);
-        int levels = i + 1 < count ? nodes[i]->height : top; /* the splice stays behind the last */
+        int levels = i + 1 < count ? n->height : top; /* the splice stays behind the last */
         for (int l = 0; l < levels; l++) {
             struct memnode *before = catch_up(w, l < searched ? w->before[l] : m->head, l);
-            if (l < nodes[i]->height) link_after(before, nodes[i], l);
-            m->splice[l] = l < nodes[i]->height ? nodes[i] : before;
+            if (l < n->height) link_after(before, n, l);
+            m->splice[l] = l < n->height ? n : before;
         }
     }
 }
 
-/* A get that is to find these keys begins after memtable_link(). */
-static void set_filter(struct memtable *m) {
-    for (unsigned i = 0; i < m->hash_count; i++)
-        filter_set(m, m->hashes[i]);
-    m->hash_count = 0;
+/* The filter's memory arrives while others are looked at. */
+static void add_to_filter(struct memtable *m, const struct walk *walks, unsigned count) {
+    uint64_t hashes[MEMTABLE_GROUP_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        hashes[i] = key_hash(walks[i].target.key);
+        __builtin_prefetch(filter_line(m, hashes[i]));
+    }
+    for (unsigned i = 0; i < count; i++)
+        filter_set(m, hashes[i]);
 }
 
-/* In a while, when its memory has arrived. */
-static void note_filter(struct memtable *m, slice key) {
-    uint64_t hash = key_hash(key);
-    if (m->hash_count == MEMTABLE_GROUP_MAX) set_filter(m);
-    memtable_will_get(m, hash);
-    m->hashes[m->hash_count++] = hash;
+static bool is_any_apart(const struct memtable *m) {
+    return atomic_load_explicit(&m->linked, memory_order_acquire) !=
+           atomic_load_explicit(&m->added, memory_order_acquire);
 }
 
 void memtable_link(struct memtable *m) {
-    unsigned count = m->apart_count;
-    set_filter(m);
-    m->apart_count = 0;
-    if (count == 1)
-        link_node(m, m->apart[0]);
-    else if (count > 0)
-        link_together(m, m->apart, count);
-}
-
-void memtable_link_key(struct memtable *m, slice key) {
-    uint64_t prefix = slice_prefix64(key);
-    set_filter(m);
-    for (unsigned i = 0; i < m->apart_count; i++) {
-        if (m->apart[i]->prefix != prefix) continue;
-        memtable_link(m);
-        return;
+    struct walk walks[MEMTABLE_GROUP_MAX];
+    unsigned count = 0;
+    if (!is_any_apart(m)) return;
+    pthread_mutex_lock(&m->link_mutex);
+    uint32_t at = atomic_load_explicit(&m->linked, memory_order_relaxed);
+    for (uint32_t end = atomic_load_explicit(&m->added, memory_order_acquire); at != end; at++) {
+        struct walk *w = &walks[count++];
+        w->added = apart_node(m, at);
+        w->target = (struct target){w->added->prefix, node_key(w->added), w->added->seq};
     }
+    if (m->filter) add_to_filter(m, walks, count);
+    if (count == 1)
+        link_node(m, walks[0].added);
+    else if (count > 0)
+        link_together(m, walks, count);
+    atomic_store_explicit(&m->linked, at, memory_order_release);
+    pthread_mutex_unlock(&m->link_mutex);
 }
 
 /* Only the writer stores. */
@@ -373,41 +381,31 @@ static void count_live(struct memtable *m, uint64_t more) {
     atomic_store_explicit(&m->live_count, live + more, memory_order_relaxed);
 }
 
-static struct memnode *add_node(struct memtable *m, slice key, uint64_t seq, uint8_t type,
-                                slice value, struct kevo_err *err) {
-    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
-    struct memnode *n = node_new(m, random_height(m), key, seq, type, value);
-    if (!n) {
-        kevo_nomem(err);
-        return NULL;
-    }
-    if (m->filter) note_filter(m, key);
-    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
-        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
-    count_live(m, 1);
-    return n;
+static bool link_at_once(struct memtable *m, struct memnode *n) {
+    struct target t = {n->prefix, node_key(n), n->seq};
+    if (is_any_apart(m) || !brackets(m, m->splice[0], 0, &t)) return false;
+    if (m->filter) filter_set(m, key_hash(t.key));
+    link_node(m, n);
+    return true;
+}
+
+static void put_apart(struct memtable *m, struct memnode *n) {
+    uint32_t at = atomic_load_explicit(&m->added, memory_order_relaxed);
+    uint32_t linked = atomic_load_explicit(&m->linked, memory_order_acquire);
+    atomic_store_explicit(&m->apart[at % MEMTABLE_GROUP_MAX], n, memory_order_release);
+    atomic_store_explicit(&m->added, ++at, memory_order_release);
+    if (at - linked >= MEMTABLE_GROUP_MAX) memtable_link(m);
 }
 
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err) {
-    struct memnode *n = add_node(m, key, seq, type, value, err);
-    if (!n) return KEVO_NOMEM;
-    memtable_link(m);
-    link_node(m, n);
-    return 0;
-}
-
-int memtable_add_apart(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
-                       struct kevo_err *err) {
-    struct memnode *n = add_node(m, key, seq, type, value, err);
-    if (!n) return KEVO_NOMEM;
-    struct target t = {n->prefix, node_key(n), seq};
-    if (m->apart_count == 0 && brackets(m, m->splice[0], 0, &t)) {
-        link_node(m, n);
-        return 0;
-    }
-    m->apart[m->apart_count++] = n;
-    if (m->apart_count == MEMTABLE_GROUP_MAX) memtable_link(m);
+    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
+    struct memnode *n = node_new(m, random_height(m), key, seq, type, value);
+    if (!n) return kevo_nomem(err);
+    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
+        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
+    count_live(m, 1);
+    if (!link_at_once(m, n)) put_apart(m, n);
     return 0;
 }
 
@@ -503,22 +501,44 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
     return memtable_get_hashed(m, key, m->filter ? key_hash(key) : 0, max_seq, type, seq, value);
 }
 
+/* The newest version of the key among the nodes that are apart. One that is linked meanwhile, and
+ * another in its place, is in the list by then. */
+static struct memnode *find_apart(const struct memtable *m, const struct target *t) {
+    uint32_t at = atomic_load_explicit(&m->linked, memory_order_acquire);
+    uint32_t end = atomic_load_explicit(&m->added, memory_order_acquire);
+    struct memnode *best = NULL;
+    if (end - at > MEMTABLE_GROUP_MAX) at = end - MEMTABLE_GROUP_MAX;
+    for (; at != end; at++) {
+        struct memnode *n = apart_node(m, at);
+        if (n->prefix != t->prefix || n->seq > t->seq || (best && n->seq < best->seq)) continue;
+        if (slice_eq(node_key(n), t->key) && !node_is_void(n)) best = n;
+    }
+    return best;
+}
+
+/* The same in the list. */
+static struct memnode *find_linked(const struct memtable *m, const struct target *t) {
+    struct memnode *n = find(m, t);
+    while (n && n->prefix == t->prefix && slice_eq(node_key(n), t->key)) {
+        if (!node_is_void(n)) return n;
+        n = node_next(n, 0);
+    }
+    return NULL;
+}
+
 int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value) {
     /* As it is once all has been flushed, and nothing was written since. */
     if (memtable_live_count(m) == 0) return KEVO_NOTFOUND;
-    if (m->filter && !filter_has(m, hash)) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
-    for (struct memnode *n = find(m, &t); n; n = node_next(n, 0)) {
-        if (n->prefix != t.prefix || !slice_eq(node_key(n), key)) return KEVO_NOTFOUND;
-        uint8_t node_type = atomic_load_explicit(&n->type, memory_order_acquire);
-        if (node_type == NODE_VOID) continue;
-        *type = node_type;
-        *seq = n->seq;
-        *value = node_value(n);
-        return 0;
-    }
-    return KEVO_NOTFOUND;
+    struct memnode *n = find_apart(m, &t), *linked = NULL; /* first: they may go to the list */
+    if (!m->filter || filter_has(m, hash)) linked = find_linked(m, &t);
+    if (linked && (!n || n->seq < linked->seq)) n = linked;
+    if (!n) return KEVO_NOTFOUND;
+    *type = atomic_load_explicit(&n->type, memory_order_acquire);
+    *seq = n->seq;
+    *value = node_value(n);
+    return 0;
 }
 
 /* ---- ranges ------------------------------------------------------------------ */
@@ -530,7 +550,8 @@ static const struct memnode *skip_void(const struct memnode *n) {
     return n;
 }
 
-bool memtable_overlaps(const struct memtable *m, slice lower, slice upper) {
+bool memtable_overlaps(struct memtable *m, slice lower, slice upper) {
+    memtable_link(m);
     struct target first = target_of(lower, SEQ_MAX), end = target_of(upper, SEQ_MAX);
     const struct memnode *n = skip_void(lower.data ? find(m, &first) : node_next(m->head, 0));
     return n && (!upper.data || node_before(n, &end));
@@ -551,8 +572,9 @@ static void sample(const struct memnode *n, int level, const struct target *end,
     }
 }
 
-void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint64_t *entries,
+void memtable_estimate(struct memtable *m, slice lower, slice upper, uint64_t *entries,
                        uint64_t *bytes) {
+    memtable_link(m);
     struct target first = target_of(lower, SEQ_MAX), end = target_of(upper, SEQ_MAX);
     const struct memnode *n = m->head, *next;
     int level = atomic_load_explicit(&m->height, memory_order_relaxed);
@@ -752,6 +774,7 @@ int memtable_iter_new(struct memtable *m, struct iter **it, struct kevo_err *err
     mi->base.ops = &memtable_iter_ops;
     mi->memtable = m;
     memtable_ref(m);
+    memtable_link(m);
     *it = &mi->base;
     return 0;
 }

@@ -6,6 +6,10 @@
  * last and starts from there, so ascending keys cost O(1) and a sorted batch
  * little more.
  *
+ * Others wait in a ring until there is a group of them: the searches for all of their places go
+ * on in turn, and wait for memory at the same time instead of one after the other (group
+ * prefetching: Chen, Ailamaki, Gibbons, Mowry 2004). Point reads look into the ring first.
+ *
  * Numbered invariants:
  *  1. Nodes are linked in internal order (iter.h). A node equal to one that is
  *     there already, in key and seq, is linked before it: the later one wins.
@@ -13,16 +17,22 @@
  *     which may become void once: as if it had never been added.
  *  3. A node is fully written before a pointer to it is stored (release); readers
  *     load pointers with acquire. So a reader sees whole nodes only.
+ *  4. A node's place in the ring is taken by another only after the node was linked. So
+ *     who looks at the ring and then at the list misses nothing that was added before.
+ *  5. While the ring is empty only the writer changes the list, else who has link_mutex.
  *
  * The same structure serves as a transaction's write buffer, with sequence numbers
  * of its own (SEQ_PRIVATE and up).
  *
  * Range tombstones lie beside the entries, in a range_stack.
  *
- * Threads: memtable_add, memtable_delete_range, memtable_void and what links by one thread at a
- * time; reading, ref and unref from any thread. */
+ * Threads: memtable_add, memtable_delete_ranges and memtable_void by one thread at a time, the
+ * writer; reading, memtable_link, ref and unref from any thread. A point read takes no lock; what
+ * needs the list whole links what is in the ring, or waits for whoever does that. */
 #ifndef KEVO_MEM_MEMTABLE_H
 #define KEVO_MEM_MEMTABLE_H
+
+#include <pthread.h>
 
 #include "engine/base/arena.h"
 #include "engine/mem/range_stack.h"
@@ -36,13 +46,13 @@ struct cache;
 struct memtable {
     _Atomic unsigned refs;
     struct arena arena;
-    struct memnode *head;                        /* before all entries, of full height */
-    _Atomic int height;                          /* levels in use */
-    struct memnode *splice[MEMTABLE_MAX_HEIGHT]; /* the writer's last position */
-    uint64_t random;                             /* the writer's: heights of new nodes */
-    struct memnode *apart[MEMTABLE_GROUP_MAX];   /* the writer's: not linked yet */
-    uint64_t hashes[MEMTABLE_GROUP_MAX];         /* the writer's: not in the filter yet */
-    unsigned apart_count, hash_count;
+    struct memnode *head;                              /* before all entries, of full height */
+    _Atomic int height;                                /* levels in use */
+    struct memnode *splice[MEMTABLE_MAX_HEIGHT];       /* the writer's last position */
+    uint64_t random;                                   /* the writer's: heights of new nodes */
+    struct memnode *_Atomic apart[MEMTABLE_GROUP_MAX]; /* a ring of those not linked yet: */
+    _Atomic uint32_t linked, added;                    /* from the one up to the other */
+    pthread_mutex_t link_mutex;
     _Atomic uint64_t *filter;    /* see memtable_add_filter(); NULL: none */
     uint64_t filter_lines;       /* cache lines of it, a power of two */
     _Atomic uint64_t live_count; /* entries that are not void */
@@ -69,19 +79,12 @@ void memtable_unref(struct memtable *m); /* m may be NULL */
 /* Empty it; a chunk of its memory is kept for what comes. Nobody else may be using it. */
 void memtable_reset(struct memtable *m);
 
-/* Copy an entry in. KEVO_NOMEM changes nothing. */
+/* Copy an entry in. memtable_get() finds it from then on, and so do iterators that are made later.
+ * KEVO_NOMEM changes nothing. */
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err);
-
-/* The same, but unless it goes where the last one went, the entry is linked only together with
- * others that are added so: the searches for all of their places go on in turn, and wait for
- * memory at the same time instead of one after the other (group prefetching: Chen, Ailamaki,
- * Gibbons, Mowry 2004). It counts at once, but readers may not find it before memtable_link(). */
-int memtable_add_apart(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
-                       struct kevo_err *err);
-/* Link what is still apart; and: if one of them may have this key. Only for the writer. */
+/* Link what has been added, for iterators that are there already. */
 void memtable_link(struct memtable *m);
-void memtable_link_key(struct memtable *m, slice key);
 
 /* Add range tombstones, all under `seq`, which is above that of any that is there; the
  * bounds are copied. KEVO_NOMEM changes nothing. */
@@ -116,11 +119,11 @@ void memtable_will_get(const struct memtable *m, uint64_t hash);
 
 /* Whether it has an entry in [lower, upper); data NULL: open. One added meanwhile may or may
  * not be seen. */
-bool memtable_overlaps(const struct memtable *m, slice lower, slice upper);
+bool memtable_overlaps(struct memtable *m, slice lower, slice upper);
 
 /* About how many entries, and bytes of keys and values, lie in [lower, upper). Exact where
  * they are few. */
-void memtable_estimate(const struct memtable *m, slice lower, slice upper, uint64_t *entries,
+void memtable_estimate(struct memtable *m, slice lower, slice upper, uint64_t *entries,
                        uint64_t *bytes);
 
 /* An iterator; holds a reference. Entries added meanwhile may or may not be seen.

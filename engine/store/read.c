@@ -261,7 +261,6 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
     struct table_value v = {.block = NULL};
     uint64_t cover;
     think_of_filter(buffer);
-    memtable_link_key(buffer, key);
     uint64_t hash = buffer->filter ? key_hash(key) : 0;
     int rc = memtable_look(buffer, key, hash, SEQ_MAX, &v, &cover);
     *decided = rc == 0 || cover;

@@ -407,7 +407,6 @@ int runs_add(struct runs *r, struct memtable *buffer, struct kevo_err *err) {
     edit_init(&edit);
     int rc = range_stack_list(&buffer->ranges, &ranges, err);
     if (rc == 0) lower_ranges(&ranges, 0, SEQ_MAX);
-    memtable_link(buffer);
     if (rc == 0) rc = memtable_iter_new(buffer, &it, err);
     if (rc == 0) rc = limit(it, SEQ_MAX, SEQ_PRIVATE, &source, err);
     if (rc == 0) rc = build(r, source, &ranges, 0, 0, &edit, err);

@@ -138,8 +138,7 @@ static int txn_write(kevo_txn *txn, uint8_t type, slice key, slice value, struct
     if (rc == 0) rc = store_check_read_only(txn->store, err);
     if (rc == 0) rc = txn_check_sizes(key, value, err);
     if (rc == 0) rc = make_room(txn, err);
-    if (rc == 0)
-        rc = memtable_add_apart(txn->buffer, key, SEQ_PRIVATE + txn->ops + 1, type, value, err);
+    if (rc == 0) rc = memtable_add(txn->buffer, key, SEQ_PRIVATE + txn->ops + 1, type, value, err);
     if (rc) return rc;
     txn->totals.puts += type == ENTRY_PUT;
     txn->totals.deletes += type == ENTRY_DELETE;
@@ -316,7 +315,7 @@ int kevo_batch_new(kevo_batch **batch, struct kevo_err *err) {
 
 static int batch_write(kevo_batch *b, uint8_t type, slice key, slice value, struct kevo_err *err) {
     int rc = txn_check_sizes(key, value, err);
-    if (rc == 0) rc = memtable_add_apart(b->buffer, key, ++b->ops, type, value, err);
+    if (rc == 0) rc = memtable_add(b->buffer, key, ++b->ops, type, value, err);
     if (rc == 0) b->bytes += key.len + value.len;
     return rc;
 }

@@ -1,6 +1,7 @@
 #include "engine/mem/memtable.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -225,8 +226,8 @@ END_TEST
 /* ---- against an array -------------------------------------------------------------------- */
 
 static void add_somehow(struct rng *rng, slice key, uint64_t seq, uint8_t type, slice value) {
-    bool apart = rng_below(rng, 2);
-    must((apart ? memtable_add_apart : memtable_add)(memtable, key, seq, type, value, &test_err));
+    must(memtable_add(memtable, key, seq, type, value, &test_err));
+    if (rng_below(rng, 2)) memtable_link(memtable);
 }
 
 /* Insert in random order; some entries are made void again, in between others. */
@@ -250,7 +251,6 @@ static void fill(const struct iter_suite_set *set, struct rng *rng) {
         }
         memtable_void(memtable, mark, 0);
     }
-    memtable_link(memtable);
     free(order);
     ck_assert_uint_eq(memtable_live_count(memtable), set->count);
 }
@@ -280,6 +280,7 @@ START_TEST(random_entries) {
     struct iter_suite_set *set = iter_suite_random(&rng, &shape);
     struct iter *it;
     if (set->count) fill(set, &rng);
+    if (_i % 2) check_gets(set, &rng); /* some may not be linked yet */
     must(memtable_iter_new(memtable, &it, &test_err));
     iter_suite_check(it, set->entries, set->count, &rng);
     iter_close(it);
@@ -315,64 +316,84 @@ END_TEST
 
 /* ---- entries that are linked later ---------------------------------------------------- */
 
-static void add_apart(const char *key, uint64_t seq, const char *value) {
-    must(memtable_add_apart(memtable, slice_of_str(key), seq, ENTRY_PUT, slice_of_str(value),
-                            &test_err));
-}
-
 START_TEST(apart_until_linked) {
+    struct iter *it;
     add("k", 1, "x");
-    add_apart("z", 2, "x"); /* behind the last one: nothing to search for */
-    ck_assert_str_eq(walk(), "k1 z2 ");
-    add_apart("b", 3, "x");
-    add_apart("a", 4, "x");
-    ck_assert_str_eq(walk(), "k1 z2 ");
-    ck_assert_uint_eq(memtable_live_count(memtable), 4);
-    memtable_link_key(memtable, slice_of_str("c"));
-    ck_assert_str_eq(walk(), "k1 z2 ");
-    memtable_link_key(memtable, slice_of_str("a"));
-    ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
-    memtable_link(memtable);
-    ck_assert_str_eq(walk(), "a4 b3 k1 z2 ");
-    ck_assert_str_eq(get("b", 9), "x@3");
+    must(memtable_iter_new(memtable, &it, &test_err));
+    add("z", 2, "x"); /* behind the last one: nothing to search for */
+    add("b", 3, "x");
+    add("a", 4, "x");
+    add("b", 5, "y");
+    ck_assert_uint_eq(memtable_live_count(memtable), 5);
+    ck_assert_str_eq(get("a", 9), "x@4");
+    ck_assert_str_eq(get("b", 9), "y@5");
+    ck_assert_str_eq(get("b", 4), "x@3");
+    ck_assert_str_eq(get("b", 2), "none");
     ck_assert_str_eq(get("z", 9), "x@2");
+    must(it->ops->seek_first(it, &test_err));
+    ck_assert(slice_eq(it->key, slice_of_str("k")));
+    memtable_link(memtable);
+    must(it->ops->seek_first(it, &test_err));
+    ck_assert(slice_eq(it->key, slice_of_str("a")));
+    iter_close(it);
+    add("c", 6, "x");
+    add("b", 7, NULL);
+    ck_assert_str_eq(walk(), "a4 b7 b5 b3 c6 k1 z2 "); /* by a later iterator */
+    ck_assert_str_eq(get("b", 9), "deleted@7");
+}
+END_TEST
+
+START_TEST(ranges_know_what_is_apart) {
+    slice open = slice_of(NULL, 0);
+    uint64_t entries, bytes;
+    add("k", 1, "x");
+    add("b", 2, "x");
+    ck_assert(memtable_overlaps(memtable, open, slice_of_str("c")));
+    add("d", 3, "x");
+    memtable_estimate(memtable, slice_of_str("c"), slice_of_str("e"), &entries, &bytes);
+    ck_assert_uint_eq(entries, 1);
+    ck_assert_uint_eq(bytes, 2);
 }
 END_TEST
 
 /* It has what is there already, also what is not linked yet. */
 START_TEST(a_filter_that_comes_later) {
     add("k", 1, "x");
-    add_apart("c", 2, "x");
-    add_apart("l", 3, "x");
+    add("c", 2, "x");
+    add("l", 3, "x");
     memtable_add_filter(memtable, 1 << 20);
-    add_apart("b", 4, "x");
-    memtable_link_key(memtable, slice_of_str("nothing"));
-    ck_assert_str_eq(get("k", 9), "x@1");
-    memtable_link(memtable);
-    ck_assert_str_eq(get("c", 9), "x@2");
-    ck_assert_str_eq(get("l", 9), "x@3");
-    ck_assert_str_eq(get("b", 9), "x@4");
-    ck_assert_str_eq(get("d", 9), "none");
+    add("b", 4, "x");
+    for (int linked = 0; linked < 2; linked++) {
+        ck_assert_str_eq(get("k", 9), "x@1");
+        ck_assert_str_eq(get("c", 9), "x@2");
+        ck_assert_str_eq(get("l", 9), "x@3");
+        ck_assert_str_eq(get("b", 9), "x@4");
+        ck_assert_str_eq(get("d", 9), "none");
+        memtable_link(memtable);
+    }
 }
 END_TEST
 
 START_TEST(apart_and_void) {
     add("k", 1, "x");
     struct arena_mark mark = memtable_mark(memtable);
-    add_apart("c", 2, "x");
-    add_apart("b", 3, "x");
+    add("c", 2, "x");
+    add("b", 3, "x");
+    add("c", 4, "y");
     memtable_void(memtable, mark, 2);
     ck_assert_uint_eq(memtable_live_count(memtable), 2);
-    add("a", 4, "x"); /* which links the others */
-    ck_assert_str_eq(walk(), "a4 c2 k1 ");
-    add_apart("b", 5, "x");
+    ck_assert_str_eq(get("c", 9), "x@2");
+    ck_assert_str_eq(get("b", 9), "none");
+    add("a", 5, "x");
+    ck_assert_str_eq(walk(), "a5 c2 k1 ");
+    add("b", 6, "x");
     memtable_reset(memtable);
-    memtable_link(memtable);
+    ck_assert_str_eq(get("b", 9), "none");
     ck_assert_str_eq(walk(), "");
 }
 END_TEST
 
-/* Of the same entries, added apart and at once, come the same lists: few keys and many versions,
+/* Of the same entries, linked in groups and one by one, come the same lists: few keys and many versions,
  * so that those of a group lie between each other, in runs upwards and at random. */
 START_TEST(apart_is_as_at_once) {
     struct rng rng = rng_of(harness_seed());
@@ -384,11 +405,10 @@ START_TEST(apart_is_as_at_once) {
         slice k = slice_of(key, sizeof key), v = slice_of(&seq, sizeof seq);
         uint64_t same = rng_below(&rng, 8) ? seq : seq - 1; /* equal ones: the later wins */
         must(memtable_add(other, k, same, ENTRY_PUT, v, &test_err));
-        must(rng_below(&rng, 50) ? memtable_add_apart(memtable, k, same, ENTRY_PUT, v, &test_err)
-                                 : memtable_add(memtable, k, same, ENTRY_PUT, v, &test_err));
-        if (rng_below(&rng, 40) == 0) memtable_link_key(memtable, k);
+        memtable_link(other);
+        must(memtable_add(memtable, k, same, ENTRY_PUT, v, &test_err));
+        if (rng_below(&rng, 40) == 0) memtable_link(memtable);
     }
-    memtable_link(memtable);
     struct iter *a, *b;
     must(memtable_iter_new(memtable, &a, &test_err));
     must(memtable_iter_new(other, &b, &test_err));
@@ -425,11 +445,10 @@ static void write_batch(uint64_t batch) {
     put_fixed32(own + 3, (uint32_t)batch * 2654435761u);
     for (unsigned i = 0; i < BATCH_KEYS; i++) {
         uint8_t key = (uint8_t)('a' + i);
-        must(memtable_add_apart(memtable, slice_of(&key, 1), batch, ENTRY_PUT, slice_of(value, 8),
-                                &test_err));
+        must(memtable_add(memtable, slice_of(&key, 1), batch, ENTRY_PUT, slice_of(value, 8),
+                          &test_err));
     }
-    must(memtable_add_apart(memtable, slice_of(own, 7), batch, ENTRY_PUT, slice_of(value, 8),
-                            &test_err));
+    must(memtable_add(memtable, slice_of(own, 7), batch, ENTRY_PUT, slice_of(value, 8), &test_err));
     memtable_link(memtable);
     if (is_void(batch))
         memtable_void(memtable, mark, batch - 1);
@@ -491,6 +510,74 @@ START_TEST(readers_need_no_lock) {
 }
 END_TEST
 
+/* Single entries, of which nobody but readers links the last ones: number n is a version of key
+ * n % SINGLE_KEYS, and the keys come in no order. Pauses let readers meet a list at rest. */
+enum { SINGLES = 60000, SINGLE_KEYS = 37 };
+
+static slice single_key(uint64_t n, uint8_t key[8]) {
+    put_fixed64(key, n % SINGLE_KEYS * UINT64_C(0x9e3779b97f4a7c15));
+    return slice_of(key, 8);
+}
+
+static void write_single(uint64_t n, struct rng *rng) {
+    uint8_t key[8], value[8];
+    put_fixed64(value, n);
+    must(memtable_add(memtable, single_key(n, key), n, ENTRY_PUT, slice_of(value, 8), &test_err));
+    atomic_store_explicit(&published, n, memory_order_release);
+    if (rng_below(rng, 100) == 0) sched_yield();
+}
+
+static void *get_single_loop(void *arg) {
+    struct rng rng = rng_of((uint64_t)(size_t)arg);
+    while (!atomic_load(&stopped)) {
+        uint64_t snapshot = atomic_load_explicit(&published, memory_order_acquire), seq;
+        if (snapshot < SINGLE_KEYS) continue;
+        uint64_t wanted = snapshot - (rng_below(&rng, 2) ? 0 : rng_below(&rng, SINGLE_KEYS));
+        uint8_t key[8], type;
+        slice value;
+        expect(memtable_get(memtable, single_key(wanted, key), snapshot, &type, &seq, &value) == 0);
+        expect(seq == wanted && get_fixed64(value.data) == wanted);
+    }
+    return NULL;
+}
+
+static void *walk_single_loop(void *arg) {
+    (void)arg;
+    while (!atomic_load(&stopped)) {
+        uint64_t snapshot = atomic_load_explicit(&published, memory_order_acquire), seen = 0;
+        uint8_t key[8];
+        struct iter *it;
+        if (snapshot == 0) continue;
+        expect(memtable_iter_new(memtable, &it, NULL) == 0);
+        slice wanted = single_key(snapshot, key);
+        expect(it->ops->seek(it, wanted, snapshot, NULL) == 0);
+        while (it->valid && slice_eq(it->key, wanted)) {
+            seen++;
+            expect(it->ops->next(it, NULL) == 0);
+        }
+        expect(seen == (snapshot + SINGLE_KEYS - 1) / SINGLE_KEYS);
+        iter_close(it);
+    }
+    return NULL;
+}
+
+START_TEST(single_entries_are_found_at_once) {
+    struct rng rng = rng_of(harness_seed());
+    pthread_t threads[3];
+    atomic_store(&published, 0);
+    atomic_store(&stopped, 0);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL,
+                                        i < 2 ? get_single_loop : walk_single_loop, (void *)i),
+                         0);
+    for (uint64_t n = 1; n <= SINGLES; n++)
+        write_single(n, &rng);
+    atomic_store(&stopped, 1);
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("memtable");
     for (int filtered = 0; filtered < 2; filtered++) {
@@ -509,9 +596,11 @@ int main(void) {
         tcase_add_loop_test(tc, orders_of_insertion, 0, 4);
         tcase_add_test(tc, apart_until_linked);
         tcase_add_test(tc, apart_and_void);
+        tcase_add_test(tc, ranges_know_what_is_apart);
         if (!filtered) tcase_add_test(tc, a_filter_that_comes_later);
         tcase_add_test(tc, apart_is_as_at_once);
         tcase_add_test(tc, readers_need_no_lock);
+        tcase_add_test(tc, single_entries_are_found_at_once);
         suite_add_tcase(suite, tc);
     }
     return harness_run(suite);
