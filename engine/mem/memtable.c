@@ -254,7 +254,7 @@ struct walk {
     struct memnode *added; /* whose place is looked for */
     struct target target;
     struct memnode *node, *next;
-    int level;                                   /* -1: arrived */
+    int level;
     struct memnode *before[MEMTABLE_MAX_HEIGHT]; /* on each level the last node before the target */
 };
 
@@ -263,26 +263,55 @@ static void look_ahead(struct walk *w) {
     prefetch_node(w->next);
 }
 
-static void search_together(const struct memtable *m, struct walk *walks, unsigned count) {
-    int top = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+/* Descend for all at once, as long as they go the same way: far, when they are neighbours. */
+static int search_in_common(const struct memtable *m, struct walk *walks, unsigned count) {
+    uint64_t least = UINT64_MAX, most = 0;
+    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
+    struct memnode *node = m->head;
     for (unsigned i = 0; i < count; i++) {
-        walks[i].node = m->head;
-        walks[i].level = top;
+        uint64_t prefix = walks[i].target.prefix;
+        if (prefix < least) least = prefix;
+        if (prefix > most) most = prefix;
+    }
+    while (level > 0) {
+        struct memnode *next = node_next(node, level);
+        if (next && next->prefix < least) {
+            node = next;
+        } else if (!next || next->prefix > most) {
+            for (unsigned i = 0; i < count; i++)
+                walks[i].before[level] = node;
+            level--;
+        } else {
+            break;
+        }
+    }
+    for (unsigned i = 0; i < count; i++)
+        walks[i].node = node;
+    return level;
+}
+
+static void search_together(const struct memtable *m, struct walk *walks, unsigned count) {
+    uint8_t on_way[MEMTABLE_GROUP_MAX];
+    int level = search_in_common(m, walks, count);
+    for (unsigned i = 0; i < count; i++) {
+        on_way[i] = (uint8_t)i;
+        walks[i].level = level;
         look_ahead(&walks[i]);
     }
-    for (unsigned left = count; left > 0;) {
-        left = 0;
-        for (unsigned i = 0; i < count; i++) {
-            struct walk *w = &walks[i];
-            if (w->level < 0) continue;
+    while (count > 0) {
+        for (unsigned i = 0; i < count;) {
+            struct walk *w = &walks[on_way[i]];
             if (w->next && node_before(w->next, &w->target)) {
                 w->node = w->next;
             } else {
                 w->before[w->level] = w->node;
-                if (w->level-- == 0) continue;
+                if (w->level-- == 0) {
+                    on_way[i] = on_way[--count];
+                    continue;
+                }
             }
             look_ahead(w);
-            left++;
+            i++;
         }
     }
 }
