@@ -141,65 +141,26 @@ void memtable_unref(struct memtable *m) {
     arena_release(&m->arena);
     range_stack_release(&m->ranges);
     pthread_mutex_destroy(&m->link_mutex);
-    mem_free(m->filter);
+    key_filter_release(&m->filter);
     mem_free(m->head);
     mem_free(m);
 }
 
 /* ---- filter ---------------------------------------------------------------------- */
 
-/* One cache line a key, and in it one bit in each of four words. */
-enum { FILTER_LINE_WORDS = 8, FILTER_LINE_BYTES = 64, FILTER_KEYS_WORDS = 4 };
-
-static _Atomic uint64_t *filter_line(const struct memtable *m, uint64_t hash) {
-    return m->filter + (hash & (m->filter_lines - 1)) * FILTER_LINE_WORDS;
-}
-
-/* The i-th word of the line, and the bit in it, that stand for a key. */
-static inline unsigned filter_word(uint64_t hash, unsigned i) {
-    return (unsigned)(hash >> (28 + i * 9)) & (FILTER_LINE_WORDS - 1);
-}
-
-static inline uint64_t filter_bit(uint64_t hash, unsigned i) {
-    return (uint64_t)1 << (hash >> (31 + i * 9) & 63);
-}
-
-/* Only the writer stores, so no read-modify-write is needed. */
-static void filter_set(struct memtable *m, uint64_t hash) {
-    _Atomic uint64_t *line = filter_line(m, hash);
-    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++) {
-        _Atomic uint64_t *word = &line[filter_word(hash, i)];
-        uint64_t had = atomic_load_explicit(word, memory_order_relaxed);
-        atomic_store_explicit(word, had | filter_bit(hash, i), memory_order_relaxed);
-    }
-}
-
-static bool filter_has(const struct memtable *m, uint64_t hash) {
-    const _Atomic uint64_t *line = filter_line(m, hash);
-    uint64_t missing = 0;
-    for (unsigned i = 0; i < FILTER_KEYS_WORDS; i++)
-        missing |= ~atomic_load_explicit(&line[filter_word(hash, i)], memory_order_relaxed) &
-                   filter_bit(hash, i);
-    return missing == 0;
-}
-
 static size_t note_node(void *arg, void *piece) {
     struct memnode *n = piece;
-    filter_set(arg, key_hash(node_key(n)));
+    key_filter_set(arg, key_hash(node_key(n)));
     return node_size(n->height, n->key_bytes, n->value_bytes);
 }
 
 void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
-    uint64_t lines = 1;
-    while (lines * FILTER_LINE_BYTES < bytes_expected / 128)
-        lines *= 2;
-    m->filter = mem_zalloc(lines * FILTER_LINE_BYTES);
-    m->filter_lines = lines;
-    if (m->filter) arena_walk(&m->arena, (struct arena_mark){NULL, 0}, note_node, m);
+    if (key_filter_init(&m->filter, bytes_expected / 128))
+        arena_walk(&m->arena, (struct arena_mark){NULL, 0}, note_node, &m->filter);
 }
 
 void memtable_will_get(const struct memtable *m, uint64_t hash) {
-    if (m->filter && memtable_live_count(m) > 0) __builtin_prefetch(filter_line(m, hash));
+    if (m->filter.words && memtable_live_count(m) > 0) key_filter_prefetch(&m->filter, hash);
 }
 
 /* ---- adding ---------------------------------------------------------------------- */
@@ -373,10 +334,10 @@ static void add_to_filter(struct memtable *m, const struct walk *walks, unsigned
     uint64_t hashes[MEMTABLE_GROUP_MAX];
     for (unsigned i = 0; i < count; i++) {
         hashes[i] = key_hash(walks[i].target.key);
-        __builtin_prefetch(filter_line(m, hashes[i]));
+        key_filter_prefetch(&m->filter, hashes[i]);
     }
     for (unsigned i = 0; i < count; i++)
-        filter_set(m, hashes[i]);
+        key_filter_set(&m->filter, hashes[i]);
 }
 
 static bool is_any_apart(const struct memtable *m) {
@@ -395,7 +356,7 @@ void memtable_link(struct memtable *m) {
         w->added = apart_node(m, at);
         w->target = (struct target){w->added->prefix, node_key(w->added), w->added->seq};
     }
-    if (m->filter) add_to_filter(m, walks, count);
+    if (m->filter.words) add_to_filter(m, walks, count);
     if (count == 1)
         link_node(m, walks[0].added);
     else if (count > 0)
@@ -413,7 +374,7 @@ static void count_live(struct memtable *m, uint64_t more) {
 static bool link_at_once(struct memtable *m, struct memnode *n) {
     struct target t = {n->prefix, node_key(n), n->seq};
     if (is_any_apart(m) || !brackets(m, m->splice[0], 0, &t)) return false;
-    if (m->filter) filter_set(m, key_hash(t.key));
+    if (m->filter.words) key_filter_set(&m->filter, key_hash(t.key));
     link_node(m, n);
     return true;
 }
@@ -527,7 +488,8 @@ static struct memnode *find_last(const struct memtable *m) {
 
 int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
                  uint64_t *seq, slice *value) {
-    return memtable_get_hashed(m, key, m->filter ? key_hash(key) : 0, max_seq, type, seq, value);
+    return memtable_get_hashed(m, key, m->filter.words ? key_hash(key) : 0, max_seq, type, seq,
+                               value);
 }
 
 /* The newest version of the key among the nodes that are apart. One that is linked meanwhile, and
@@ -561,7 +523,7 @@ int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint
     if (memtable_live_count(m) == 0) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
     struct memnode *n = find_apart(m, &t), *linked = NULL; /* first: they may go to the list */
-    if (!m->filter || filter_has(m, hash)) linked = find_linked(m, &t);
+    if (!m->filter.words || key_filter_has(&m->filter, hash)) linked = find_linked(m, &t);
     if (linked && (!n || n->seq < linked->seq)) n = linked;
     if (!n) return KEVO_NOTFOUND;
     *type = atomic_load_explicit(&n->type, memory_order_acquire);

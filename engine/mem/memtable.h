@@ -35,6 +35,7 @@
 #include <pthread.h>
 
 #include "engine/base/arena.h"
+#include "engine/mem/key_filter.h"
 #include "engine/mem/range_stack.h"
 #include "engine/tree/iter.h"
 
@@ -53,8 +54,7 @@ struct memtable {
     struct memnode *_Atomic apart[MEMTABLE_GROUP_MAX]; /* a ring of those not linked yet: */
     _Atomic uint32_t linked, added;                    /* from the one up to the other */
     pthread_mutex_t link_mutex;
-    _Atomic uint64_t *filter;    /* see memtable_add_filter(); NULL: none */
-    uint64_t filter_lines;       /* cache lines of it, a power of two */
+    struct key_filter filter;    /* see memtable_add_filter(); zeroed: none */
     _Atomic uint64_t live_count; /* entries that are not void */
     _Atomic uint64_t max_seq;    /* of all entries ever, the void ones too */
     struct range_stack ranges;

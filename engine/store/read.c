@@ -252,7 +252,8 @@ enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2, RUNS = 3 };
 static void think_of_filter(struct memtable *buffer) {
     enum { SOME = 64, MANY = 1024, FOR_BYTES = 2 << 20 };
     uint64_t count = memtable_live_count(buffer);
-    if (!buffer->filter && count >= SOME && count <= MANY) memtable_add_filter(buffer, FOR_BYTES);
+    if (!buffer->filter.words && count >= SOME && count <= MANY)
+        memtable_add_filter(buffer, FOR_BYTES);
 }
 
 /* What a transaction itself says of a key. *decided false: nothing. */
@@ -261,7 +262,7 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
     struct table_value v = {.block = NULL};
     uint64_t cover;
     think_of_filter(buffer);
-    uint64_t hash = buffer->filter ? key_hash(key) : 0;
+    uint64_t hash = buffer->filter.words ? key_hash(key) : 0;
     int rc = memtable_look(buffer, key, hash, SEQ_MAX, &v, &cover);
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;

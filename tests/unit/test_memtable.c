@@ -18,7 +18,7 @@ static void setup(void) {
 static void setup_with_filter(void) {
     setup();
     memtable_add_filter(memtable, 1 << 20);
-    ck_assert_ptr_nonnull(memtable->filter);
+    ck_assert_ptr_nonnull(memtable->filter.words);
 }
 
 static void teardown(void) {
