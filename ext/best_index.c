@@ -83,10 +83,18 @@ static double group_size(void *arg, const struct schema *s, unsigned n) {
                                k->rows, n);
 }
 
+/* For the table that an UPDATE changes SQLite asks for all columns that there could be; others
+ * are asked for one by one. */
+static bool is_update(const struct vtab *t, const sqlite3_index_info *info) {
+    bool has_spare_bits = t->schema->column_count + 1 < 64; /* and one hidden column */
+    return has_spare_bits && info->colUsed == UINT64_MAX;
+}
+
 /* What the planner needs for a choice. The store is open unless it cannot be, and then
  * the query will say so. */
 static void describe_choice(struct knowledge *k, sqlite3_index_info *info, struct plan_query *q) {
     q->used = info->colUsed;
+    q->updates = is_update(k->table, info) && !k->table->several;
     q->table_id = k->table->table_id;
     if (!k->table->session->store) return;
     q->count = count_keys;

@@ -4,6 +4,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "ext/equality.h"
 #include "ext/vtab.h"
 #include "sql/indexcode.h"
 
@@ -338,7 +339,7 @@ int cursor_eof(sqlite3_vtab_cursor *cursor) {
     return cursor_of(cursor)->eof;
 }
 
-/* ---- filter ------------------------------------------------------------------------- */
+/* ---- the ranges of a query ---------------------------------------------------------------- */
 
 /* The arguments of a plan, with the copies that a conversion needs. */
 struct arguments {
@@ -531,6 +532,94 @@ static int sort_rows(struct cursor *c) {
     return rc;
 }
 
+/* ---- the one row of an UPDATE ------------------------------------------------------------ */
+
+static bool others_run(sqlite3 *db) {
+    unsigned busy = 0;
+    for (sqlite3_stmt *s = sqlite3_next_stmt(db, NULL); s; s = sqlite3_next_stmt(db, s))
+        busy += sqlite3_stmt_busy(s) != 0;
+    return busy > 1;
+}
+
+/* The statement looks at one row, and there are more: numbers that are meant as such equal
+ * texts as different as 7 and 007. Prepared again, as SQLITE_SCHEMA makes SQLite do by itself, it
+ * will look at all of them. What a trigger's statement has changed before is undone for that, but
+ * not in autocommit mode while another statement runs (3.54). */
+static int refuse_several(struct cursor *c) {
+    sqlite3 *db = c->table->connection->db;
+    c->table->several = true;
+    leave_range(c);
+    if (!sqlite3_get_autocommit(db) || !others_run(db)) return SQLITE_SCHEMA;
+    *message_of(c) = sqlite3_mprintf("kevo: several keys of table %s equal the number; BEGIN a "
+                                     "transaction, or end the statements that are running",
+                                     c->table->name);
+    return SQLITE_LOCKED;
+}
+
+static int key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
+    return c->plan.index ? indexcode_column(c->keys, c->key, c->row, n, v, &c->scratch, err)
+                         : keycode_column(c->keys, c->key, n, v, &c->scratch, err);
+}
+
+/* Whether the n-th column of the key is equal to its argument, whatever the comparison is of. */
+static int may_equal(struct cursor *c, unsigned n, sqlite3_value *arg, bool *may) {
+    struct session *s = session_of(c);
+    int type = sqlite3_value_type(arg);
+    struct kevo_err err;
+    struct value v, wanted;
+    if (key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
+    if (v.type == VALUE_TEXT && (type == SQLITE_INTEGER || type == SQLITE_FLOAT))
+        return text_equals_number(s->connection->db, &s->equality, v.bytes, arg, may);
+    if (value_in_place(arg, c->table->utf8, &wanted, &err)) return SQLITE_NOMEM;
+    *may = v.type != wanted.type || v.type == VALUE_REAL || value_cmp(&v, &wanted) == 0;
+    return SQLITE_OK;
+}
+
+static int row_may_match(struct cursor *c, sqlite3_value **argv, bool *may) {
+    int rc = SQLITE_OK;
+    *may = true;
+    for (unsigned n = 0; rc == SQLITE_OK && *may && n < c->plan.eq_count; n++)
+        rc = may_equal(c, n, argv[n], may);
+    return rc;
+}
+
+/* Go on to the next row that may match, or to the end. */
+static int next_match(struct cursor *c, sqlite3_value **argv, bool first) {
+    bool may = false;
+    int rc = first ? enter_ranges(c) : advance(c);
+    while (rc == SQLITE_OK && !c->eof && !may) {
+        rc = row_may_match(c, argv, &may);
+        if (rc == SQLITE_OK && !may) rc = advance(c);
+    }
+    return rc;
+}
+
+/* Make the ranges the one row that matches. */
+static int narrow_to_one(struct cursor *c, sqlite3_value **argv) {
+    int rc = next_match(c, argv, true);
+    bool found = rc == SQLITE_OK && !c->eof;
+    if (found) {
+        if (!buf_set(&c->saved, c->key)) return SQLITE_NOMEM;
+        rc = next_match(c, argv, false);
+        if (rc == SQLITE_OK && !c->eof) return refuse_several(c);
+    }
+    leave_range(c);
+    plan_ranges_reset(&c->ranges);
+    if (rc == SQLITE_OK && found && !plan_ranges_add_point(&c->ranges, buf_slice(&c->saved)))
+        rc = SQLITE_NOMEM;
+    return rc;
+}
+
+/* Before the ranges are entered. */
+static int make_sure_of_one(struct cursor *c, sqlite3_value **argv) {
+    c->range = 0;
+    c->eof = false;
+    if (c->ranges.count == 0 || (c->ranges.count == 1 && current_range(c).point)) return SQLITE_OK;
+    return narrow_to_one(c, argv);
+}
+
+/* ---- xFilter ------------------------------------------------------------------------------ */
+
 static int skip_offset(struct cursor *c, sqlite3_value *offset) {
     int rc = SQLITE_OK;
     for (sqlite3_int64 n = sqlite3_value_int64(offset); rc == SQLITE_OK && n > 0 && !c->eof; n--)
@@ -556,6 +645,7 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
     int rc = make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);
+    if (rc == SQLITE_OK && c->plan.presumed) rc = make_sure_of_one(c, argv);
     if (rc != SQLITE_OK) return rc;
     c->range = 0;
     c->eof = false;
@@ -619,9 +709,7 @@ static int look_up_row(struct cursor *c) {
 static int result_key_column(struct cursor *c, sqlite3_context *context, unsigned n) {
     struct kevo_err err;
     struct value v;
-    int rc = c->plan.index ? indexcode_column(c->keys, c->key, c->row, n, &v, &c->scratch, &err)
-                           : keycode_column(c->keys, c->key, n, &v, &c->scratch, &err);
-    if (rc) return vtab_report(c->table, &err);
+    if (key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
     result_value(context, &v);
     return SQLITE_OK;
 }

@@ -94,7 +94,8 @@ int session_sync_database(struct session *s) {
 static void finalize_statements(struct session *s) {
     sqlite3_finalize(s->marker_stmt);
     sqlite3_finalize(s->probe);
-    s->marker_stmt = s->probe = NULL;
+    sqlite3_finalize(s->equality);
+    s->marker_stmt = s->probe = s->equality = NULL;
 }
 
 /* What the log holds has to be read when the store is opened again, some hundred milliseconds of it

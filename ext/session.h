@@ -66,7 +66,8 @@ struct session {
     bool shares;
 
     sqlite3_stmt *marker_stmt;
-    sqlite3_stmt *probe; /* tells of sqlite3_interrupt() */
+    sqlite3_stmt *probe;    /* tells of sqlite3_interrupt() */
+    sqlite3_stmt *equality; /* see equality.h */
     struct {
         bool known;
         unsigned version; /* of SQLite's file (SQLITE_FCNTL_DATA_VERSION) then */

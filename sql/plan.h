@@ -97,7 +97,8 @@ struct plan_query {
      * SQLITE_LIKE_DOESNT_MATCH_BLOBS. The bounds that it derives from a pattern leave them out:
      * for tables of its own it then looks a second time. */
     bool patterns_match_blobs;
-    bool utf16; /* SQLite keeps texts in UTF-16, and compares them in the order of that */
+    bool utf16;   /* SQLite keeps texts in UTF-16, and compares them in the order of that */
+    bool updates; /* for the table that an UPDATE changes: see `presumed` */
 
     /* For the choice between the table and its indexes: */
     uint64_t used; /* columns that are asked for, as in sqlite3_index_info.colUsed */
@@ -129,6 +130,8 @@ struct plan {
     bool reverse;                 /* visit keys from last to first */
     bool order_consumed;          /* rows come as ORDER BY, GROUP BY or DISTINCT wants */
     bool order_needs_eq;          /* ... if each equality on TEXT means one text */
+    bool presumed;                /* `unique`, unless a number equals several texts: who visits
+                                     the ranges has to make sure that they hold one row */
     bool nulls;                   /* an equality is IS: a NULL among the arguments means NULL,
                                      and not that nothing is equal */
     bool has_limit, has_offset;   /* LIMIT and OFFSET are arguments; every other

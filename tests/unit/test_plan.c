@@ -322,6 +322,48 @@ START_TEST(choice_of_index) {
 }
 END_TEST
 
+/* ---- one row ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *table, *query;
+    bool unique, presumed; /* in an UPDATE */
+} updates[] = {
+    {KV, "0=", true, true},          {KV, "0==", true, false},
+    {KV, "0=#", true, true},         {KV, "0is", true, true},
+    {KV, "0=,1=", true, true},       {KV, "0=!", false, false},
+    {KV, "0=L", false, false},       {KV, "0>,0<", false, false},
+    {KV, "1=", false, false},        {ROW, "0=", true, false},
+    {HIDDEN, "-=", true, false},     {LOG, "0=", false, false},
+    {LOG, "0=,1=", true, true},      {LOG, "0==,1=", true, false},
+    {LOG, "0=L,1=", false, false},   {LOG, "0=L,1=L", false, false},
+    {PERSON, "4=", true, true},      {PERSON, "4==", true, false},
+    {PERSON, "4is", false, false},   {PERSON, "4=,0>", true, true},
+    {PERSON, "4=,0<", false, false}, /* the bit that it needs is another's */
+    {PERSON, "4==,0<", true, false}, {PERSON, "1=", false, false},
+};
+
+START_TEST(one_row_of_an_update) {
+    struct plan_constraint c[8];
+    struct schema *s = rows_schema(updates[_i].table);
+    struct plan_query q = {.constraints = c,
+                           .constraint_count = parse_constraints(updates[_i].query, c),
+                           .used = UINT64_MAX,
+                           .rows = 1e6};
+    struct plan plan;
+    plan_make(s, &q, &plan);
+    ck_assert(plan.unique == (updates[_i].unique && !updates[_i].presumed));
+    ck_assert(!plan.presumed);
+    q.updates = true;
+    plan_make(s, &q, &plan);
+    ck_assert(plan.unique == updates[_i].unique && plan.presumed == updates[_i].presumed);
+    struct plan back = plan_of_index(plan_index(&plan));
+    ck_assert(back.presumed == plan.presumed && back.upper_known == plan.upper_known);
+    schema_free(s);
+}
+END_TEST
+
+/* ---- what the store counts -------------------------------------------------------------------- */
+
 /* What the store counts in the ranges decides where the values are known. */
 struct counts {
     unsigned index; /* has many keys in any range, others few */
@@ -458,6 +500,7 @@ int main(void) {
     TCase *tc = tcase_create("plan");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, planning, 0, sizeof cases / sizeof cases[0]);
+    tcase_add_loop_test(tc, one_row_of_an_update, 0, (int)(sizeof updates / sizeof updates[0]));
     tcase_add_loop_test(tc, choice_of_index, 0, sizeof choices / sizeof choices[0]);
     tcase_add_loop_test(tc, counts_decide, 0, 2);
     tcase_add_loop_test(tc, group_sizes_decide, 0, 2);

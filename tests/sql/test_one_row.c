@@ -1,0 +1,384 @@
+/* An UPDATE of one row, which SQLite makes without a temporary table when it is told that there is
+ * one; and numbers, which may equal several texts then. Beside each kevo table `k` is an ordinary
+ * one, `o`, which gives what is expected. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/lib/sql.h"
+
+static sqlite3 *db;
+static const char *path;
+
+static void open_again(void) {
+    sql_close(db);
+    db = sql_open(path);
+    sql_exec(db, "PRAGMA synchronous=OFF");
+}
+
+static void setup(void) {
+    path = sql_file("app.db");
+    db = NULL;
+    open_again();
+    sql_exec(db, "CREATE VIRTUAL TABLE k USING kevo(a TEXT PRIMARY KEY, v ANY);"
+                 "CREATE TABLE o(a TEXT PRIMARY KEY NOT NULL, v ANY) STRICT, WITHOUT ROWID;"
+                 "CREATE TABLE side(id INTEGER PRIMARY KEY, n INTEGER, r REAL, s TEXT, x)");
+}
+
+static void teardown(void) {
+    sql_close(db);
+}
+
+/* The same statement, '%s' in it being the table's name, on both. */
+static void both(const char *format) {
+    char *ours = sqlite3_mprintf(format, "k"), *theirs = sqlite3_mprintf(format, "o");
+    int rc = sql_try(db, "%s", ours);
+    ck_assert_int_eq(rc & 0xff, sql_try(db, "%s", theirs) & 0xff);
+    sqlite3_free(ours);
+    sqlite3_free(theirs);
+}
+
+static void expect_same(void) {
+    const char *expected = sql_rows(db, "SELECT * FROM o ORDER BY 1, 2");
+    expect_rows(db, expected, "SELECT * FROM k ORDER BY 1, 2");
+}
+
+/* Whether SQLite makes a temporary table of the rows. */
+static bool keeps_rows(const char *sql) {
+    sqlite3_stmt *stmt = sql_prepare(db, "EXPLAIN %s", sql);
+    bool keeps = false;
+    while (sqlite3_step(stmt) == SQLITE_ROW)
+        keeps |= strcmp((const char *)sqlite3_column_text(stmt, 1), "OpenEphemeral") == 0;
+    sqlite3_finalize(stmt);
+    return keeps;
+}
+
+static void expect_done(sqlite3_stmt *stmt, int changes, int prepared_again) {
+    int rc = sqlite3_step(stmt);
+    ck_assert_msg(rc == SQLITE_DONE, "%d: %s", rc, sqlite3_errmsg(db));
+    ck_assert_int_eq(sqlite3_changes(db), changes);
+    ck_assert_int_eq(sqlite3_stmt_status(stmt, SQLITE_STMTSTATUS_REPREPARE, 0), prepared_again);
+    sqlite3_reset(stmt);
+}
+
+#define SAME_NUMBER "VALUES('7', 1), ('007', 2), ('7.0', 3), ('x', 4), ('8', 5), ('80', 6)"
+
+/* ---- what is made of a statement ------------------------------------------------------------- */
+
+static const struct {
+    const char *sql;
+    bool keeps;
+} made[] = {
+    {"UPDATE k SET v = 1 WHERE a = ?", false},
+    {"UPDATE k SET v = v || a, a = ? WHERE a IS ?", false},
+    {"UPDATE OR REPLACE k SET a = ? WHERE a = (SELECT n FROM side) AND v > 1", false},
+    {"UPDATE k SET v = 1 WHERE a IN (?)", false},
+    {"UPDATE k SET v = 1 WHERE a IN (?, ?)", true},
+    {"UPDATE k SET v = 1 WHERE a >= ?", true},
+    {"UPDATE k SET v = 1 WHERE a = ? OR a = ?", true},
+    {"UPDATE k SET v = 1 FROM side WHERE a = n", true},
+    {"UPDATE two SET v = 1 WHERE a = ?", true},
+    {"UPDATE two SET v = 1 WHERE a = ? AND b = ?", false},
+    {"UPDATE row SET v = 1 WHERE mail = ?", false},
+    {"UPDATE row SET v = 1 WHERE mail IS ?", true},
+    {"UPDATE row SET v = 1 WHERE id = ?", false},
+    {"UPDATE row SET v = 1 WHERE mail = ? AND id < ?", true},
+};
+
+START_TEST(temporary_tables) {
+    sql_exec(
+        db, "CREATE VIRTUAL TABLE two USING kevo(a TEXT, b TEXT, v ANY, PRIMARY KEY (a, b));"
+            "CREATE VIRTUAL TABLE row USING kevo(id INTEGER PRIMARY KEY, mail TEXT UNIQUE, v ANY)");
+    bool keeps = keeps_rows(made[_i].sql);
+    ck_assert_msg(keeps == made[_i].keeps, "%s", made[_i].sql);
+}
+END_TEST
+
+/* The right side of a LEFT JOIN may be left out only where it has one row at most. */
+START_TEST(joins_count_all_rows) {
+    both("INSERT INTO %s " SAME_NUMBER);
+    sql_exec(db, "INSERT INTO side(n) VALUES(7), (8), (9)");
+    expect_rows(db, "7;7;7;8;9", "SELECT n FROM side LEFT JOIN k ON k.a = side.n");
+    expect_rows(db, "5", "SELECT count(*) FROM side LEFT JOIN k ON k.a = side.n");
+    expect_rows(db, "3", "SELECT count(*) FROM side LEFT JOIN k ON k.a = +side.n");
+    expect_rows(db, "9", "SELECT count(*) FROM side LEFT JOIN k ON k.a = CAST('7' AS NUMERIC)");
+}
+END_TEST
+
+/* ---- numbers ------------------------------------------------------------------------------------ */
+
+static const char *const numbers[] = {
+    "UPDATE %s SET v = v || '!' WHERE a = 7",
+    "UPDATE %s SET v = v || '!' WHERE a = 7.0",
+    "UPDATE %s SET v = v || '!' WHERE a = 3 + 4",
+    "UPDATE %s SET v = v || '!' WHERE a = CAST('7' AS INTEGER)",
+    "UPDATE %s SET v = v || '!' WHERE a = CAST(7 AS TEXT)",
+    "UPDATE %s SET v = v || '!' WHERE a = CAST(7 AS REAL) AND v <> 2",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT n FROM side)",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT r FROM side)",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT s FROM side)",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT x FROM side)",
+    "UPDATE %s SET v = v || '!' WHERE a IS (SELECT n FROM side)",
+    "UPDATE %s SET v = v || '!', a = a || 'z' WHERE a = (SELECT n FROM side)",
+    "UPDATE OR IGNORE %s SET a = '8' WHERE a = (SELECT n + 0 FROM side)",
+    "UPDATE OR REPLACE %s SET a = '8' WHERE a = (SELECT s + 0 FROM side)",
+    "UPDATE %s SET a = '8' WHERE a = 7",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT n FROM side) OR a = 8",
+    "UPDATE %s SET v = v || x FROM side WHERE a = n",
+    "UPDATE %s SET v = v || x FROM side WHERE a = r AND n = 7",
+};
+
+START_TEST(equal_texts) {
+    static const char *const around[] = {"", "BEGIN", "SAVEPOINT s"};
+    sql_exec(db, "INSERT INTO side VALUES(1, 7, 7, '7', 7)");
+    for (unsigned how = 0; how < 3; how++) {
+        open_again();
+        both("DELETE FROM %s");
+        both("INSERT INTO %s " SAME_NUMBER);
+        sql_exec(db, "%s", around[how]);
+        for (int twice = 0; twice < 2; twice++) {
+            both(numbers[_i]);
+            expect_same();
+        }
+        if (how == 1) sql_exec(db, "COMMIT");
+        if (how == 2) sql_exec(db, "ROLLBACK TO s; RELEASE s");
+        if (how == 2) expect_rows(db, "7|1", "SELECT a, v FROM k WHERE a = '7'");
+    }
+}
+END_TEST
+
+/* One statement goes on from rows that are alone to some that are not. */
+START_TEST(prepared_once) {
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER "; INSERT INTO side(id, n) VALUES(1, 8), (2, 7)");
+    sqlite3_stmt *stmt =
+        sql_prepare(db, "UPDATE k SET v = v || '!' WHERE a = (SELECT n FROM side WHERE id = ?)");
+    static const int ids[] = {1, 2, 1, 2, 3}, changes[] = {1, 3, 1, 3, 0};
+    for (int i = 0; i < 5; i++) {
+        sqlite3_bind_int(stmt, 1, ids[i]);
+        expect_done(stmt, changes[i], i > 0);
+    }
+    sqlite3_finalize(stmt);
+    expect_rows(db, "007|2!!;7|1!!;7.0|3!!;8|5!!;80|6;x|4", "SELECT * FROM k");
+    ck_assert(keeps_rows("UPDATE k SET v = 1 WHERE a = ?"));
+    open_again();
+    ck_assert(!keeps_rows("UPDATE k SET v = 1 WHERE a = ?"));
+}
+END_TEST
+
+/* Bound as what it is a key is alone. */
+START_TEST(parameters) {
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER);
+    sqlite3_stmt *stmt = sql_prepare(db, "UPDATE k SET v = v + 10 WHERE a = ?");
+    static const char *const keys[] = {"7", "007", "x", "none", "7.00"};
+    for (int i = 0; i < 5; i++) {
+        sqlite3_bind_text(stmt, 1, keys[i], -1, SQLITE_STATIC);
+        expect_done(stmt, i < 3, 0);
+    }
+    sqlite3_bind_blob(stmt, 1, "7", 1, SQLITE_STATIC);
+    expect_done(stmt, 0, 0);
+    sqlite3_bind_null(stmt, 1);
+    expect_done(stmt, 0, 0);
+    sqlite3_bind_int(stmt, 1, 8);
+    expect_done(stmt, 1, 0);
+    sqlite3_bind_int(stmt, 1, 7);
+    expect_done(stmt, 1, 1);
+    sqlite3_finalize(stmt);
+    expect_rows(db, "007|12;7|21;7.0|3;8|15;80|6;x|14", "SELECT * FROM k");
+}
+END_TEST
+
+/* What the statement around it did before is undone, and done once in the end. */
+START_TEST(in_a_trigger) {
+    both("INSERT INTO %s " SAME_NUMBER);
+    sql_exec(db, "CREATE TABLE log(n INTEGER, id INTEGER PRIMARY KEY);"
+                 "CREATE TRIGGER a AFTER INSERT ON log BEGIN"
+                 " UPDATE k SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER);"
+                 " UPDATE o SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER); END");
+    for (int within = 0; within < 2; within++) {
+        open_again();
+        if (within) sql_exec(db, "BEGIN; INSERT INTO log VALUES(9, 100)");
+        sqlite3_stmt *stmt = sql_prepare(db, "INSERT INTO log(n) SELECT column1 FROM (VALUES(?), "
+                                             "(8), (7), (8))");
+        sqlite3_bind_int(stmt, 1, 9);
+        expect_done(stmt, 4, 1);
+        expect_done(stmt, 4, 1);
+        sqlite3_finalize(stmt);
+        if (within) sql_exec(db, "COMMIT");
+        expect_same();
+    }
+    expect_rows(db, "17|4", "SELECT count(*), count(*) FILTER (WHERE n = 7) FROM log");
+}
+END_TEST
+
+/* While another statement runs in autocommit mode, what was done cannot be undone. */
+START_TEST(beside_another_statement) {
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER "; INSERT INTO side(n) VALUES(7), (8);"
+                 "CREATE TABLE log(n INTEGER);"
+                 "CREATE TRIGGER a AFTER INSERT ON log BEGIN"
+                 " UPDATE k SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER); END");
+    sqlite3_stmt *stmt = sql_prepare(db, "INSERT INTO log VALUES(8), (7)");
+    sqlite3_stmt *other = sql_prepare(db, "SELECT n FROM side");
+    ck_assert_int_eq(sqlite3_step(other), SQLITE_ROW);
+    ck_assert_int_eq(sqlite3_step(stmt), SQLITE_LOCKED);
+    ck_assert(strstr(sqlite3_errmsg(db), "several keys of table k equal the number"));
+    sqlite3_reset(stmt);
+    expect_rows(db, "007|2;7|1;7.0|3;8|5;80|6;x|4", "SELECT * FROM k");
+    expect_rows(db, "0", "SELECT count(*) FROM log");
+    sql_exec(db, "BEGIN");
+    expect_done(stmt, 2, 1);
+    sql_exec(db, "COMMIT");
+    sql_exec(db, "UPDATE k SET v = v || '?' WHERE a = CAST(7 AS INTEGER)");
+    ck_assert_int_eq(sqlite3_step(other), SQLITE_ROW);
+    sqlite3_finalize(other);
+    sqlite3_finalize(stmt);
+    expect_rows(db, "007|2!?;7|1!?;7.0|3!?;8|5!;80|6;x|4", "SELECT * FROM k");
+    expect_rows(db, "2", "SELECT count(*) FROM log");
+}
+END_TEST
+
+/* ---- at random --------------------------------------------------------------------------------------- */
+
+enum { STATEMENTS = 14, ROUNDS = 6 };
+
+static const char *const random_statements[STATEMENTS] = {
+    "UPDATE %s SET v = ?2 WHERE a = ?1",
+    "UPDATE OR REPLACE %s SET a = ?2 WHERE a = ?1",
+    "UPDATE OR IGNORE %s SET a = ?2, v = v || 'i' WHERE a = ?1",
+    "UPDATE OR FAIL %s SET a = ?2 WHERE a = ?1",
+    "UPDATE OR ROLLBACK %s SET a = ?2 WHERE a = ?1",
+    "UPDATE %s SET a = ?2, v = (SELECT count(*) FROM %s) WHERE a = ?1",
+    "UPDATE %s SET v = v || a WHERE a = (SELECT n FROM side WHERE id = abs(?1) %% 5)",
+    "UPDATE %s SET v = ?2 WHERE a IS CAST(?1 AS NUMERIC)",
+    "UPDATE %s SET v = ?2 WHERE a = ?1 AND v IS NOT NULL",
+    "INSERT OR REPLACE INTO %s VALUES(?1, ?2)",
+    "INSERT OR IGNORE INTO %s VALUES(?1, ?2) RETURNING a",
+    "DELETE FROM %s WHERE a = ?1",
+    "DELETE FROM %s WHERE a BETWEEN ?1 AND ?2",
+    "INSERT INTO %s_log VALUES(?1, ?2)",
+};
+
+static void bind_random(sqlite3_stmt *stmt, int i, struct rng *r) {
+    static const char *const texts[] = {"7", "007", "7.0", "8", "08", "x", "y", "", "1e1", "10"};
+    switch (rng_below(r, 10)) {
+    case 0: sqlite3_bind_int64(stmt, i, (sqlite3_int64)rng_below(r, 11)); break;
+    case 1: sqlite3_bind_double(stmt, i, (double)rng_below(r, 22) / 2); break;
+    case 2: sqlite3_bind_null(stmt, i); break;
+    default: sqlite3_bind_text(stmt, i, texts[rng_below(r, 10)], -1, SQLITE_STATIC);
+    }
+}
+
+/* The number of rows returned, or 1000 and the primary code of an error. */
+static int run_one(sqlite3_stmt *stmt) {
+    int rc, rows = 0;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        rows++;
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? rows : 1000 + (rc & 0xff);
+}
+
+static void random_boundary(struct rng *r) {
+    static const char *const boundaries[] = {"BEGIN",       "COMMIT",        "ROLLBACK",
+                                             "SAVEPOINT s", "ROLLBACK TO s", "RELEASE s"};
+    sql_try(db, "%s", boundaries[rng_below(r, 6)]);
+}
+
+static void make_random_tables(unsigned kind) {
+    static const char *const ours[] = {"a TEXT PRIMARY KEY, v ANY", "a ANY, v ANY, UNIQUE (a)",
+                                       "a TEXT UNIQUE, v ANY"};
+    static const char *const theirs[] = {
+        "a TEXT PRIMARY KEY NOT NULL, v ANY) STRICT, WITHOUT ROWID",
+        "a ANY, v ANY, UNIQUE (a)) STRICT", "a TEXT UNIQUE, v ANY) STRICT"};
+    sql_exec(db, "DROP TABLE k; DROP TABLE o; DELETE FROM side;"
+                 "INSERT INTO side(id, n) VALUES(0, 7), (1, 8), (2, 10), (3, 5)");
+    sql_exec(db, "CREATE VIRTUAL TABLE k USING kevo(%s)", ours[kind]);
+    sql_exec(db, "CREATE TABLE o(%s", theirs[kind]);
+    for (int i = 0; i < 2; i++)
+        sql_exec(db,
+                 "CREATE TABLE %s_log(n INTEGER, x);"
+                 "CREATE TRIGGER %s_first BEFORE INSERT ON %s_log BEGIN"
+                 " UPDATE %s SET v = NEW.x WHERE a = CAST(NEW.n AS INTEGER); END;"
+                 "CREATE TRIGGER %s_then AFTER INSERT ON %s_log BEGIN"
+                 " UPDATE OR IGNORE %s SET a = NEW.x WHERE a = NEW.n; END",
+                 i ? "o" : "k", i ? "o" : "k", i ? "o" : "k", i ? "o" : "k", i ? "o" : "k",
+                 i ? "o" : "k", i ? "o" : "k");
+}
+
+static void prepare_all(sqlite3_stmt *stmts[STATEMENTS][2]) {
+    for (unsigned i = 0; i < STATEMENTS; i++) {
+        stmts[i][0] = sql_prepare(db, random_statements[i], "k", "k");
+        stmts[i][1] = sql_prepare(db, random_statements[i], "o", "o");
+    }
+}
+
+/* Several rows that move are met in another order: then nothing is moved. */
+static bool moves_several(unsigned statement, struct rng r) {
+    sqlite3_stmt *stmt;
+    if (statement == 0 || statement > 5) return false;
+    stmt = sql_prepare(db, "SELECT count(*) FROM o WHERE a = ?1 AND ?2 IS ?2");
+    bind_random(stmt, 1, &r);
+    bind_random(stmt, 2, &r);
+    sqlite3_step(stmt);
+    bool several = sqlite3_column_int(stmt, 0) > 1;
+    sqlite3_finalize(stmt);
+    return several;
+}
+
+static void random_step(sqlite3_stmt *stmts[STATEMENTS][2], struct rng *r) {
+    unsigned i = (unsigned)rng_below(r, STATEMENTS);
+    int result[2], changes[2];
+    if (moves_several(i, *r)) i = 0;
+    struct rng again = *r;
+    for (int side = 0; side < 2; side++) {
+        *r = again;
+        bind_random(stmts[i][side], 1, r);
+        bind_random(stmts[i][side], 2, r);
+        result[side] = run_one(stmts[i][side]);
+        changes[side] = sqlite3_changes(db);
+        /* A ROLLBACK is for both. */
+        if (i == 4 && side == 0 && result[0] >= 1000 && sqlite3_get_autocommit(db)) return;
+    }
+    /* SQLite's own message for a value of the wrong type has a code of its own. */
+    bool types = result[0] == 1000 + SQLITE_MISMATCH && result[1] == 1000 + SQLITE_CONSTRAINT;
+    ck_assert_msg(result[0] == result[1] || types || i == 10, "%s: %d, %d", random_statements[i],
+                  result[0], result[1]);
+    if (result[0] < 1000) ck_assert_int_eq(changes[0], changes[1]);
+}
+
+START_TEST(random_updates) {
+    sqlite3_stmt *stmts[STATEMENTS][2];
+    struct rng r = rng_of(harness_seed() + (uint64_t)_i);
+    make_random_tables((unsigned)_i);
+    for (int round = 0; round < ROUNDS; round++) {
+        prepare_all(stmts);
+        for (uint64_t n = harness_count("KEVO_OPS", 3000) / ROUNDS; n > 0; n--) {
+            if (rng_below(&r, 12) == 0) random_boundary(&r);
+            random_step(stmts, &r);
+            if (n % 16 == 0) expect_same();
+        }
+        for (unsigned i = 0; i < STATEMENTS; i++) {
+            sqlite3_finalize(stmts[i][0]);
+            sqlite3_finalize(stmts[i][1]);
+        }
+        sql_try(db, "ROLLBACK");
+        expect_same();
+        open_again();
+    }
+    expect_rows(db, "ok", "SELECT kevo_check('k')");
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("one_row");
+    TCase *tcase = tcase_create("one_row");
+    tcase_set_timeout(tcase, 0);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_loop_test(tcase, temporary_tables, 0, (int)(sizeof made / sizeof made[0]));
+    tcase_add_test(tcase, joins_count_all_rows);
+    tcase_add_loop_test(tcase, equal_texts, 0, (int)(sizeof numbers / sizeof numbers[0]));
+    tcase_add_test(tcase, prepared_once);
+    tcase_add_test(tcase, parameters);
+    tcase_add_test(tcase, in_a_trigger);
+    tcase_add_test(tcase, beside_another_statement);
+    tcase_add_loop_test(tcase, random_updates, 0, 3);
+    suite_add_tcase(suite, tcase);
+    return harness_run(suite);
+}
