@@ -16,7 +16,9 @@
 
 #include "engine/base/buf.h"
 
-enum block_kind { BLOCK_RAW = 0, BLOCK_LZ4 = 1 };
+/* How a block is stored. The index tells compressed blocks, which are BLOCK_LZ4 to it, from others;
+ * the block's trailer tells all. */
+enum block_kind { BLOCK_RAW = 0, BLOCK_LZ4 = 1, BLOCK_PACKED = 2 };
 
 /* ---- writing --------------------------------------------------------------- */
 

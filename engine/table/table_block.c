@@ -1,7 +1,7 @@
 #include <assert.h>
-#include <lz4.h>
 
 #include "engine/base/error.h"
+#include "engine/table/stored_block.h"
 #include "engine/table/table_impl.h"
 
 /* A block as it lies in the file. */
@@ -51,16 +51,19 @@ void table_block_aim(const struct table *t, size_t i, unsigned step) {
         table_block_fetch(t, i);
 }
 
-static int verify(const struct table *t, const struct stored *s, struct kevo_err *err) {
+/* The checksum is right, and the kind the one that the index says; it gets exact then. */
+static int verify(const struct table *t, struct stored *s, struct kevo_err *err) {
     const uint8_t *trailer = s->payload.data + s->payload.len;
     uint32_t checksum =
         checksum32(s->payload.data, s->payload.len + 1, block_seed(t->number, s->offset));
     if (checksum != get_fixed32(trailer + 1)) return damaged(t, s->offset, "checksum differs", err);
-    if (*trailer != s->kind) return damaged(t, s->offset, "another kind than the index says", err);
+    if (!stored_kind_fits(*trailer, s->kind))
+        return damaged(t, s->offset, "another kind than the index says", err);
+    s->kind = (enum block_kind) * trailer;
     return 0;
 }
 
-static int verify_once(struct table *t, size_t i, const struct stored *s, struct kevo_err *err) {
+static int verify_once(struct table *t, size_t i, struct stored *s, struct kevo_err *err) {
     _Atomic uint32_t *word = &t->verified[i / 32];
     uint32_t bit = (uint32_t)1 << i % 32;
     if (atomic_load_explicit(word, memory_order_relaxed) & bit) return 0;
@@ -69,35 +72,30 @@ static int verify_once(struct table *t, size_t i, const struct stored *s, struct
     return rc;
 }
 
-/* The uncompressed length of an LZ4 block, whose checksum was right. */
-static int raw_len(const struct table *t, const struct stored *s, uint32_t *len,
-                   struct kevo_err *err) {
-    if (s->payload.len > LZ4_HEADER_BYTES && s->payload.len <= LZ4_MAX_INPUT_SIZE) {
-        *len = get_fixed32(s->payload.data);
-        if (*len <= LZ4_MAX_INPUT_SIZE && *len / LZ4_MAX_RATIO <= s->payload.len) return 0;
-    }
+static int open_compressed(const struct table *t, struct stored *s, struct stored_block *b,
+                           struct kevo_err *err) {
+    int rc = verify(t, s, err);
+    if (rc || stored_block_open(s->payload, s->kind, b)) return rc;
     return damaged(t, s->offset, "its lengths make no sense", err);
 }
 
-static int decompress(const struct table *t, const struct stored *s, uint8_t *to, uint32_t len,
-                      struct kevo_err *err) {
-    int got = LZ4_decompress_safe((const char *)s->payload.data + LZ4_HEADER_BYTES, (char *)to,
-                                  (int)(s->payload.len - LZ4_HEADER_BYTES), (int)len);
-    if (got < 0 || (uint32_t)got != len) return damaged(t, s->offset, "bad LZ4 data", err);
-    return 0;
+static int expand(const struct table *t, const struct stored *s, const struct stored_block *b,
+                  uint8_t *to, struct kevo_err *err) {
+    int rc = stored_block_expand(b, to);
+    if (rc == KEVO_NOMEM) return kevo_nomem(err);
+    return rc ? damaged(t, s->offset, "bad compressed data", err) : 0;
 }
 
-/* An LZ4 block into the cache. */
-static int bring_in(struct table *t, const struct stored *s, struct cache_block **pin,
+/* A compressed block into the cache. */
+static int bring_in(struct table *t, struct stored *s, struct cache_block **pin,
                     struct kevo_err *err) {
-    uint32_t len = 0;
+    struct stored_block compressed;
     fetch(s->payload);
-    int rc = verify(t, s, err);
-    if (rc == 0) rc = raw_len(t, s, &len, err);
+    int rc = open_compressed(t, s, &compressed, err);
     if (rc) return rc;
-    struct cache_block *b = cache_new_block(t->cache, len);
+    struct cache_block *b = cache_new_block(t->cache, compressed.len);
     if (!b) return kevo_nomem(err);
-    rc = decompress(t, s, cache_block_bytes(b), len, err);
+    rc = expand(t, s, &compressed, cache_block_bytes(b), err);
     if (rc) {
         cache_unpin(t->cache, b);
         return rc;
@@ -107,16 +105,15 @@ static int bring_in(struct table *t, const struct stored *s, struct cache_block 
 }
 
 /* Block s by itself, decompressed into *scratch if need be. */
-static int pass_by(struct table *t, const struct stored *s, struct buf *scratch, slice *bytes,
+static int pass_by(struct table *t, struct stored *s, struct buf *scratch, slice *bytes,
                    struct kevo_err *err) {
-    uint32_t len = 0;
-    int rc = verify(t, s, err);
-    if (rc == 0) rc = raw_len(t, s, &len, err);
+    struct stored_block compressed;
+    int rc = open_compressed(t, s, &compressed, err);
     if (rc) return rc;
     buf_reset(scratch);
-    if (!buf_reserve(scratch, len)) return kevo_nomem(err);
-    *bytes = slice_of(scratch->data, len);
-    return decompress(t, s, scratch->data, len, err);
+    if (!buf_reserve(scratch, compressed.len)) return kevo_nomem(err);
+    *bytes = slice_of(scratch->data, compressed.len);
+    return expand(t, s, &compressed, scratch->data, err);
 }
 
 /* Block i in the cache, pinned, or NULL. Where it was the last time it most likely still is: its

@@ -18,7 +18,7 @@ uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABL
     p = put_section(p, &footer->index);
     p = put_section(p, &footer->ranges);
     p = put_section(p, &footer->properties);
-    put_fixed32(p, TABLE_FORMAT_VERSION);
+    put_fixed32(p, footer->has_packed ? TABLE_FORMAT_PACKED : TABLE_FORMAT_PLAIN);
     put_fixed32(p + 4, 0);
     memcpy(p + 8, magic, sizeof magic);
     uint64_t checksum = checksum64(out, TABLE_FOOTER_BYTES - 8, 0);
@@ -58,7 +58,9 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
     if (!slice_eq(written_magic, slice_of(magic, sizeof magic))) return "not a table";
     if (*checksum != checksum64(bytes.data, TABLE_FOOTER_BYTES - 8, 0))
         return "the footer's checksum differs";
-    if (version != TABLE_FORMAT_VERSION || reserved) return "unknown format version";
+    footer->has_packed = version == TABLE_FORMAT_PACKED;
+    if ((version != TABLE_FORMAT_PLAIN && !footer->has_packed) || reserved)
+        return "unknown format version";
     uint64_t end = file_bytes - TABLE_FOOTER_BYTES, at = footer->filter.offset;
     if (!section_follows(&footer->filter, &at, FILTER_ALIGNMENT, end) ||
         !section_follows(&footer->index, &at, INDEX_ALIGNMENT, end) ||

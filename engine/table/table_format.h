@@ -10,7 +10,8 @@
 #include "engine/table/table.h"
 
 enum {
-    TABLE_FORMAT_VERSION = 1,
+    TABLE_FORMAT_PLAIN = 1, /* without packed blocks, as earlier builds read it */
+    TABLE_FORMAT_PACKED = 2,
     BLOCK_TRAILER_BYTES = 5, /* kind, fixed32 checksum of payload and kind */
     LZ4_HEADER_BYTES = 4,    /* fixed32 uncompressed length, before an LZ4 payload */
     LZ4_MAX_RATIO = 255,     /* a compressed byte stands for no more than this */
@@ -31,6 +32,7 @@ struct table_section {
 
 struct table_footer {
     uint64_t number; /* of the file */
+    bool has_packed; /* blocks: its format version says so */
     struct table_section filter, index, ranges, properties;
 };
 

@@ -1,13 +1,13 @@
 #include "engine/table/table_salvage.h"
 
 #include <assert.h>
-#include <lz4.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "engine/table/block.h"
+#include "engine/table/stored_block.h"
 #include "engine/table/table_format.h"
 
 enum {
@@ -57,16 +57,13 @@ static int unpack(const struct table_salvage *s, const struct salvage_block *b, 
                   slice *bytes) {
     const uint8_t *payload = s->map + b->offset;
     *bytes = slice_of(payload, b->len);
+    struct stored_block compressed;
     if (b->kind == BLOCK_RAW) return 0;
-    if (b->len <= LZ4_HEADER_BYTES || b->len > LZ4_MAX_INPUT_SIZE) return KEVO_CORRUPT;
-    uint32_t raw = get_fixed32(payload);
-    if (raw > LZ4_MAX_INPUT_SIZE || raw / LZ4_MAX_RATIO > b->len) return KEVO_CORRUPT;
+    if (!stored_block_open(*bytes, (enum block_kind)b->kind, &compressed)) return KEVO_CORRUPT;
     buf_reset(scratch);
-    if (!buf_reserve(scratch, raw)) return KEVO_NOMEM;
-    int got = LZ4_decompress_safe((const char *)payload + LZ4_HEADER_BYTES, (char *)scratch->data,
-                                  (int)(b->len - LZ4_HEADER_BYTES), (int)raw);
-    *bytes = slice_of(scratch->data, raw);
-    return got >= 0 && (uint32_t)got == raw ? 0 : KEVO_CORRUPT;
+    if (!buf_reserve(scratch, compressed.len)) return KEVO_NOMEM;
+    *bytes = slice_of(scratch->data, compressed.len);
+    return stored_block_expand(&compressed, scratch->data);
 }
 
 /* What is known while the blocks are gone through. */
@@ -156,13 +153,16 @@ static int take_by_index(struct search *q, const struct table_index *index, uint
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < index->count; i++) {
         uint64_t from = table_index_offset(index, i), to = table_index_offset(index, i + 1);
-        struct salvage_block b = {.offset = from, .kind = (uint8_t)table_index_kind(index, i)};
+        enum block_kind kind = table_index_kind(index, i);
+        struct salvage_block b = {.offset = from, .kind = (uint8_t)kind};
         if (from > to || to > end || to - from <= BLOCK_TRAILER_BYTES ||
             to - from > (uint64_t)UINT32_MAX) {
             note_block(s, from, 0, "its place makes no sense");
             continue;
         }
         b.len = (uint32_t)(to - from) - BLOCK_TRAILER_BYTES;
+        uint8_t trailer = s->map[from + b.len];
+        if (stored_kind_fits(trailer, kind)) b.kind = trailer;
         if (checksum_is_right(s, &b))
             rc = take_block(q, &b, err);
         else
@@ -184,12 +184,13 @@ static bool is_exhausted(const struct walk *w) {
 
 /* Cheap signs that a block of that kind and length may begin at `at`. */
 static bool may_be_block(const uint8_t *at, uint64_t len, uint8_t kind) {
-    if (kind == BLOCK_LZ4) {
-        uint32_t raw = get_fixed32(at);
-        return raw > len && raw / LZ4_MAX_RATIO <= len;
+    if (kind != BLOCK_RAW) {
+        struct stored_block s;
+        return stored_block_open(slice_of(at, (size_t)len), (enum block_kind)kind, &s) &&
+               s.len > len;
     }
     uint32_t heads_at = get_fixed32(at + len - 8), restarts = get_fixed32(at + len - 4);
-    return kind == BLOCK_RAW && restarts > 0 && restarts <= (len - 8) / 8 &&
+    return restarts > 0 && restarts <= (len - 8) / 8 &&
            heads_at <= len - 8 - (uint64_t)restarts * 8;
 }
 
@@ -200,7 +201,7 @@ static bool find_end(const struct table_salvage *s, struct walk *w, uint64_t off
     uint64_t room = limit - offset;
     for (uint64_t len = MIN_BLOCK_BYTES; len + BLOCK_TRAILER_BYTES <= room; len++) {
         if (++w->steps > WALK_STEPS || len > UINT32_MAX) return false;
-        if (at[len] > BLOCK_LZ4 || !may_be_block(at, len, at[len])) continue;
+        if (at[len] > BLOCK_PACKED || !may_be_block(at, len, at[len])) continue;
         *b = (struct salvage_block){offset, (uint32_t)len, at[len]};
         w->hashed += len;
         if (checksum_is_right(s, b)) return true;

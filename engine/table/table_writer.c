@@ -1,10 +1,10 @@
 #include <assert.h>
-#include <lz4.h>
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "engine/table/block.h"
 #include "engine/table/filter.h"
+#include "engine/table/stored_block.h"
 #include "engine/table/table_format.h"
 
 enum { WRITE_BYTES = 256 * 1024 };
@@ -29,7 +29,8 @@ struct table_writer {
     uint64_t pending_offset;      /* where it lies */
     enum block_kind pending_kind; /* and how */
     uint64_t last_seq;
-    void *lz4_state;
+    struct stored_writer stored;
+    bool has_packed; /* blocks */
 };
 
 /* ---- the file ---------------------------------------------------------------- */
@@ -60,19 +61,6 @@ static uint64_t file_offset(const struct table_writer *w) {
 
 /* ---- blocks ---------------------------------------------------------------- */
 
-/* Compress into `out` behind the LZ4 header, if that saves at least an eighth.
- * Returns the payload's length, 0 when it does not pay or is not wanted. */
-static size_t compress(struct table_writer *w, slice raw, uint8_t *to) {
-    if (!w->lz4_state || raw.len > LZ4_MAX_INPUT_SIZE || raw.len < 32) return 0;
-    size_t limit = raw.len - raw.len / 8 - LZ4_HEADER_BYTES;
-    int len =
-        LZ4_compress_fast_extState(w->lz4_state, (const char *)raw.data,
-                                   (char *)to + LZ4_HEADER_BYTES, (int)raw.len, (int)limit, 1);
-    if (len <= 0) return 0;
-    put_fixed32(to, (uint32_t)raw.len);
-    return (size_t)len + LZ4_HEADER_BYTES;
-}
-
 static void put_trailer(struct buf *b, size_t payload_len, enum block_kind kind, uint64_t seed) {
     uint8_t *payload = b->data + b->len - payload_len;
     payload[payload_len] = (uint8_t)kind;
@@ -95,8 +83,10 @@ static int write_block(struct table_writer *w, struct kevo_err *err) {
     int rc = block_builder_finish(&w->block, &raw, err);
     if (rc) return rc;
     if (!buf_reserve(&w->out, raw.len + BLOCK_TRAILER_BYTES)) return kevo_nomem(err);
-    size_t len = compress(w, raw, w->out.data + w->out.len);
-    if (len) kind = BLOCK_LZ4;
+    size_t len = 0;
+    rc = stored_write(&w->stored, raw, w->block.entry_count, w->options.restart_interval,
+                      w->out.data + w->out.len, &len, &kind, err);
+    if (rc) return rc;
     if (kind == BLOCK_RAW && raw.len > WRITE_BYTES) {
         rc = write_large(w, raw.len, seed, err);
     } else {
@@ -107,7 +97,8 @@ static int write_block(struct table_writer *w, struct kevo_err *err) {
         if (w->out.len >= WRITE_BYTES) rc = flush(w, err);
     }
     w->pending_offset = offset;
-    w->pending_kind = kind;
+    w->has_packed |= kind == BLOCK_PACKED;
+    w->pending_kind = kind == BLOCK_RAW ? BLOCK_RAW : BLOCK_LZ4;
     return rc;
 }
 
@@ -139,10 +130,8 @@ static int separate(struct table_writer *w, slice next_key, struct kevo_err *err
 
 static int writer_init(struct table_writer *w, const char *path, struct kevo_err *err) {
     block_builder_init(&w->block, w->options.restart_interval);
-    if (w->options.compression == KEVO_COMPRESSION_LZ4) {
-        w->lz4_state = mem_alloc((size_t)LZ4_sizeofState());
-        if (!w->lz4_state) return kevo_nomem(err);
-    }
+    int rc = stored_writer_init(&w->stored, w->options.compression == KEVO_COMPRESSION_LZ4, err);
+    if (rc) return rc;
     if (!buf_reserve(&w->out, WRITE_BYTES + WRITE_BYTES / 8)) return kevo_nomem(err);
     return w->env->open(w->env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE,
                         w->options.file_mode, &w->file, err);
@@ -178,7 +167,7 @@ void table_writer_abandon(struct table_writer *w) {
     range_set_free(w->ranges);
     buf_release(&w->pending_key);
     buf_release(&w->scratch);
-    mem_free(w->lz4_state);
+    stored_writer_release(&w->stored);
     mem_free(w);
 }
 
@@ -278,7 +267,7 @@ static int span_ranges(struct table_writer *w, struct kevo_err *err) {
 
 /* Filter, index, range tombstones, properties and footer, into `out`. */
 static int put_sections(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
-    struct table_footer footer = {.number = w->number};
+    struct table_footer footer = {.number = w->number, .has_packed = w->has_packed};
     uint64_t data_end = file_offset(w);
     int rc = align(w, FILTER_ALIGNMENT, err);
     if (rc) return rc;

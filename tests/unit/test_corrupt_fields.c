@@ -505,7 +505,9 @@ static const struct {
 } block_fields[] = {
     {"raw, said to be LZ4", STORED_KIND, 0, 1},
     {"LZ4, said to be raw", STORED_KIND, 1, 0},
-    {"an unknown kind", STORED_KIND, 0, 2},
+    {"raw, said to be packed", STORED_KIND, 0, 2},
+    {"an unknown kind", STORED_KIND, 0, 3},
+    {"packed, said to be LZ4", STORED_KIND, 1, 1},
     {"an unknown kind of a compressed one", STORED_KIND, 1, 0x81},
     {"length of 0", STORED_LENGTH, 1, 0},
     {"a length one too small", STORED_LENGTH, 1, (uint32_t)-1},

@@ -188,7 +188,7 @@ START_TEST(sizes) {
         ck_ok(table_writer_finish(w, &summary, &test_err));
         file_bytes[noise] = summary.file_bytes;
         ck_assert_uint_ge(summary.file_bytes, estimate);
-        ck_assert_uint_le(summary.file_bytes, estimate + estimate / 20 + 20000 * 10 / 8 + 4096);
+        ck_assert_uint_le(summary.file_bytes, estimate + estimate / 10 + 20000 * 10 / 8 + 4096);
         table_summary_release(&summary);
     }
     ck_assert_uint_lt(file_bytes[0], 20000 * 108 / 5);

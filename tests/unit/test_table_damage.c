@@ -213,7 +213,7 @@ static const struct {
     {"ranges offset", 72, 1, "places"},
     {"ranges length", 64, 200, "places"},
     {"properties length", 40, 200, "places"},
-    {"version", 24, 2, "version"},
+    {"version", 24, 3, "version"},
     {"reserved", 20, 1, "version"},
     {"magic", 16, 'K', "not a table"},
 };

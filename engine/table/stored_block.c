@@ -1,0 +1,86 @@
+#include "engine/table/stored_block.h"
+
+#include <lz4.h>
+
+#include "engine/base/alloc.h"
+#include "engine/base/error.h"
+#include "engine/table/block_pack.h"
+#include "engine/table/table_format.h"
+
+/* What a byte of a packed block may stand for: a key is stored without what it shares. */
+enum { STORED_MAX_RATIO = 512 };
+
+/* ---- writing ------------------------------------------------------------------- */
+
+int stored_writer_init(struct stored_writer *w, bool compress, struct kevo_err *err) {
+    *w = (struct stored_writer){0};
+    if (compress) w->lz4_state = mem_alloc((size_t)LZ4_sizeofState());
+    return compress && !w->lz4_state ? kevo_nomem(err) : 0;
+}
+
+void stored_writer_release(struct stored_writer *w) {
+    mem_free(w->lz4_state);
+    buf_release(&w->packed);
+}
+
+/* Returns the length, 0 when it is above `limit`. */
+static size_t compress(struct stored_writer *w, slice bytes, uint8_t *to, size_t limit) {
+    int len = LZ4_compress_fast_extState(w->lz4_state, (const char *)bytes.data, (char *)to,
+                                         (int)bytes.len, (int)limit, 1);
+    return len > 0 ? (size_t)len : 0;
+}
+
+int stored_write(struct stored_writer *w, slice raw, uint32_t entry_count,
+                 unsigned restart_interval, uint8_t *to, size_t *len, enum block_kind *kind,
+                 struct kevo_err *err) {
+    size_t values_len;
+    *kind = BLOCK_RAW;
+    if (!w->lz4_state || raw.len > LZ4_MAX_INPUT_SIZE || raw.len < 32) return 0;
+    int rc = block_pack(raw, entry_count, restart_interval, &w->packed, &values_len, err);
+    if (rc < 0) return rc;
+    slice bytes = rc == 0 ? buf_slice(&w->packed) : raw;
+    uint8_t *p = to + LZ4_HEADER_BYTES;
+    put_fixed32(to, (uint32_t)raw.len);
+    if (rc == 0) p = put_varint(put_varint(p, bytes.len), values_len);
+    size_t body = compress(w, bytes, p, raw.len - raw.len / 8 - (size_t)(p - to));
+    if (body == 0) return 0;
+    *kind = rc == 0 ? BLOCK_PACKED : BLOCK_LZ4;
+    *len = body + (size_t)(p - to);
+    return 0;
+}
+
+/* ---- reading ------------------------------------------------------------------- */
+
+bool stored_block_open(slice payload, enum block_kind kind, struct stored_block *s) {
+    struct reader r = reader_of(payload);
+    s->len = s->lz4_len = read_fixed32(&r);
+    s->values_len = 0;
+    s->is_packed = kind == BLOCK_PACKED;
+    if (s->is_packed) {
+        s->lz4_len = read_varint32(&r);
+        s->values_len = read_varint32(&r);
+    }
+    s->lz4 = slice_of(r.p, reader_left(&r));
+    return !r.bad && s->lz4.len > 0 && s->lz4.len <= LZ4_MAX_INPUT_SIZE &&
+           s->len <= LZ4_MAX_INPUT_SIZE && s->values_len <= s->lz4_len && s->lz4_len <= s->len &&
+           s->lz4_len / LZ4_MAX_RATIO <= s->lz4.len && s->len / STORED_MAX_RATIO <= s->lz4_len;
+}
+
+/* Mostly a block of a few KB. */
+static int unpack(const struct stored_block *s, uint8_t *to) {
+    enum { STACK_BYTES = 8 << 10 };
+    uint8_t stack[STACK_BYTES], *room = stack;
+    size_t size = block_unpack_room(s->values_len, s->lz4_len);
+    if (size > sizeof stack) room = mem_alloc(size);
+    if (!room) return KEVO_NOMEM;
+    bool done = block_unpack(to, s->len, s->values_len, s->lz4_len, room);
+    if (room != stack) mem_free(room);
+    return done ? 0 : KEVO_CORRUPT;
+}
+
+int stored_block_expand(const struct stored_block *s, uint8_t *to) {
+    int got = LZ4_decompress_safe((const char *)s->lz4.data, (char *)to, (int)s->lz4.len,
+                                  (int)s->lz4_len);
+    if (got < 0 || (uint32_t)got != s->lz4_len) return KEVO_CORRUPT;
+    return s->is_packed ? unpack(s, to) : 0;
+}
