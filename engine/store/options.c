@@ -59,10 +59,9 @@ static const struct option options[] = {
     {"block_size", OPTION_SIZE, FIELD(block_bytes), 4 * KB, 64, MB, NULL,
      "what is read and decompressed at once"},
     {"compression", OPTION_WORD, FIELD(compression), KEVO_COMPRESSION_LZ4, WORDS(compression_words),
-     "of table files below `uncompressed_levels`; in keys up to 255 bytes long LZ4 is helped: "
-     "where "
-     "they are of at most sixteen different bytes, as digits and hexadecimal text are, they take "
-     "half of what they do not share with their neighbours"},
+     "of table files below `uncompressed_levels`; keys up to 255 bytes long that are of at most "
+     "sixteen different bytes, as digits and hexadecimal text are, take half of what they do not "
+     "share with their neighbours"},
     {"uncompressed_levels", OPTION_COUNT, FIELD(uncompressed_levels), 1, 0, KEVO_MAX_LEVELS, NULL,
      "so many levels, from level 0 on, are not compressed"},
     {"filter_bits", OPTION_COUNT, FIELD(filter_bits_per_key), 12, 0, 32, NULL,
