@@ -527,11 +527,11 @@ START_TEST(options_are_the_stores) {
     sql_close(db);
     db = NULL;
     o = kept_options();
-    ck_assert(o.memtable_bytes == 1 << 20 && o.l0_stop == 50 && o.l0_slow == 12);
+    ck_assert(o.memtable_bytes == 1 << 20 && o.l0_stop == 50 && o.l0_slow == 20);
     db = sql_open(path);
     expect_rows(db, "a|1;b|2", "SELECT * FROM b");
     /* Refused when the store is made: two that do not go together. */
-    expect_error(db, SQLITE_ERROR, "must not be below l0_slow, which is 12",
+    expect_error(db, SQLITE_ERROR, "must not be below l0_slow, which is 20",
                  "CREATE VIRTUAL TABLE c USING kevo('c.store', l0_stop=5)");
 }
 END_TEST
@@ -544,7 +544,7 @@ START_TEST(options_of_a_store_in_use) {
     expect_rows(other, "a|1", "SELECT * FROM a");
     sql_exec(db, "DROP TABLE a");
     expect_error(db, SQLITE_ERROR, "memtable_size would be 32 MB here, but is 1 MB", "%s", make);
-    expect_error(db, SQLITE_ERROR, "l0_stop would be 20 here, but is 50",
+    expect_error(db, SQLITE_ERROR, "l0_stop would be 32 here, but is 50",
                  "%s(memtable_size='1 MB')", make);
     expect_error(db, SQLITE_ERROR, "another connection has open: close that one",
                  "%s(memtable_size='1 MB', l0_stop=50, sync=off)", make);
