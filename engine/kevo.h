@@ -141,8 +141,9 @@ struct kevo_options {
                                    snapshots that are not pinned yet */
     uint64_t settle_ms;           /* when nothing was committed for so long the store settles, as
                                    said at kevo_on_settle(); 0: never */
-    bool background;              /* run flush and compaction on a thread; if not,
-                                   kevo_step() does them */
+    bool background;              /* run flush and compaction on threads, and touch memory ahead
+                                   of who needs it, readers too; if not, kevo_step() does
+                                   the former */
     unsigned file_mode;           /* permission bits of new files, e.g. 0644;
                                    directories get the search bits as well */
     bool set_owner;               /* a new directory is given to owner_user and owner_group, if

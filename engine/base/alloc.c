@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine/base/fork.h"
+
 static void *libc_resize(void *ctx, void *p, size_t n) {
     (void)ctx;
     if (n == 0) {
@@ -55,8 +57,9 @@ static uint8_t *map_aligned(void) {
     return p + before;
 }
 
-/* Pages that were given back. A fresh one has to be cleared by the system, which takes longer than
- * many uses of it. No lock, so that a fork at any moment leaves no trouble to the child. */
+/* Pages that were given back, or made ready. A fresh one has to be cleared by the system, which
+ * takes longer than many uses of it. No lock, so that a fork at any moment leaves no trouble to
+ * the child. */
 static void *_Atomic spares[MEM_SPARE_PAGES];
 
 static void *take_spare(void) {
@@ -68,16 +71,28 @@ static void *take_spare(void) {
     return NULL;
 }
 
-/* False: there are enough. What it held is of no use to anybody: the system may take the
- * memory when it runs short. */
-static bool keep_spare(void *p) {
+static unsigned count_spares(void) {
+    unsigned count = 0;
+    for (int i = 0; i < MEM_SPARE_PAGES; i++)
+        count += atomic_load_explicit(&spares[i], memory_order_relaxed) != NULL;
+    return count;
+}
+
+/* False: there are enough. */
+static bool put_spare(void *p) {
     for (int i = 0; i < MEM_SPARE_PAGES; i++) {
         void *none = NULL;
         if (atomic_load_explicit(&spares[i], memory_order_relaxed)) continue;
-        madvise(p, MEM_HUGE_BYTES, MADV_FREE);
         if (atomic_compare_exchange_strong(&spares[i], &none, p)) return true;
     }
     return false;
+}
+
+/* What it held is of no use to anybody: the system may take the memory when it runs short. */
+static bool keep_spare(void *p) {
+    if (count_spares() == MEM_SPARE_PAGES) return false;
+    madvise(p, MEM_HUGE_BYTES, MADV_FREE);
+    return put_spare(p);
 }
 
 void mem_trim(void) {
@@ -85,13 +100,16 @@ void mem_trim(void) {
         munmap(p, MEM_HUGE_BYTES);
 }
 
+static void *map_huge(void) {
+    void *p = map_aligned();
+    if (p) madvise(p, MEM_HUGE_BYTES, MADV_HUGEPAGE); /* a hint: small pages do as well */
+    return p;
+}
+
 void *mem_alloc_huge(void) {
     if (allocator.resize != libc_resize) return mem_alloc(MEM_HUGE_BYTES);
     void *p = take_spare();
-    if (p) return p;
-    p = map_aligned();
-    if (p) madvise(p, MEM_HUGE_BYTES, MADV_HUGEPAGE); /* a hint: small pages do as well */
-    return p;
+    return p ? p : map_huge();
 }
 
 void mem_free_huge(void *p) {
@@ -100,6 +118,40 @@ void mem_free_huge(void *p) {
         mem_free(p);
     else if (!keep_spare(p))
         munmap(p, MEM_HUGE_BYTES);
+}
+
+/* 1 + fork_generation() of the process in which a thread makes a page ready. In a child there is
+ * no such thread: the page is lost to it. */
+static _Atomic unsigned making_ready;
+
+bool mem_is_short(unsigned count) {
+    if (count > MEM_READY_PAGES) count = MEM_READY_PAGES;
+    return allocator.resize == libc_resize && count_spares() < count;
+}
+
+/* By writing, which alone has the system take memory for it, to all pages if they are small ones.
+ * A system call for this would keep other threads from mapping meanwhile. */
+static void touch(uint8_t *page) {
+    enum { LEAST_PAGE_BYTES = 4096 };
+    for (size_t i = 0; i < MEM_HUGE_BYTES; i += LEAST_PAGE_BYTES)
+        *(volatile uint8_t *)(page + i) = 0;
+}
+
+static bool add_touched(void) {
+    uint8_t *p = map_huge();
+    if (!p) return false;
+    touch(p);
+    if (put_spare(p)) return true;
+    munmap(p, MEM_HUGE_BYTES);
+    return false;
+}
+
+bool mem_make_ready(unsigned count) {
+    unsigned mine = fork_generation() + 1, was = atomic_load(&making_ready);
+    if (was == mine || !atomic_compare_exchange_strong(&making_ready, &was, mine)) return false;
+    bool made = mem_is_short(count) && add_touched();
+    atomic_store(&making_ready, 0);
+    return made;
 }
 
 /* ---- built on the above ---- */

@@ -26,6 +26,16 @@ void mem_free_huge(void *p); /* p may be NULL */
 enum { MEM_SPARE_PAGES = 16 };
 void mem_trim(void);
 
+/* The first use of a page takes as long as the system takes to clear it, and, in a virtual
+ * machine, the host to find the memory: another thread can do that ahead of who needs it. Any
+ * thread; nothing of it is for an allocator of the host's own.
+ * mem_is_short: whether fewer than `count` pages lie ready, in the whole process, of which
+ * MEM_READY_PAGES are enough at any time. mem_make_ready: make it one more if so; false when not
+ * so, when another thread is at it, and when there is no memory. */
+enum { MEM_READY_PAGES = 2 };
+bool mem_is_short(unsigned count);
+bool mem_make_ready(unsigned count);
+
 /* Make room for at least `need` elements in *array (capacity *cap elements of
  * `bytes` each), growing by half again. False when there is no memory; the
  * array is unchanged then. */

@@ -67,6 +67,7 @@ static struct arena_chunk *add_chunk(struct arena *a, size_t bytes) {
         say_gave(a, sizeof *c + cap);
         return NULL;
     }
+    if (a->watch.took) a->watch.took(a->watch.arg, sizeof *c + cap);
     c->next = NULL;
     c->used = 0;
     c->cap = cap;

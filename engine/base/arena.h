@@ -19,10 +19,11 @@ struct arena_chunk {
     uint8_t data[];
 };
 
-/* Who is told of the memory that an arena takes, before it does, and of what it has given back;
- * by the thread that allocates or releases. */
+/* Who is told of the memory that an arena takes, before it does and when it has it, and of what it
+ * has given back; by the thread that allocates or releases. */
 struct arena_watch {
     void (*takes)(void *arg, uint64_t bytes);
+    void (*took)(void *arg, uint64_t bytes);
     void (*gave)(void *arg, uint64_t bytes);
     void *arg;
 };

@@ -110,12 +110,16 @@ static void borrow(void *cache, uint64_t bytes) {
     cache_borrow(cache, bytes);
 }
 
+static void took(void *cache, uint64_t bytes) {
+    cache_took(cache, bytes);
+}
+
 static void give_back(void *cache, uint64_t bytes) {
     cache_give_back(cache, bytes);
 }
 
 void memtable_borrow(struct memtable *m, struct cache *cache) {
-    arena_tell(&m->arena, (struct arena_watch){borrow, give_back, cache});
+    arena_tell(&m->arena, (struct arena_watch){borrow, took, give_back, cache});
 }
 
 void memtable_reset(struct memtable *m) {

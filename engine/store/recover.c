@@ -240,6 +240,7 @@ static int read_manifest(kevo_store *s, struct kevo_err *err) {
     if (rc) return rc;
     if (s->options.use_kept) options_decode(buf_slice(&s->state.options), &s->options);
     s->cache = s->home.cache = cache_new(s->options.cache_bytes, lent_bytes(&s->options));
+    if (s->cache && s->options.background) cache_prepare(s->cache, s->env);
     s->open_tables.max_count = s->options.max_open_tables;
     s->open_tables.max_bytes = s->options.cache_bytes / 4 * 3;
     return s->cache ? 0 : kevo_nomem(err);

@@ -25,7 +25,7 @@
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
  *     settle.c     both, when nothing is written for a while
- *     work.c       the threads that do it, or kevo_step()
+ *     work.c       the threads that do it, or kevo_step(); the cache has one of its own
  *     stats.c      statistics, verification, estimates
  *     report.c     statistics as text
  *

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
+#include "engine/base/preparer.h"
 #include "engine/table/slab.h"
 
 /* A block has one reference for each pin and one while it is in its shard's table.
@@ -88,12 +89,13 @@ struct spares {
 struct cache {
     _Atomic uint64_t last_id;
     struct spares spares;
+    struct preparer preparer;
     uint64_t capacity_bytes, lent_bytes; /* without and with a borrower for them */
     _Atomic uint64_t borrowed_bytes;
     _Atomic uint64_t spread_bytes; /* of lent_bytes: what shards have; changed under charge_mutex */
     pthread_mutex_t charge_mutex;
-    uint64_t charged_bytes; /* under charge_mutex */
-    unsigned shard_count;   /* a power of two */
+    _Atomic uint64_t charged_bytes; /* changed under charge_mutex */
+    unsigned shard_count;           /* a power of two */
     struct shard shards[MAX_SHARDS];
 };
 
@@ -184,6 +186,7 @@ struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes) {
 void cache_free(struct cache *c) {
     if (!c) return;
     assert(atomic_load(&c->borrowed_bytes) == 0);
+    preparer_release(&c->preparer);
     for (unsigned i = 0; i < c->shard_count; i++)
         shard_release(&c->shards[i], &c->spares);
     for (unsigned i = 0; i < c->spares.count; i++)
@@ -192,6 +195,10 @@ void cache_free(struct cache *c) {
     pthread_mutex_destroy(&c->spares.mutex);
     pthread_mutex_destroy(&c->charge_mutex);
     mem_free(c);
+}
+
+void cache_prepare(struct cache *c, struct env *env) {
+    preparer_init(&c->preparer, env);
 }
 
 uint64_t cache_new_id(struct cache *c) {
@@ -412,10 +419,11 @@ static void see_room(struct spares *s, size_t room) {
     s->slab_room = room;
 }
 
-/* An entry in a huge page, or NULL. */
-static struct entry *take_piece(struct spares *s, size_t room) {
+/* An entry in a huge page, or NULL; and whether a page was taken for it. */
+static struct entry *take_piece(struct spares *s, size_t room, bool *page_taken) {
     struct entry *e = NULL;
     pthread_mutex_lock(&s->mutex);
+    unsigned pages = s->slab.page_count;
     see_room(s, room);
     if (s->slab_room && room <= s->slab_room && s->slab_room - room <= s->slab_room / 16) {
         struct slab_page *page;
@@ -426,8 +434,21 @@ static struct entry *take_piece(struct spares *s, size_t room) {
             e->page = page;
         }
     }
+    *page_taken = s->slab.page_count > pages;
     pthread_mutex_unlock(&s->mutex);
     return e;
+}
+
+/* A page was taken, by blocks or by who borrows. What takes one only needs no second one soon. */
+static void prepare_next(struct cache *c) {
+    uint64_t borrowed = atomic_load_explicit(&c->borrowed_bytes, memory_order_relaxed);
+    uint64_t charged = atomic_load_explicit(&c->charged_bytes, memory_order_relaxed);
+    uint64_t all = c->capacity_bytes + c->lent_bytes;
+    unsigned limit = pages_for(c, all - (charged < all ? charged : all));
+    pthread_mutex_lock(&c->spares.mutex);
+    uint64_t taken = c->spares.slab.page_count + (borrowed + MEM_HUGE_BYTES - 1) / MEM_HUGE_BYTES;
+    pthread_mutex_unlock(&c->spares.mutex);
+    if (taken > 1 && taken < limit) preparer_want(&c->preparer, limit - (unsigned)taken);
 }
 
 static struct entry *new_entry(size_t room) {
@@ -503,7 +524,9 @@ struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
     if (used < len || room < len) return NULL;
     struct entry *e = take_spare(&c->spares, room);
-    if (!e) e = take_piece(&c->spares, room);
+    bool page_taken = false;
+    if (!e) e = take_piece(&c->spares, room, &page_taken);
+    if (page_taken) prepare_next(c);
     if (!e) e = new_entry(room);
     if (!e) return NULL;
     *e = (struct entry){.block = {.data = (uint8_t *)e - used, .len = len},
@@ -577,8 +600,9 @@ void cache_erase(struct cache *c, uint64_t id) {
 static bool move_elsewhere(struct shard *s, size_t i, struct spares *spares,
                            struct entry **victims) {
     struct entry *e = s->slots[i].entry, *copy;
+    bool page_taken;
     if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) return false;
-    if (!(copy = take_piece(spares, e->room))) return false;
+    if (!(copy = take_piece(spares, e->room, &page_taken))) return false;
     size_t used = (size_t)((const uint8_t *)e - e->block.data);
     struct slab_page *page = copy->page;
     *copy = *e;
@@ -716,6 +740,10 @@ static void spread_lent(struct cache *c) {
 void cache_borrow(struct cache *c, uint64_t bytes) {
     atomic_fetch_add(&c->borrowed_bytes, bytes);
     spread_lent(c);
+}
+
+void cache_took(struct cache *c, uint64_t bytes) {
+    if (bytes == MEM_HUGE_BYTES) prepare_next(c);
 }
 
 void cache_give_back(struct cache *c, uint64_t bytes) {

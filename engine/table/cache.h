@@ -23,6 +23,7 @@
 #include "engine/base/slice.h"
 
 struct cache;
+struct env;
 
 /* A block in the cache. Its bytes live while the pin is held. */
 struct cache_block {
@@ -41,6 +42,11 @@ struct cache_stats {
  * memory. */
 struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes);
 void cache_free(struct cache *c); /* nothing may be pinned or borrowed; c may be NULL */
+
+/* Before anybody uses it: the pages that it, or who borrows, will need next are made ready by a
+ * thread of `env`, which is started when the second one was taken and lives as long as the
+ * cache. No more than it may have, lent ones included. */
+void cache_prepare(struct cache *c, struct env *env);
 
 /* A number for a table, never given twice: its blocks' namespace. */
 uint64_t cache_new_id(struct cache *c);
@@ -78,8 +84,9 @@ void cache_charge(struct cache *c, uint64_t bytes);
 void cache_uncharge(struct cache *c, uint64_t bytes);
 
 /* Somebody is about to take so many bytes of those that were lent, and of more when it needs
- * more; or gave them back. */
+ * more; has got them; or gave them back. */
 void cache_borrow(struct cache *c, uint64_t bytes);
+void cache_took(struct cache *c, uint64_t bytes);
 void cache_give_back(struct cache *c, uint64_t bytes);
 
 void cache_get_stats(struct cache *c, struct cache_stats *stats);

@@ -1,11 +1,16 @@
 #include "engine/base/alloc.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/base/error.h"
+#include "engine/base/fork.h"
 #include "tests/lib/harness.h"
 
 START_TEST(zeroed_and_never_null_for_nothing) {
@@ -195,6 +200,139 @@ START_TEST(spare_huge_pages_of_threads) {
 }
 END_TEST
 
+/* Whether the system has memory for all of it already. */
+static bool is_touched(void *p) {
+    enum { PAGE_BYTES = 4096 };
+    unsigned char there[MEM_HUGE_BYTES / PAGE_BYTES];
+    ck_assert_int_eq(mincore(p, MEM_HUGE_BYTES, there), 0);
+    for (size_t i = 0; i < sizeof there; i++)
+        if (!(there[i] & 1)) return false;
+    return true;
+}
+
+/* How many pages that nobody used lie ready; they go back to the system. */
+static unsigned count_ready(void) {
+    uint8_t *p[MEM_READY_PAGES + 1];
+    unsigned count = 0;
+    for (int i = 0; i <= MEM_READY_PAGES; i++) {
+        p[i] = mem_alloc_huge();
+        ck_assert_ptr_nonnull(p[i]);
+        count += is_touched(p[i]);
+    }
+    for (int i = 0; i <= MEM_READY_PAGES; i++)
+        mem_free_huge(p[i]);
+    mem_trim();
+    return count;
+}
+
+/* Touched but empty, so many at most and not at all when freed ones lie there. */
+START_TEST(pages_made_ready) {
+    static const uint8_t zeros[MEM_HUGE_BYTES];
+    kevo_set_allocator(NULL);
+    ck_assert(!mem_is_short(0) && !mem_make_ready(0));
+    for (unsigned n = 1; n <= MEM_READY_PAGES; n++) {
+        ck_assert(mem_is_short(n) && mem_make_ready(n));
+        ck_assert(!mem_is_short(n) && !mem_make_ready(n));
+    }
+    ck_assert(!mem_is_short(99) && !mem_make_ready(99));
+    uint8_t *p = mem_alloc_huge();
+    ck_assert_uint_eq((uintptr_t)p % MEM_HUGE_BYTES, 0);
+    ck_assert(is_touched(p));
+    ck_assert_mem_eq(p, zeros, MEM_HUGE_BYTES);
+    ck_assert(mem_is_short(99) && mem_make_ready(99));
+    ck_assert_uint_eq(count_ready(), MEM_READY_PAGES);
+    uint8_t *fresh = mem_alloc_huge();
+    ck_assert(!is_touched(fresh));
+    mem_free_huge(fresh);
+    mem_free_huge(p);
+    ck_assert(!mem_is_short(2) && !mem_make_ready(2));
+    mem_trim();
+    ck_assert(!is_mapped(p) && !is_mapped(fresh) && mem_is_short(1));
+}
+END_TEST
+
+START_TEST(nothing_is_made_ready_by_a_hosts_allocator) {
+    ck_assert(!mem_is_short(1) && !mem_make_ready(1));
+    ck_assert_uint_eq(fault_alloc_live(), 0);
+}
+END_TEST
+
+START_TEST(nothing_is_made_ready_without_memory) {
+    struct rlimit before, none;
+    kevo_set_allocator(NULL);
+    getrlimit(RLIMIT_AS, &before);
+    none = (struct rlimit){1, before.rlim_max};
+    setrlimit(RLIMIT_AS, &none);
+    bool made = mem_make_ready(1);
+    setrlimit(RLIMIT_AS, &before);
+    ck_assert(!made && mem_is_short(1));
+    ck_assert(mem_make_ready(1) && !mem_is_short(1)); /* the failure has left no trace */
+    ck_assert_uint_eq(count_ready(), 1);
+}
+END_TEST
+
+static void *make_ready(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 20; i++)
+        mem_make_ready(MEM_READY_PAGES);
+    return NULL;
+}
+
+START_TEST(threads_make_no_more_ready_together) {
+    pthread_t threads[4];
+    kevo_set_allocator(NULL);
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 4; i++)
+            ck_assert_int_eq(pthread_create(&threads[i], NULL, make_ready, NULL), 0);
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        mem_make_ready(MEM_READY_PAGES); /* another thread may have been at it */
+        mem_make_ready(MEM_READY_PAGES);
+        uint8_t *p[MEM_READY_PAGES];
+        for (int i = 0; i < MEM_READY_PAGES; i++)
+            ck_assert(is_touched(p[i] = mem_alloc_huge()));
+        ck_assert(mem_is_short(1));
+        for (int i = 0; i < MEM_READY_PAGES; i++)
+            mem_free_huge(p[i]);
+        mem_trim();
+    }
+}
+END_TEST
+
+static atomic_bool stop;
+
+static void *make_ready_for_ever(void *arg) {
+    (void)arg;
+    while (!atomic_load(&stop)) {
+        mem_make_ready(1);
+        mem_trim();
+    }
+    return NULL;
+}
+
+/* A child may go on, whatever a thread of its parent was at. */
+START_TEST(children_make_pages_ready) {
+    pthread_t thread;
+    kevo_set_allocator(NULL);
+    ck_assert_int_eq(fork_watch(), 0);
+    ck_assert_int_eq(pthread_create(&thread, NULL, make_ready_for_ever, NULL), 0);
+    for (int i = 0; i < 30; i++) {
+        pid_t pid = fork();
+        ck_assert_int_ge(pid, 0);
+        if (pid == 0) {
+            mem_trim();
+            _exit(mem_make_ready(1) && !mem_is_short(1) ? 0 : 1);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+        ck_assert_int_eq(status, 0);
+    }
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    mem_trim();
+}
+END_TEST
+
 START_TEST(errors_carry_code_and_text) {
     struct kevo_err err = {0};
     ck_assert_int_eq(kevo_fail(&err, KEVO_CORRUPT, "%s: block %u", "f", 3u), KEVO_CORRUPT);
@@ -232,6 +370,11 @@ int main(void) {
     tcase_add_test(t, huge_pages);
     tcase_add_test(t, spare_huge_pages);
     tcase_add_test(t, spare_huge_pages_of_threads);
+    tcase_add_test(t, pages_made_ready);
+    tcase_add_test(t, nothing_is_made_ready_by_a_hosts_allocator);
+    tcase_add_test(t, nothing_is_made_ready_without_memory);
+    tcase_add_test(t, threads_make_no_more_ready_together);
+    tcase_add_test(t, children_make_pages_ready);
     tcase_add_test(t, errors_carry_code_and_text);
     tcase_add_test(t, every_code_has_a_name);
     suite_add_tcase(s, t);

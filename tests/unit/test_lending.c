@@ -248,7 +248,7 @@ START_TEST(an_arena_tells) {
     struct arena a;
     uint64_t held = 0;
     arena_init(&a, 64);
-    arena_tell(&a, (struct arena_watch){takes, gave, &held});
+    arena_tell(&a, (struct arena_watch){takes, NULL, gave, &held});
     for (uint64_t n = 1; n < 400; n++) {
         fault_alloc_fail_at(n % 5 ? 0 : 1 + n % 3, false);
         for (int i = 0; i < 60; i++)
