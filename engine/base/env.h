@@ -35,7 +35,8 @@ enum env_open {
     ENV_CREATE = 4,    /* make it if missing, with `mode` less the umask */
     ENV_EXCLUSIVE = 8, /* with ENV_CREATE: KEVO_CANTOPEN if it is there already */
     ENV_TRUNCATE = 16,
-    ENV_LOG = 32 /* with ENV_READ: it will be written front to back, in small pieces */
+    ENV_LOG = 32 /* with ENV_READ: it will be written front to back, in small pieces; what lies
+                    behind all that was written may become zeros */
 };
 
 struct env_stat {

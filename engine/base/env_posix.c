@@ -25,6 +25,7 @@ struct env_file {
     uint64_t window_at;
     size_t window_bytes;
     uint64_t unsynced_bytes; /* written since the last sync */
+    uint64_t end;            /* behind all that was written */
     char path[];
 };
 
@@ -98,9 +99,18 @@ static int open_fd(const char *path, unsigned flags, unsigned mode) {
  * are made present and writable by a call that reports errors (MADV_POPULATE_WRITE, Linux
  * 5.14), on file systems that write in place to what is allocated. Where any of this is not
  * to be had, for what is synced often, and for what is long enough that a call hardly counts
- * beside its pages, there is pwrite. */
+ * beside its pages, there is pwrite.
+ *
+ * The pages behind the log's end get zeros by pwrite first: the file system makes many of them at
+ * once so, and one by one when they are mapped. What is mapped is written to the disk as a whole,
+ * so the map grows with what is not synced. */
 
-enum { WINDOW_BYTES = 64 << 10, WINDOW_WORTH_BYTES = 8 << 10, WINDOW_WRITE_MAX = 16 << 10 };
+enum {
+    WINDOW_LEAST_BYTES = 64 << 10,
+    WINDOW_MOST_BYTES = 256 << 10,
+    WINDOW_WORTH_BYTES = 8 << 10,
+    WINDOW_WRITE_MAX = 16 << 10
+};
 
 static bool may_be_mapped(int fd) {
     struct statfs fs;
@@ -114,15 +124,34 @@ static void drop_window(struct env_file *f) {
     f->window_bytes = 0;
 }
 
+/* Zeros from `at` to `end`, as far as it goes. */
+static void write_zeros(const struct env_file *f, uint64_t at, uint64_t end) {
+    static const uint8_t zeros[WINDOW_MOST_BYTES];
+    while (at < end) {
+        ssize_t n = pwrite(f->fd, zeros, (size_t)(end - at), (off_t)at);
+        if (n <= 0) return;
+        at += (uint64_t)n;
+    }
+}
+
+static uint64_t next_window_bytes(const struct env_file *f) {
+    uint64_t bytes = 2 * (uint64_t)f->window_bytes;
+    if (bytes < WINDOW_LEAST_BYTES) return WINDOW_LEAST_BYTES;
+    return bytes < WINDOW_MOST_BYTES ? bytes : WINDOW_MOST_BYTES;
+}
+
 /* Let the window begin with the page of `offset` and hold `len` bytes from there. */
 static bool move_window(struct env_file *f, uint64_t offset, size_t len) {
     struct stat st;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), at = offset / page * page;
+    uint64_t most = at + next_window_bytes(f);
     drop_window(f);
     if (fstat(f->fd, &st) < 0) return false;
     uint64_t end = (uint64_t)st.st_size / page * page;
-    if (end > at + WINDOW_BYTES) end = at + WINDOW_BYTES;
+    if (end > most) end = most;
     if (end < offset + len) return false;
+    if (f->end > offset) offset = f->end; /* it is written over */
+    write_zeros(f, (offset + page - 1) / page * page, end);
     void *p = mmap(NULL, (size_t)(end - at), PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)at);
     if (p == MAP_FAILED) return false;
     f->window = p;
@@ -141,6 +170,7 @@ static bool store_into_map(struct env_file *f, uint64_t offset, const void *data
         !move_window(f, offset, len))
         return false;
     memcpy(f->window + (offset - f->window_at), data, len);
+    if (f->end < offset + len) f->end = offset + len;
     return true;
 }
 
@@ -220,6 +250,7 @@ static int posix_write(struct env *env, struct env_file *f, uint64_t offset, con
         else if (n == 0 || errno != EINTR)
             return env_fail_file(err, "write", f->path, n == 0 ? ENOSPC : errno);
     }
+    if (f->end < offset + len) f->end = offset + len;
     return KEVO_OK;
 }
 
