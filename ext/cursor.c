@@ -746,6 +746,12 @@ static void result_verbatim(struct cursor *c, sqlite3_context *context) {
     result_value(context, &v);
 }
 
+/* An UPDATE that leaves a column alone need not carry it along. Of the key it is worth asking where
+ * one row is changed; that a rowid is left alone is seen by its value. */
+static bool may_keep_key(const struct cursor *c) {
+    return c->plan.presumed && c->table->schema->kind != SCHEMA_ROWID;
+}
+
 int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
     struct cursor *c = cursor_of(cursor);
     const struct schema *s = c->table->schema;
@@ -753,10 +759,10 @@ int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int col
         int rc = be_seen(c);
         if (rc != SQLITE_OK) return rc;
     }
-    if (column == (int)s->column_count) return result_whole_key(c, context);
-    int index = s->row_index[column];
-    /* An UPDATE that leaves the column alone need not carry it along. */
-    if (index >= 0 && sqlite3_vtab_nochange(context)) return SQLITE_OK;
+    bool hidden = column == (int)s->column_count;
+    int index = hidden ? -1 : s->row_index[column];
+    if ((index >= 0 || may_keep_key(c)) && sqlite3_vtab_nochange(context)) return SQLITE_OK;
+    if (hidden) return result_whole_key(c, context);
     if (index >= 0 && !c->plan.index) return result_row_column(c, context, (unsigned)index);
     if (c->verbatim_at) {
         result_verbatim(c, context);

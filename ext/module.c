@@ -55,6 +55,7 @@ static void vtab_free(struct vtab *t) {
     buf_release(&t->old_key);
     buf_release(&t->row);
     buf_release(&t->old_row);
+    buf_release(&t->kept);
     buf_release(&t->scratch);
     sqlite3_free(t->schema_name);
     sqlite3_free(t->name);

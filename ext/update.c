@@ -12,6 +12,7 @@ struct change {
     int64_t rowid;     /* of the new row, in rowid tables */
     bool have_old_row; /* t->old_row was read */
     bool old_is_gone;  /* ... but is not there */
+    bool key_is_kept;  /* no column of the key is named by the UPDATE: t->key is not made */
 };
 
 static char **message_of(struct vtab *t) {
@@ -100,27 +101,53 @@ static int read_old_row(struct change *c) {
     return SQLITE_OK;
 }
 
+/* Of the key what the UPDATE does not name; what it does is put over that. The value of a key of
+ * one column is where find_old_key() has put it. */
+static int keep_key_values(struct change *c) {
+    struct vtab *t = c->t;
+    struct kevo_err err;
+    bool wanted = !c->key_is_kept || t->schema->index_count > 0;
+    if (!c->has_old || !wanted || t->schema->kind != SCHEMA_COMPOSITE) return SQLITE_OK;
+    return keycode_decode(t->schema, buf_slice(&t->old_key), t->values, &t->kept, &err)
+               ? vtab_report(t, &err)
+               : SQLITE_OK;
+}
+
 static int keep_value(struct change *c, unsigned column) {
     struct vtab *t = c->t;
     struct kevo_err err;
+    if (t->schema->row_index[column] < 0) return SQLITE_OK; /* keep_key_values() */
     int rc = read_old_row(c);
     if (rc != SQLITE_OK) return rc;
-    /* Key columns are never left out: cursor_column() gives them always. */
     return rowcode_column(buf_slice(&t->old_row), (unsigned)t->schema->row_index[column],
                           &t->values[column], &err)
                ? vtab_report(t, &err)
                : SQLITE_OK;
 }
 
+/* As cursor_column() leaves it out. */
 static bool is_kept(const struct change *c, unsigned column, sqlite3_value *v) {
-    return c->has_old && c->t->schema->row_index[column] >= 0 && sqlite3_value_nochange(v);
+    const struct schema *s = c->t->schema;
+    bool may_be = c->has_old && (s->row_index[column] >= 0 || s->kind != SCHEMA_ROWID);
+    return may_be && sqlite3_value_nochange(v);
+}
+
+static bool is_key_kept(const struct change *c, sqlite3_value **argv) {
+    const struct schema *s = c->t->schema;
+    if (!c->has_old || s->kind == SCHEMA_ROWID) return false;
+    for (unsigned n = 0; n < s->key_count; n++) {
+        unsigned column = (unsigned)s->key[n].column;
+        if (!is_kept(c, column, argv[2 + column])) return false;
+    }
+    return true;
 }
 
 /* The rowid comes first: SQLite refuses a wrong one before all else. */
 static int collect_values(struct change *c, sqlite3_value **argv, unsigned *mismatched) {
     struct vtab *t = c->t;
-    int alias = schema_rowid_alias(t->schema), rc = SQLITE_OK;
-    if (alias != SCHEMA_NO_COLUMN) rc = accept_value(t, (unsigned)alias, argv[2 + alias]);
+    int alias = schema_rowid_alias(t->schema), rc = keep_key_values(c);
+    if (rc == SQLITE_OK && alias != SCHEMA_NO_COLUMN)
+        rc = accept_value(t, (unsigned)alias, argv[2 + alias]);
     *mismatched = (unsigned)alias;
     for (unsigned i = 0; rc == SQLITE_OK && i < t->schema->column_count; i++) {
         sqlite3_value *v = argv[2 + i];
@@ -249,6 +276,7 @@ static int choose_rowid(struct change *c, sqlite3_value **argv) {
 static int make_new_key(struct change *c, sqlite3_value **argv) {
     struct vtab *t = c->t;
     struct kevo_err err;
+    if (c->key_is_kept) return SQLITE_OK;
     if (t->schema->kind == SCHEMA_ROWID) {
         int rc = choose_rowid(c, argv);
         return rc == SQLITE_OK ? set_rowid_key(t, &t->key, c->rowid) : rc;
@@ -323,7 +351,8 @@ static int write_row(struct change *c, bool key_changed) {
         rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
         t->max_rowid_known = false;
     }
-    if (rc == 0) rc = kevo_txn_put(txn, buf_slice(&t->key), buf_slice(&t->row), &err);
+    slice key = buf_slice(c->key_is_kept ? &t->old_key : &t->key);
+    if (rc == 0) rc = kevo_txn_put(txn, key, buf_slice(&t->row), &err);
     if (rc) {
         kevo_txn_rollback_to(txn, mark);
         return vtab_report(t, &err);
@@ -372,6 +401,7 @@ static int check_unique(struct change *c, bool key_changed) {
 
 static bool is_key_changed(const struct change *c) {
     const struct vtab *t = c->t;
+    if (c->key_is_kept) return false;
     return !c->has_old || !slice_eq(buf_slice(&t->key), buf_slice(&t->old_key));
 }
 
@@ -407,6 +437,7 @@ static void set_rowid_value(struct change *c) {
 static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowid) {
     struct vtab *t = c->t;
     unsigned mismatched;
+    c->key_is_kept = is_key_kept(c, argv);
     if (c->has_old && t->schema->index_count > 0 && read_old_row(c) != SQLITE_OK && c->old_is_gone)
         return SQLITE_OK; /* REPLACE deleted it for a row before, by a UNIQUE index */
     int rc = collect_values(c, argv, &mismatched);

@@ -30,7 +30,7 @@ struct vtab {
 
     /* Scratch of xUpdate, kept between rows. */
     struct value *values; /* all columns, and one for the hidden rowid */
-    struct buf key, old_key, row, old_row, scratch;
+    struct buf key, old_key, row, old_row, scratch, kept;
     struct index_scratch indexes;
 
     struct sampled **samples; /* see sampling.h */

@@ -308,9 +308,23 @@ static int fail_too_big(const struct schema *s, size_t bytes, struct kevo_err *e
                      s->table, bytes, KEVO_MAX_KEY_BYTES);
 }
 
+/* The most frequent kind of key: one column, as it is. */
+static int encode_verbatim(const struct schema *s, uint32_t table_id, slice bytes, struct buf *key,
+                           struct kevo_err *err) {
+    if (!buf_reserve(key, KEYCODE_MAX_PREFIX_BYTES + bytes.len)) return kevo_nomem(err);
+    key->len = keycode_prefix(s, table_id, key->data);
+    if (bytes.len) memcpy(key->data + key->len, bytes.data, bytes.len);
+    key->len += bytes.len;
+    return key->len > KEVO_MAX_KEY_BYTES ? fail_too_big(s, key->len, err) : 0;
+}
+
 int keycode_encode(const struct schema *s, uint32_t table_id, const struct value *values,
                    struct buf *key, struct kevo_err *err) {
     buf_reset(key);
+    const struct value *first = &values[schema_value_place(s, s->key[0].column)];
+    if (keycode_is_verbatim(s, 0) && first->type >= VALUE_TEXT &&
+        first->bytes.len <= KEVO_MAX_KEY_BYTES)
+        return encode_verbatim(s, table_id, first->bytes, key, err);
     if (!buf_reserve(key, KEYCODE_MAX_PREFIX_BYTES)) return kevo_nomem(err);
     key->len = keycode_prefix(s, table_id, key->data);
     for (unsigned n = 0; n < s->key_count; n++) {

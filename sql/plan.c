@@ -400,7 +400,7 @@ static void find_one_row(const struct schema *s, const struct plan_query *q, str
     if (!names_one_key(s, plan) || plan->in_column >= 0 || choice->looped) return;
     for (unsigned n = 0; n < enough; n++)
         exact &= choice->exact[n];
-    plan->presumed = !exact && q->updates && plan->upper == PLAN_NO_BOUND;
+    plan->presumed = q->updates && plan->upper == PLAN_NO_BOUND;
     plan->unique = exact || plan->presumed;
 }
 

@@ -130,8 +130,9 @@ struct plan {
     bool reverse;                 /* visit keys from last to first */
     bool order_consumed;          /* rows come as ORDER BY, GROUP BY or DISTINCT wants */
     bool order_needs_eq;          /* ... if each equality on TEXT means one text */
-    bool presumed;                /* `unique`, unless a number equals several texts: who visits
-                                     the ranges has to make sure that they hold one row */
+    bool presumed;                /* of an UPDATE: `unique`, but a number may equal several texts:
+                                     who visits the ranges has to make sure that they hold one
+                                     row */
     bool nulls;                   /* an equality is IS: a NULL among the arguments means NULL,
                                      and not that nothing is equal */
     bool has_limit, has_offset;   /* LIMIT and OFFSET are arguments; every other

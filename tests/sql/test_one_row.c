@@ -235,6 +235,53 @@ START_TEST(beside_another_statement) {
 }
 END_TEST
 
+/* ---- columns that are left alone ---------------------------------------------------------------- */
+
+static const char *const partial[] = {
+    "UPDATE %s SET v = v || '!' WHERE b = 'x' AND a = 'p'",
+    "UPDATE %s SET a = 'z' WHERE b = 'x' AND a = 'p'",
+    "UPDATE %s SET b = 'z', v = NULL WHERE a = 'p' AND b = 'x'",
+    "UPDATE %s SET a = b, b = a WHERE a = 'p' AND b = 'x'",
+    "UPDATE %s SET a = a, n = n + 1 WHERE a = 'p' AND b = 'x'",
+    "UPDATE %s SET n = n + 100 WHERE a = 7 AND b = 'x'",
+    "UPDATE %s SET n = n + 100 WHERE a = CAST(7 AS INTEGER) AND b = 'x' AND v <> 2",
+    "UPDATE %s SET b = 'y', n = 1 WHERE a = CAST(7 AS INTEGER) AND b = 'x'",
+    "UPDATE OR REPLACE %s SET b = 'y' WHERE a = 'p' AND b = 'x'",
+    "UPDATE OR IGNORE %s SET n = 3, v = 5 WHERE a = 'p' AND b = 'x'",
+    "UPDATE OR REPLACE %s SET n = 3 WHERE a = 'p' AND b = 'x'",
+    "UPDATE OR REPLACE %s SET b = 'q', n = 3 WHERE a = 'p' AND b = 'x'",
+    "UPDATE %s SET v = a || b || n WHERE n = 3",
+    "UPDATE %s SET b = b || 'z' WHERE n = 3.0",
+    "UPDATE %s SET a = '' WHERE b = 'x'",
+    "UPDATE %s SET v = a WHERE b >= 'x'",
+    "UPDATE %s SET v = s, n = n FROM side WHERE a = s AND b = 'x'",
+    "UPDATE %s SET v = NULL WHERE a = 'p' AND b = 'none'",
+};
+
+START_TEST(columns_left_alone) {
+    static const char *const keys[] = {"PRIMARY KEY (b, a)", "PRIMARY KEY (a, b), UNIQUE (n)",
+                                       "PRIMARY KEY (b, a DESC), UNIQUE (v, b), UNIQUE (n)"};
+    sql_exec(db, "INSERT INTO side(s) VALUES('p'), ('none')");
+    for (unsigned i = 0; i < 3; i++) {
+        sql_exec(db, "DROP TABLE k; DROP TABLE o");
+        sql_exec(db, "CREATE VIRTUAL TABLE k USING kevo(a TEXT, v ANY, b TEXT, n INT, %s)",
+                 keys[i]);
+        sql_exec(db,
+                 "CREATE TABLE o(a TEXT NOT NULL, v ANY, b TEXT NOT NULL, n INT, %s) STRICT, "
+                 "WITHOUT ROWID",
+                 keys[i]);
+        both("INSERT INTO %s VALUES('p', 1, 'x', 1), ('p', 2, 'y', 2), ('q', 1, 'xx', 3), "
+             "('7', 2, 'x', 4), ('007', 3, 'x', 5), ('7', 3, 'y', 6), ('', NULL, '', NULL)");
+        expect_rows(db, "7", "SELECT count(*) FROM k");
+        for (int twice = 0; twice < 2; twice++) {
+            both(partial[_i]);
+            expect_same();
+        }
+        expect_rows(db, "ok", "SELECT kevo_check('k')");
+    }
+}
+END_TEST
+
 /* ---- at random --------------------------------------------------------------------------------------- */
 
 enum { STATEMENTS = 14, ROUNDS = 6 };
@@ -378,6 +425,7 @@ int main(void) {
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, in_a_trigger);
     tcase_add_test(tcase, beside_another_statement);
+    tcase_add_loop_test(tcase, columns_left_alone, 0, (int)(sizeof partial / sizeof partial[0]));
     tcase_add_loop_test(tcase, random_updates, 0, 3);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
