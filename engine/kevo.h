@@ -480,6 +480,11 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, struct kevo_slice 
              struct kevo_value *value, struct kevo_err *err);
 void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 
+/* The same for a `value` that is zeroed, or that a get of this store has filled in: it is released,
+ * but for what serves this read as well. For one get after the other. `key` may not lie in it. */
+int kevo_get_again(kevo_store *store, const struct kevo_read *read, struct kevo_slice key,
+                   struct kevo_value *value, struct kevo_err *err);
+
 /* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
  * hold together; seeks land on such keys only. They are all copied. It starts
  * invalid. What deletions of ranges hide is gathered now, for which tables may be read. Writes

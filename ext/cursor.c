@@ -27,6 +27,8 @@ struct cursor {
     const struct kevo_entry *entry; /* what it stands on */
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
+    bool reads;                     /* read_now() was called since the cursor was opened, */
+    unsigned read_epoch;            /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */
     struct looked_up {        /* over an index */
@@ -76,6 +78,7 @@ int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
         c->table = t;
     }
     c->eof = true;
+    c->reads = false;
     session_cursor_opened(t->session);
     *cursor = &c->base;
     return SQLITE_OK;
@@ -98,11 +101,15 @@ static void stop_counting(struct cursor *c) {
     c->counting = (struct counting){.refused = true};
 }
 
-static void leave_range(struct cursor *c) {
+static void leave_span(struct cursor *c) {
     if (c->counting.counter) stop_counting(c);
-    leave_row(c);
     kevo_iter_free(c->iter);
     c->iter = NULL;
+}
+
+static void leave_range(struct cursor *c) {
+    leave_row(c);
+    leave_span(c);
 }
 
 static void cursor_free(struct cursor *c) {
@@ -133,6 +140,16 @@ int cursor_close(sqlite3_vtab_cursor *cursor) {
 
 /* ---- moving ------------------------------------------------------------------------ */
 
+/* What the cursor sees now. */
+static int read_now(struct cursor *c, struct kevo_read *read) {
+    struct session *s = session_of(c);
+    int rc = c->reads ? session_read_on(s, c->read_epoch, read, message_of(c))
+                      : session_read(s, read, message_of(c));
+    c->reads = rc == SQLITE_OK;
+    c->read_epoch = s->epoch;
+    return rc;
+}
+
 static void stand_on(struct cursor *c, slice key, slice row) {
     c->key = key;
     c->row = row;
@@ -144,7 +161,10 @@ static void stand_on(struct cursor *c, slice key, slice row) {
 
 static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,
                        struct kevo_err *err) {
-    int rc = kevo_get(session_of(c)->store, read, key, &c->value, err);
+    leave_span(c);
+    leave_looked_up(c);
+    c->on_point = false;
+    int rc = kevo_get_again(session_of(c)->store, read, key, &c->value, err);
     *found = rc == 0;
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
     c->on_point = true;
@@ -154,6 +174,7 @@ static int enter_point(struct cursor *c, const struct kevo_read *read, slice key
 
 static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, slice upper,
                       bool *found, struct kevo_err *err) {
+    leave_range(c);
     read->lower = lower;
     read->upper = upper;
     int rc = kevo_iter_new(session_of(c)->store, read, &c->iter, err);
@@ -183,10 +204,9 @@ static int enter_ranges(struct cursor *c) {
     struct kevo_err err;
     bool found = false;
     int rc = SQLITE_OK;
-    if (c->range < c->ranges.count) rc = session_read(session_of(c), &read, message_of(c));
+    if (c->range < c->ranges.count) rc = read_now(c, &read);
     for (; rc == SQLITE_OK && c->range < c->ranges.count; c->range++) {
         struct key_range r = current_range(c);
-        leave_range(c);
         if (r.point ? enter_point(c, &read, r.lower, &found, &err)
                     : enter_span(c, &read, r.lower, r.upper, &found, &err))
             return vtab_report(c->table, &err);
@@ -637,7 +657,7 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
                   sqlite3_value **argv) {
     struct cursor *c = cursor_of(cursor);
     (void)words;
-    leave_range(c);
+    leave_span(c);
     c->counting = (struct counting){.refused = false};
     c->plan = plan_of_index(index);
     c->keys = plan_schema(c->table->schema, &c->plan);

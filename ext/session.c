@@ -470,6 +470,13 @@ int session_read(struct session *s, struct kevo_read *read, char **message) {
     return rc;
 }
 
+int session_read_on(struct session *s, unsigned epoch, struct kevo_read *read, char **message) {
+    if (epoch != s->epoch || !s->snapshot || session_is_open(s))
+        return session_read(s, read, message);
+    *read = (struct kevo_read){.snapshot = s->snapshot};
+    return SQLITE_OK;
+}
+
 void session_cursor_opened(struct session *s) {
     s->open_cursors++;
 }

@@ -171,6 +171,9 @@ int session_sync_database(struct session *s);
 /* What a read sees now: the transaction's writes, or the snapshot that belongs to
  * SQLite's. Only while SQLite's read transaction is open. */
 int session_read(struct session *s, struct kevo_read *read, char **message);
+/* The same for who keeps a cursor open since it last asked, when `epoch` was the session's: SQLite's
+ * read transaction has not ended meanwhile, so the snapshot is still that of it. */
+int session_read_on(struct session *s, unsigned epoch, struct kevo_read *read, char **message);
 /* A cursor is opened or closed; with the last one in autocommit the pin goes. */
 void session_cursor_opened(struct session *s);
 void session_cursor_closed(struct session *s);

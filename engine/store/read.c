@@ -290,8 +290,9 @@ static int get_run(const struct runs *r, slice key, struct table_value *v, struc
     return 0;
 }
 
+/* `sv`, a reference, is where to look, or NULL; see keep_superversion(). */
 static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
-                     struct kevo_value *value, struct kevo_err *err) {
+                     struct superversion *sv, struct kevo_value *value, struct kevo_err *err) {
     struct table_value v = {.block = NULL};
     if (read && read->txn) {
         bool decided;
@@ -299,7 +300,10 @@ static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
         if (decided) return rc;
     }
     uint64_t max_seq;
-    struct superversion *sv = begin_read(store, read, &max_seq);
+    if (sv)
+        max_seq = read->snapshot->id;
+    else
+        sv = begin_read(store, read, &max_seq);
     struct version *runs = NULL;
     int rc = read && read->txn ? get_run(&read->txn->runs, key, &v, &runs, err) : KEVO_MORE;
     if (rc == KEVO_MORE) rc = get_committed(store, sv, key, max_seq, &v, err);
@@ -319,18 +323,45 @@ static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
     return 0;
 }
 
+static int sampled_get(kevo_store *store, const struct kevo_read *read, slice key,
+                       struct superversion *sv, struct kevo_value *value, struct kevo_err *err) {
+    uint64_t nth = atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
+    /* Two looks at the clock would be a tenth of a short read. */
+    if (nth % KEVO_GET_SAMPLE != 0) return get_value(store, read, key, sv, value, err);
+    uint64_t start = store_now(store);
+    int rc = get_value(store, read, key, sv, value, err);
+    count_since(store, &store->counters.get, start);
+    return rc;
+}
+
 int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct kevo_value *value,
              struct kevo_err *err) {
     *value = (struct kevo_value){.slice = {NULL, 0}};
     int rc = store_check_process(store, err);
-    if (rc) return rc;
-    uint64_t nth = atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
-    /* Two looks at the clock would be a tenth of a short read. */
-    if (nth % KEVO_GET_SAMPLE != 0) return get_value(store, read, key, value, err);
-    uint64_t start = store_now(store);
-    rc = get_value(store, read, key, value, err);
-    count_since(store, &store->counters.get, start);
-    return rc;
+    return rc ? rc : sampled_get(store, read, key, NULL, value, err);
+}
+
+/* Release the value, but for its superversion when that is still the present one: a read by a
+ * snapshot would take the same. */
+static struct superversion *keep_superversion(kevo_store *store, const struct kevo_read *read,
+                                              struct kevo_value *value) {
+    struct superversion *sv = value->pin[SUPERVERSION];
+    if (!sv || !read || !read->snapshot || read->txn ||
+        atomic_load_explicit(&store->current, memory_order_relaxed) != sv) {
+        kevo_value_release(value);
+        return NULL;
+    }
+    if (value->pin[BLOCK]) cache_unpin(store->cache, value->pin[BLOCK]);
+    version_unref(value->pin[RUNS]);
+    return sv;
+}
+
+int kevo_get_again(kevo_store *store, const struct kevo_read *read, slice key,
+                   struct kevo_value *value, struct kevo_err *err) {
+    int rc = store_check_process(store, err);
+    struct superversion *sv = rc ? NULL : keep_superversion(store, read, value);
+    *value = (struct kevo_value){.slice = {NULL, 0}};
+    return rc ? rc : sampled_get(store, read, key, sv, value, err);
 }
 
 /* In a forked child nothing is given back: the parent's threads may have held the locks,

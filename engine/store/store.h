@@ -158,18 +158,19 @@ struct kevo_store {
     } merging;
 
     pthread_mutex_t mutex;
-    pthread_cond_t work_cond; /* background threads: there may be work */
-    pthread_cond_t done_cond; /* writers and waiters: something was done */
-    struct superversion *current;
-    struct epoch *epoch;                 /* of `current` */
-    struct kevo_commit committed;        /* newest known committed */
-    struct kevo_commit flushed;          /* every batch up to this one is in tables */
-    struct kevo_commit flushed_at_open;  /* ... when the store was opened */
-    uint64_t left_log_at_open;           /* the newest batch that was in tables by then */
-    struct kevo_commit ingested_at_open; /* the newest batch of tables that the log names and the
+    pthread_cond_t work_cond;             /* background threads: there may be work */
+    pthread_cond_t done_cond;             /* writers and waiters: something was done */
+    struct superversion *_Atomic current; /* changed under the mutex; without it, only to be
+                                             compared */
+    struct epoch *epoch;                  /* of `current` */
+    struct kevo_commit committed;         /* newest known committed */
+    struct kevo_commit flushed;           /* every batch up to this one is in tables */
+    struct kevo_commit flushed_at_open;   /* ... when the store was opened */
+    uint64_t left_log_at_open;            /* the newest batch that was in tables by then */
+    struct kevo_commit ingested_at_open;  /* the newest batch of tables that the log names and the
                                             manifest had by then */
-    struct history history;              /* of what was committed, or found in the log */
-    struct kevo_commit newest;           /* newest batch in log or tables, committed or not */
+    struct history history;               /* of what was committed, or found in the log */
+    struct kevo_commit newest;            /* newest batch in log or tables, committed or not */
     struct pending pending;
     bool void_owed; /* the log has batches behind `committed` that never were */
     bool resolved;

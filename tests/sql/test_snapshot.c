@@ -158,6 +158,55 @@ START_TEST(cursor_of_points) {
 }
 END_TEST
 
+static void expect_step(sqlite3_stmt *stmt, const char *key, const char *value) {
+    ck_assert_int_eq(step(stmt), SQLITE_ROW);
+    ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), key);
+    ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 1), value);
+}
+
+/* A join gets one row after the other by one cursor. Its own connection begins, commits and rolls
+ * back meanwhile, and the store's tables come and go. */
+START_TEST(join_across_writes) {
+    fill(100);
+    sql_exec(db, "INSERT INTO plain SELECT key, 0 FROM kv ORDER BY key");
+    sqlite3_stmt *stmt =
+        sql_prepare(db, "SELECT kv.key, value FROM plain CROSS JOIN kv ON kv.key = k ORDER BY k");
+    expect_step(stmt, "k00000", "0");
+    sql_exec(db, "BEGIN; UPDATE kv SET value = 'w' WHERE key < 'k00003'");
+    expect_step(stmt, "k00001", "w");
+    sql_exec(db, "ROLLBACK");
+    expect_step(stmt, "k00002", "2");
+    sql_exec(db, "UPDATE kv SET value = 'new' WHERE key >= 'k00004'");
+    expect_step(stmt, "k00003", "3");
+    expect_step(stmt, "k00004", "new");
+    sql_exec(db, "UPDATE plain SET v = 1; SELECT kevo_flush('kv')");
+    expect_step(stmt, "k00005", "new");
+    sql_exec(db, "DELETE FROM kv WHERE key = 'k00006'; SELECT kevo_compact('kv')");
+    expect_step(stmt, "k00007", "new");
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
+/* What others commit is not seen before the statement is over. */
+START_TEST(join_stays) {
+    fill(100);
+    sql_exec(db, "INSERT INTO plain SELECT key, 0 FROM kv ORDER BY key");
+    sqlite3_stmt *stmt =
+        sql_prepare(other, "SELECT kv.key, value FROM plain CROSS JOIN kv ON kv.key = k");
+    expect_step(stmt, "k00000", "0");
+    sql_exec(db, "UPDATE kv SET value = 'new'");
+    expect_step(stmt, "k00001", "1");
+    sql_exec(db, "SELECT kevo_flush('kv')");
+    expect_step(stmt, "k00002", "2");
+    sql_exec(db, "DELETE FROM kv; SELECT kevo_compact('kv')");
+    expect_step(stmt, "k00003", "3");
+    expect_step(stmt, "k00004", "4");
+    sqlite3_reset(stmt);
+    ck_assert_int_eq(step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+}
+END_TEST
+
 /* Deleting what a scan shows, row by row, is what many programs do. */
 START_TEST(delete_while_scanning) {
     fill(200);
@@ -428,6 +477,8 @@ int main(void) {
     add_both(wal, delete, cursor_of_points, 1);
     add_both(wal, delete, delete_while_scanning, 2);
     add_both(wal, delete, counted_rows, 2 * COUNTED);
+    add_both(wal, delete, join_across_writes, 1);
+    tcase_add_test(wal, join_stays);
     tcase_add_test(wal, reader_stays);
     tcase_add_test(wal, idle_readers_keep_nothing);
     tcase_add_loop_test(wal, store_opened_since, 0, 2);

@@ -47,6 +47,7 @@ struct world {
     } snapshots[SNAPSHOTS];
     struct walker walkers[ITERS];
     struct pinned pins[PINS];
+    struct kevo_value again; /* of a get, for the next one */
 };
 
 static uint64_t below(struct world *w, uint64_t n) {
@@ -98,14 +99,18 @@ static slice value_of(unsigned key, uint64_t number) {
 
 static void check_get(struct world *w, const struct kevo_read *read, const struct state *state) {
     unsigned k = (unsigned)below(w, KEYS);
+    bool again = one_in(w, 2);
     struct kevo_value v;
-    int rc = kevo_get(w->store, read, keys[k], &v, &test_err);
+    int rc = again ? kevo_get_again(w->store, read, keys[k], &w->again, &test_err)
+                   : kevo_get(w->store, read, keys[k], &v, &test_err);
+    if (again) v = w->again;
     if (rc != (state->number[k] ? 0 : KEVO_NOTFOUND))
         ck_abort_msg("get of key %u: %d, its number is %llu; %s", k, rc,
                      (unsigned long long)state->number[k], rc < 0 ? test_err.msg : "");
     if (rc == 0 && !slice_eq(v.slice, value_of(k, state->number[k])))
         ck_abort_msg("get of key %u: not the value of %llu", k,
                      (unsigned long long)state->number[k]);
+    if (again) return;
     struct pinned *p = &w->pins[below(w, PINS)];
     if (rc || !one_in(w, 8)) {
         kevo_value_release(&v);
@@ -414,6 +419,7 @@ static void release_all(struct world *w) {
         if (w->pins[i].number) kevo_value_release(&w->pins[i].value);
         w->pins[i].number = 0;
     }
+    kevo_value_release(&w->again);
     struct kevo_stats stats = kv_stats(w->store);
     if (stats.snapshot_count) ck_abort_msg("a snapshot is left");
 }
