@@ -16,9 +16,12 @@ enum { MAX_ARGS = SCHEMA_MAX_LAYOUT + 4 };
 struct cursor {
     sqlite3_vtab_cursor base; /* must be first */
     struct vtab *table;
+    int index; /* as SQLite numbers the plan */
     struct plan plan;
-    const struct schema *keys; /* of the table, or of the index that the plan uses */
+    const struct schema *keys; /* of the table, or of the index that the plan uses; NULL: no plan */
     size_t verbatim_at;        /* 0, or where in a key its only column stands as it is */
+    bool one_text;             /* the plan is the one key that is a text, and nothing else */
+    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES]; /* of the keys; with verbatim_at */
     struct plan_ranges ranges;
     size_t range; /* index of the range we are in */
     bool eof;
@@ -647,10 +650,27 @@ static int skip_offset(struct cursor *c, sqlite3_value *offset) {
     return rc;
 }
 
-static size_t find_verbatim(const struct cursor *c) {
-    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES];
-    if (c->plan.index || !keycode_is_verbatim(c->keys, 0)) return 0;
-    return keycode_prefix(c->keys, c->table->table_id, prefix);
+static void take_plan(struct cursor *c, int index) {
+    const struct plan *plan = &c->plan;
+    if (c->keys && c->index == index) return; /* as the time before */
+    c->index = index;
+    c->plan = plan_of_index(index);
+    c->keys = plan_schema(c->table->schema, plan);
+    c->verbatim_at = 0;
+    if (!plan->index && keycode_is_verbatim(c->keys, 0))
+        c->verbatim_at = keycode_prefix(c->keys, c->table->table_id, c->prefix);
+    c->one_text = c->verbatim_at && c->keys->key[0].type == COLUMN_TEXT && plan->eq_count == 1 &&
+                  plan->in_column < 0 && plan_arg_count(plan) == 1 && c->table->utf8;
+}
+
+/* Whether the key asked for could be made at once: what make_ranges() would come to. */
+static bool make_point(struct cursor *c, sqlite3_value *v) {
+    if (!c->one_text || sqlite3_value_type(v) != SQLITE_TEXT) return false;
+    const void *text = sqlite3_value_blob(v); /* NULL when it is empty */
+    size_t len = (size_t)sqlite3_value_bytes(v);
+    return len <= KEVO_MAX_KEY_BYTES - KEYCODE_MAX_PREFIX_BYTES &&
+           plan_ranges_set_point(&c->ranges, slice_of(c->prefix, c->verbatim_at),
+                                 slice_of(text, text ? len : 0));
 }
 
 int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,
@@ -659,11 +679,9 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     (void)words;
     leave_span(c);
     c->counting = (struct counting){.refused = false};
-    c->plan = plan_of_index(index);
-    c->keys = plan_schema(c->table->schema, &c->plan);
-    c->verbatim_at = find_verbatim(c);
+    take_plan(c, index);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
-    int rc = make_ranges(c, argc, argv);
+    int rc = argc && make_point(c, argv[0]) ? SQLITE_OK : make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);
     if (rc == SQLITE_OK && c->plan.presumed) rc = make_sure_of_one(c, argv);
     if (rc != SQLITE_OK) return rc;

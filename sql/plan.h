@@ -242,6 +242,10 @@ void plan_ranges_release(struct plan_ranges *r); /* frees; the struct is empty a
 int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t table_id,
                     const struct plan *plan, const struct plan_arg *args, struct kevo_err *err);
 
+/* Let the one key, as a point, be all there is: what plan_ranges_add() makes of an equality with
+ * all of the key. The key is `prefix` and `rest`. False when there is no memory. */
+bool plan_ranges_set_point(struct plan_ranges *r, slice prefix, slice rest);
+
 /* Append the one key, as a point, behind those there are. False when there is no memory.
  * For callers that bring the keys in an order of their own: not to be finished. */
 bool plan_ranges_add_point(struct plan_ranges *r, slice key);

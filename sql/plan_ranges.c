@@ -464,3 +464,12 @@ bool plan_ranges_add_point(struct plan_ranges *r, slice key) {
     r->spans[r->count++] = (struct plan_span){at, at, key.len, 0, 0, true};
     return true;
 }
+
+bool plan_ranges_set_point(struct plan_ranges *r, slice prefix, slice rest) {
+    plan_ranges_reset(r);
+    if (!reserve_spans(r, 1) || !buf_set(&r->bytes, prefix) ||
+        !buf_append(&r->bytes, rest.data, rest.len))
+        return false;
+    r->spans[r->count++] = (struct plan_span){0, 0, r->bytes.len, 0, 0, true};
+    return true;
+}

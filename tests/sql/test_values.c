@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/kevo.h"
 #include "tests/lib/sql.h"
 
 static sqlite3 *db;
@@ -309,6 +310,63 @@ START_TEST(automatic_rowids) {
 }
 END_TEST
 
+/* One prepared statement is asked for values of all kinds in turn, as it was for others before. */
+START_TEST(one_statement) {
+    static const char *const rows =
+        "SELECT '' UNION SELECT '5' UNION SELECT '5.0' UNION SELECT 'a' "
+        "UNION SELECT CAST(x'610062' AS TEXT) UNION SELECT '4'";
+    static const char *const asked[] = {"''",
+                                        "'a'",
+                                        "5",
+                                        "'5'",
+                                        "NULL",
+                                        "x'61'",
+                                        "5.0",
+                                        "'5.0'",
+                                        "'A'",
+                                        "zeroblob(0)",
+                                        "'aa'",
+                                        "1e300",
+                                        "-0.0",
+                                        "'a'",
+                                        "'4'",
+                                        "4.0",
+                                        "'none'",
+                                        "''",
+                                        "CAST(x'610062' AS TEXT)"};
+    sql_exec(db, "CREATE TABLE p(key TEXT PRIMARY KEY NOT NULL, value ANY) STRICT, WITHOUT ROWID");
+    sql_exec(db, "INSERT INTO p SELECT *, 1 FROM (%s); INSERT INTO kv SELECT * FROM p", rows);
+    sqlite3_stmt *ours = sql_prepare(db, "SELECT quote(key), value FROM kv WHERE key = ?");
+    sqlite3_stmt *theirs = sql_prepare(db, "SELECT quote(key), value FROM p WHERE key = ?");
+    for (size_t i = 0; i < 3 * sizeof asked / sizeof asked[0]; i++) {
+        const char *what = asked[i * 7 % (sizeof asked / sizeof asked[0])];
+        sqlite3_stmt *given = sql_prepare(db, "SELECT %s", what);
+        ck_assert_int_eq(sqlite3_step(given), SQLITE_ROW);
+        sqlite3_bind_value(ours, 1, sqlite3_column_value(given, 0));
+        sqlite3_bind_value(theirs, 1, sqlite3_column_value(given, 0));
+        int rc = sqlite3_step(theirs);
+        ck_assert_msg(sqlite3_step(ours) == rc, "%s", what);
+        if (rc == SQLITE_ROW)
+            ck_assert_str_eq((const char *)sqlite3_column_text(ours, 0),
+                             (const char *)sqlite3_column_text(theirs, 0));
+        sqlite3_finalize(given);
+        sqlite3_reset(ours);
+        sqlite3_reset(theirs);
+    }
+    static char longest[KEVO_MAX_KEY_BYTES + 10];
+    memset(longest, 'x', sizeof longest);
+    int longest_key = KEVO_MAX_KEY_BYTES - 1; /* behind the table's id */
+    sql_exec(db, "INSERT INTO kv VALUES(printf('%%.*c', %d, 'x'), 1)", longest_key);
+    for (int len = longest_key - 9; len < (int)sizeof longest; len++) {
+        sqlite3_bind_text(ours, 1, longest, len, SQLITE_STATIC);
+        ck_assert_int_eq(sqlite3_step(ours), len == longest_key ? SQLITE_ROW : SQLITE_DONE);
+        sqlite3_reset(ours);
+    }
+    sqlite3_finalize(ours);
+    sqlite3_finalize(theirs);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("values");
     TCase *tcase = tcase_create("values"), *utf16 = tcase_create("utf16");
@@ -318,6 +376,7 @@ int main(void) {
     for (int i = 0; i < 2; i++) {
         tcase_add_loop_test(both[i], value, 0, (int)(sizeof values / sizeof values[0]));
         tcase_add_loop_test(both[i], compare_text_key, 0, OPERANDS);
+        tcase_add_test(both[i], one_statement);
     }
     tcase_add_test(tcase, negative_zero);
     tcase_add_test(tcase, keys);
