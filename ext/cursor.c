@@ -1,8 +1,6 @@
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "ext/equality.h"
 #include "ext/vtab.h"
@@ -482,33 +480,6 @@ static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
 
 /* ---- rows that have to be sorted -------------------------------------------------------- */
 
-struct sort_entry {
-    slice list; /* the column with an IN list, if any */
-    slice rest; /* the key behind the columns with an equality */
-    slice key;
-};
-
-static int compare_entries(const void *a, const void *b) {
-    const struct sort_entry *x = a, *y = b;
-    int c = slice_cmp(x->list, y->list);
-    if (c == 0) c = slice_cmp(x->rest, y->rest);
-    return c ? c : slice_cmp(x->key, y->key);
-}
-
-static int fill_entry(const struct cursor *c, slice key, struct sort_entry *e,
-                      struct kevo_err *err) {
-    int n = c->plan.in_column;
-    slice from, behind;
-    e->key = key;
-    e->list = slice_of(key.data, 0);
-    int rc = keycode_rest(c->keys, key, c->plan.eq_count, &e->rest, err);
-    if (rc || n < 0) return rc;
-    rc = keycode_rest(c->keys, key, (unsigned)n, &from, err);
-    if (rc == 0) rc = keycode_rest(c->keys, key, (unsigned)n + 1, &behind, err);
-    if (rc == 0) e->list = slice_of(from.data, from.len - behind.len);
-    return rc;
-}
-
 /* Read the keys of all ranges into c->sorted, each behind its length. */
 static int collect_keys(struct cursor *c, size_t *count) {
     buf_reset(&c->sorted);
@@ -533,26 +504,11 @@ static int sort_rows(struct cursor *c) {
     int rc = collect_keys(c, &count);
     leave_range(c);
     if (rc != SQLITE_OK) return rc;
-    struct sort_entry *entries = mem_array(count + 1, sizeof *entries);
-    if (!entries) return SQLITE_NOMEM;
-    const uint8_t *p = c->sorted.data;
     struct kevo_err err;
-    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
-        size_t len;
-        memcpy(&len, p, sizeof len);
-        slice key = slice_of(p + sizeof len, len);
-        p += sizeof len + len;
-        if (fill_entry(c, key, &entries[i], &err)) rc = vtab_report(c->table, &err);
-    }
-    if (rc == SQLITE_OK) {
-        qsort(entries, count, sizeof *entries, compare_entries);
-        plan_ranges_reset(&c->ranges);
-        for (size_t i = 0; i < count; i++) {
-            if (!plan_ranges_add_point(&c->ranges, entries[i].key)) rc = SQLITE_NOMEM;
-        }
-    }
-    mem_free(entries);
-    return rc;
+    slice keys = buf_slice(&c->sorted);
+    return plan_ranges_sort(&c->ranges, c->keys, &c->plan, keys, count, &err)
+               ? vtab_report(c->table, &err)
+               : SQLITE_OK;
 }
 
 /* ---- the one row of an UPDATE ------------------------------------------------------------ */

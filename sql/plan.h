@@ -250,6 +250,12 @@ bool plan_ranges_set_point(struct plan_ranges *r, slice prefix, slice rest);
  * For callers that bring the keys in an order of their own: not to be finished. */
 bool plan_ranges_add_point(struct plan_ranges *r, slice key);
 
+/* Replace the ranges by one point for each of `count` keys, in the order that the plan has
+ * promised. `keys` has them one behind the other, each behind its length, a size_t. KEVO_NOMEM;
+ * KEVO_CORRUPT when one is no key of the schema. */
+int plan_ranges_sort(struct plan_ranges *r, const struct schema *s, const struct plan *plan,
+                     slice keys, size_t count, struct kevo_err *err);
+
 /* Sort, and join what overlaps. Needed before the ranges are looked at. */
 void plan_ranges_finish(struct plan_ranges *r);
 
