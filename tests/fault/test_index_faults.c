@@ -15,6 +15,9 @@ static const char *const statements[] = {
     "UPDATE t SET c = 5.0 WHERE id = 1",
     "UPDATE t SET id = id + 100",
     "UPDATE OR REPLACE t SET b = 10 WHERE id = 3",
+    "UPDATE s SET n = 8 WHERE a = CAST(7 AS INTEGER) AND b = 'x'",
+    "UPDATE s SET b = 'z' WHERE a = CAST(7 AS INTEGER) AND b = 'x'",
+    "UPDATE s SET m = m || '!' WHERE n = CAST(7 AS INTEGER)",
     "DELETE FROM t WHERE c = 5",
     "DELETE FROM t WHERE c = CAST('5' AS REAL)",
     "DELETE FROM t",
@@ -25,7 +28,7 @@ static const char *const statements[] = {
     "SELECT b FROM t WHERE c IN (5, 'x') OR a BETWEEN 'a' AND 'z' ORDER BY c DESC",
 };
 
-#define ALL "SELECT id, a, b, c FROM t ORDER BY +id"
+#define ALL "SELECT id, a, b, c FROM t ORDER BY +id; SELECT a, b, n, m FROM s ORDER BY +a, +b"
 
 static sqlite3 *open_filled(void) {
     sqlite3_auto_extension((void (*)(void))linked_load);
@@ -34,6 +37,10 @@ static sqlite3 *open_filled(void) {
                  "PRIMARY KEY (id DESC), INDEX by_a (a, c), INDEX by_c (c DESC))");
     sql_exec(db, "INSERT INTO t VALUES(1, 'one', 10, 5), (2, 'two', 20, '5.0'), (3, 'three', NULL, "
                  "'x'), (4, 'a text that is longer than what fits anywhere', 40, NULL)");
+    sql_exec(db,
+             "CREATE VIRTUAL TABLE s USING kevo(a TEXT, b TEXT, n ANY UNIQUE, m ANY, "
+             "PRIMARY KEY (a, b));"
+             "INSERT INTO s VALUES('7', 'x', 7, 1), ('007', 'y', '7', 2), ('70', 'x', '70', 3)");
     return db;
 }
 
@@ -57,7 +64,7 @@ START_TEST(no_memory) {
             failed++;
             expect_rows(db, before, ALL);
         }
-        expect_rows(db, "ok", "SELECT kevo_check('t')");
+        expect_rows(db, "ok;ok", "SELECT kevo_check('t'); SELECT kevo_check('s')");
         if (!sqlite3_get_autocommit(db)) sql_exec(db, "ROLLBACK");
         expect_rows(db, before, ALL);
         expect_rows(db, "ok", "SELECT kevo_check('t')");
@@ -87,6 +94,7 @@ START_TEST(drop) {
         expect_rows(db, "ok", "SELECT kevo_check('t')");
     }
     ck_assert_uint_gt(failed, 0);
+    sql_exec(db, "DROP TABLE s");
     expect_rows(db, "", "SELECT * FROM kevo_table");
     sql_close(db);
 }
