@@ -387,6 +387,7 @@ static void put_apart(struct memtable *m, struct memnode *n) {
     uint32_t at = atomic_load_explicit(&m->added, memory_order_relaxed);
     uint32_t linked = atomic_load_explicit(&m->linked, memory_order_acquire);
     atomic_store_explicit(&m->apart[at % MEMTABLE_GROUP_MAX], n, memory_order_release);
+    atomic_store_explicit(&m->prefixes[at % MEMTABLE_GROUP_MAX], n->prefix, memory_order_release);
     atomic_store_explicit(&m->added, ++at, memory_order_release);
     if (at - linked >= MEMTABLE_GROUP_MAX) memtable_link(m);
 }
@@ -496,16 +497,21 @@ int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t 
                                value);
 }
 
+static uint64_t apart_prefix(const struct memtable *m, uint32_t i) {
+    return atomic_load_explicit(&m->prefixes[i % MEMTABLE_GROUP_MAX], memory_order_acquire);
+}
+
 /* The newest version of the key among the nodes that are apart. One that is linked meanwhile, and
- * another in its place, is in the list by then. */
+ * another, or another's prefix, in its place, is in the list by then. */
 static struct memnode *find_apart(const struct memtable *m, const struct target *t) {
     uint32_t at = atomic_load_explicit(&m->linked, memory_order_acquire);
     uint32_t end = atomic_load_explicit(&m->added, memory_order_acquire);
     struct memnode *best = NULL;
     if (end - at > MEMTABLE_GROUP_MAX) at = end - MEMTABLE_GROUP_MAX;
     for (; at != end; at++) {
+        if (apart_prefix(m, at) != t->prefix) continue;
         struct memnode *n = apart_node(m, at);
-        if (n->prefix != t->prefix || n->seq > t->seq || (best && n->seq < best->seq)) continue;
+        if (n->seq > t->seq || (best && n->seq < best->seq)) continue;
         if (slice_eq(node_key(n), t->key) && !node_is_void(n)) best = n;
     }
     return best;

@@ -39,7 +39,7 @@
 #include "engine/mem/range_stack.h"
 #include "engine/tree/iter.h"
 
-enum { MEMTABLE_MAX_HEIGHT = 14, MEMTABLE_GROUP_MAX = 16 };
+enum { MEMTABLE_MAX_HEIGHT = 14, MEMTABLE_GROUP_MAX = 32 };
 
 struct memnode;
 struct cache;
@@ -53,6 +53,7 @@ struct memtable {
     uint64_t random;                                   /* the writer's: heights of new nodes */
     struct memnode *_Atomic apart[MEMTABLE_GROUP_MAX]; /* a ring of those not linked yet: */
     _Atomic uint32_t linked, added;                    /* from the one up to the other */
+    _Atomic uint64_t prefixes[MEMTABLE_GROUP_MAX];     /* of their keys */
     pthread_mutex_t link_mutex;
     struct key_filter filter;    /* see memtable_add_filter(); zeroed: none */
     _Atomic uint64_t live_count; /* entries that are not void */
