@@ -1,6 +1,8 @@
 #include "ext/equality.h"
 
-static const char question[] = "SELECT ?1 = CAST(?2 AS NUMERIC)";
+/* As numbers, and as texts: a number's text may have fewer digits than it, and infinity's is a
+ * word. */
+static const char question[] = "SELECT ?1 = CAST(?2 AS NUMERIC) OR ?1 = CAST(?2 AS TEXT)";
 
 /* Digits that nobody reads in different ways, as most keys are that a number is compared with. */
 static bool read_digits(slice text, sqlite3_int64 *value) {

@@ -8,8 +8,8 @@
 #include "engine/base/slice.h"
 #include "ext/sqlite_api.h"
 
-/* As a comparison of numbers would find. *stmt, NULL at first, is kept for the next question; the
- * caller finalizes it. An SQLite code. */
+/* As a comparison of numbers or one of texts would find. *stmt, NULL at first, is kept for the
+ * next question; the caller finalizes it. An SQLite code. */
 int text_equals_number(sqlite3 *db, sqlite3_stmt **stmt, slice text, sqlite3_value *number,
                        bool *equal);
 

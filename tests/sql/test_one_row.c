@@ -146,6 +146,42 @@ START_TEST(equal_texts) {
 }
 END_TEST
 
+/* The text that SQLite makes of a real may be another number: of 0.1 + 0.2 it is 0.3 up to 3.5x, of
+ * infinity a word. */
+static const char *const reals[] = {
+    "UPDATE %s SET v = v || '!' WHERE a = 0.1 + 0.2",
+    "UPDATE %s SET v = v || '!' WHERE a = CAST(0.1 + 0.2 AS REAL)",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT r FROM side WHERE id = 1)",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT x FROM side WHERE id = 1)",
+    "UPDATE %s SET v = v || '!' WHERE a = 9e999",
+    "UPDATE %s SET v = v || '!' WHERE a IS -9e999",
+    "UPDATE %s SET v = v || '!' WHERE a = (SELECT x FROM side WHERE id = 2)",
+    "UPDATE %s SET a = 'moved' WHERE a = (SELECT x + 0 FROM side WHERE id = 2)",
+    "UPDATE %s SET v = v || '!' WHERE a = 9007199254740993.0",
+    "UPDATE %s SET v = v || '!' WHERE a = 9007199254740993",
+    "UPDATE %s SET v = v || '!' WHERE a = CAST('9007199254740993' AS NUMERIC)",
+};
+
+START_TEST(texts_of_reals) {
+    static const char *const rows[] = {
+        "('0.3', 1), ('Inf', 2), ('-Inf', 3), ('9.00719925474099e+15', 4), ('9007199254740993', 5)",
+        "('0.30000000000000004', 1), ('1e999', 2), ('-1e999', 3), ('9007199254740992', 4)",
+        "('0.3', 1), ('0.30000000000000004', 2), ('Inf', 3), ('1e999', 4), ('-Inf', 5), "
+        "('-1e999', 6), ('9007199254740992', 7), ('9007199254740993', 8), "
+        "('9.00719925474099e+15', 9), ('9.007199254740992e+15', 10)"};
+    sql_exec(db, "INSERT INTO side(id, r, x) VALUES(1, 0.1 + 0.2, 0.1 + 0.2), (2, 1, 9e999)");
+    for (unsigned i = 0; i < 3; i++) {
+        open_again();
+        both("DELETE FROM %s");
+        sql_exec(db, "INSERT INTO k VALUES%s; INSERT INTO o VALUES%s", rows[i], rows[i]);
+        for (int twice = 0; twice < 2; twice++) {
+            both(reals[_i]);
+            expect_same();
+        }
+    }
+}
+END_TEST
+
 /* One statement goes on from rows that are alone to some that are not. */
 START_TEST(prepared_once) {
     sql_exec(db, "INSERT INTO k " SAME_NUMBER "; INSERT INTO side(id, n) VALUES(1, 8), (2, 7)");
@@ -304,12 +340,15 @@ static const char *const random_statements[STATEMENTS] = {
 };
 
 static void bind_random(sqlite3_stmt *stmt, int i, struct rng *r) {
-    static const char *const texts[] = {"7", "007", "7.0", "8", "08", "x", "y", "", "1e1", "10"};
-    switch (rng_below(r, 10)) {
+    static const char *const texts[] = {"7", "007", "7.0", "8",  "08",  "x",
+                                        "y", "",    "1e1", "10", "0.3", "Inf"};
+    static const double others[] = {0.1 + 0.2, 0.3, 1e300 * 1e300};
+    switch (rng_below(r, 11)) {
     case 0: sqlite3_bind_int64(stmt, i, (sqlite3_int64)rng_below(r, 11)); break;
     case 1: sqlite3_bind_double(stmt, i, (double)rng_below(r, 22) / 2); break;
     case 2: sqlite3_bind_null(stmt, i); break;
-    default: sqlite3_bind_text(stmt, i, texts[rng_below(r, 10)], -1, SQLITE_STATIC);
+    case 3: sqlite3_bind_double(stmt, i, others[rng_below(r, 3)]); break;
+    default: sqlite3_bind_text(stmt, i, texts[rng_below(r, 12)], -1, SQLITE_STATIC);
     }
 }
 
@@ -421,6 +460,7 @@ int main(void) {
     tcase_add_loop_test(tcase, temporary_tables, 0, (int)(sizeof made / sizeof made[0]));
     tcase_add_test(tcase, joins_count_all_rows);
     tcase_add_loop_test(tcase, equal_texts, 0, (int)(sizeof numbers / sizeof numbers[0]));
+    tcase_add_loop_test(tcase, texts_of_reals, 0, (int)(sizeof reals / sizeof reals[0]));
     tcase_add_test(tcase, prepared_once);
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, in_a_trigger);
