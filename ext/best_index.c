@@ -83,6 +83,10 @@ static double group_size(void *arg, const struct schema *s, unsigned n) {
                                k->rows, n);
 }
 
+/* SQLite gives up a statement that was prepared again 50 times, and a trigger may change as many
+ * tables. */
+enum { MOST_REFUSALS = 16 };
+
 /* For the table that an UPDATE changes SQLite asks for all columns that there could be; others
  * are asked for one by one. */
 static bool is_update(const struct vtab *t, const sqlite3_index_info *info) {
@@ -90,11 +94,15 @@ static bool is_update(const struct vtab *t, const sqlite3_index_info *info) {
     return has_spare_bits && info->colUsed == UINT64_MAX;
 }
 
+static bool may_presume(const struct vtab *t) {
+    return !t->several && t->connection->refusals < MOST_REFUSALS;
+}
+
 /* What the planner needs for a choice. The store is open unless it cannot be, and then
  * the query will say so. */
 static void describe_choice(struct knowledge *k, sqlite3_index_info *info, struct plan_query *q) {
     q->used = info->colUsed;
-    q->updates = is_update(k->table, info) && !k->table->several;
+    q->updates = is_update(k->table, info) && may_presume(k->table);
     q->table_id = k->table->table_id;
     if (!k->table->session->store) return;
     q->count = count_keys;

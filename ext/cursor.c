@@ -3,6 +3,7 @@
 
 #include "engine/base/error.h"
 #include "ext/equality.h"
+#include "ext/reprepare.h"
 #include "ext/vtab.h"
 #include "sql/indexcode.h"
 
@@ -513,22 +514,15 @@ static int sort_rows(struct cursor *c) {
 
 /* ---- the one row of an UPDATE ------------------------------------------------------------ */
 
-static bool others_run(sqlite3 *db) {
-    unsigned busy = 0;
-    for (sqlite3_stmt *s = sqlite3_next_stmt(db, NULL); s; s = sqlite3_next_stmt(db, s))
-        busy += sqlite3_stmt_busy(s) != 0;
-    return busy > 1;
-}
-
 /* The statement looks at one row, and there are more: numbers that are meant as such equal
  * texts as different as 7 and 007. Prepared again, as SQLITE_SCHEMA makes SQLite do by itself, it
- * will look at all of them. What a trigger's statement has changed before is undone for that, but
- * not in autocommit mode while another statement runs (3.54). */
+ * will look at all of them. */
 static int refuse_several(struct cursor *c) {
     sqlite3 *db = c->table->connection->db;
+    c->table->connection->refusals += !c->table->several;
     c->table->several = true;
     leave_range(c);
-    if (!sqlite3_get_autocommit(db) || !others_run(db)) return SQLITE_SCHEMA;
+    if (reprepare_is_safe(db)) return SQLITE_SCHEMA;
     *message_of(c) = sqlite3_mprintf("kevo: several keys of table %s equal the number; BEGIN a "
                                      "transaction, or end the statements that are running",
                                      c->table->name);

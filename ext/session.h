@@ -116,6 +116,7 @@ struct connection {
     struct vtab *tables;       /* connected, in a list */
     bool patterns_match_blobs; /* see plan.h */
     bool heir_joined;          /* takes part in SQLite's transaction */
+    unsigned refusals;         /* see refuse_several() in cursor.c */
 };
 
 /* Find or make the session for a store of the schema; one reference. The store is not

@@ -271,6 +271,69 @@ START_TEST(beside_another_statement) {
 }
 END_TEST
 
+static void log_and_update(sqlite3_stmt *stmt, sqlite3_stmt *other) {
+    ck_assert_int_eq(sqlite3_step(other), SQLITE_ROW);
+    int rc = sqlite3_step(stmt);
+    ck_assert_msg(rc == SQLITE_DONE, "%d: %s", rc, sqlite3_errmsg(db));
+    sqlite3_reset(stmt);
+    ck_assert_int_eq(sqlite3_step(other), SQLITE_ROW);
+    ck_assert_int_eq(sqlite3_step(other), SQLITE_DONE);
+    sqlite3_finalize(other);
+    sqlite3_finalize(stmt);
+}
+
+/* Where nothing comes before the UPDATE, nothing has to be undone; and what does is undone while
+ * another statement that writes runs. */
+START_TEST(beside_what_does_no_harm) {
+    static const char *const others[] = {"SELECT n FROM side", "SELECT a FROM k LIMIT 2",
+                                         "VALUES(1), (2)",
+                                         "INSERT INTO side(n) VALUES(1), (2) RETURNING n"};
+    static const char *const updates[] = {
+        "UPDATE k SET v = v || '!' WHERE a = CAST(7 AS INTEGER)",
+        "/* */ WITH t AS (SELECT 7) UPDATE k SET v = v || '!' WHERE a = CAST(7 AS INT);",
+        "UPDATE k SET v = v || '!' FROM side WHERE a = CAST(7 AS INTEGER) AND side.id = 1"};
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER "; INSERT INTO side(n) VALUES(7), (8)");
+    for (unsigned i = 0; i < 12; i++) {
+        open_again();
+        sqlite3_stmt *stmt = sql_prepare(db, updates[i % 3]);
+        log_and_update(stmt, sql_prepare(db, others[i / 3]));
+        expect_rows(db, "007|2!;7|1!;7.0|3!;8|5;80|6;x|4", "SELECT * FROM k");
+        sql_exec(db, "UPDATE k SET v = trim(v, '!'); DELETE FROM side WHERE id > 2");
+    }
+    sql_exec(db, "CREATE TABLE log(n INTEGER); CREATE TRIGGER a AFTER INSERT ON log BEGIN"
+                 " UPDATE k SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER); END");
+    open_again();
+    sqlite3_stmt *stmt = sql_prepare(db, "INSERT INTO log VALUES(8), (7)");
+    log_and_update(stmt, sql_prepare(db, others[3]));
+    expect_rows(db, "007|2!;7|1!;7.0|3!;8|5!;80|6;x|4", "SELECT * FROM k");
+    expect_rows(db, "8;7", "SELECT n FROM log");
+}
+END_TEST
+
+/* SQLite gives up a statement that has to be prepared again 50 times. */
+START_TEST(many_tables_in_a_trigger) {
+    enum { TABLES = 60 };
+    char *body = sqlite3_mprintf("");
+    for (int i = 0; i < TABLES; i++) {
+        sql_exec(db,
+                 "CREATE VIRTUAL TABLE m%d USING kevo(a TEXT PRIMARY KEY, v ANY);"
+                 "INSERT INTO m%d " SAME_NUMBER,
+                 i, i);
+        body = sqlite3_mprintf("%zUPDATE m%d SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER);",
+                               body, i);
+    }
+    sql_exec(db, "CREATE TABLE log(n); CREATE TRIGGER a AFTER INSERT ON log BEGIN %s END", body);
+    sqlite3_free(body);
+    sql_exec(db, "INSERT INTO log VALUES(7)");
+    for (int i = 0; i < TABLES; i++) {
+        char *sql = sqlite3_mprintf("SELECT * FROM m%d", i);
+        expect_rows(db, "007|2!;7|1!;7.0|3!;8|5;80|6;x|4", sql);
+        sqlite3_free(sql);
+    }
+    expect_rows(db, "7", "SELECT n FROM log");
+}
+END_TEST
+
 /* ---- columns that are left alone ---------------------------------------------------------------- */
 
 static const char *const partial[] = {
@@ -465,6 +528,8 @@ int main(void) {
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, in_a_trigger);
     tcase_add_test(tcase, beside_another_statement);
+    tcase_add_test(tcase, beside_what_does_no_harm);
+    tcase_add_test(tcase, many_tables_in_a_trigger);
     tcase_add_loop_test(tcase, columns_left_alone, 0, (int)(sizeof partial / sizeof partial[0]));
     tcase_add_loop_test(tcase, random_updates, 0, 3);
     suite_add_tcase(suite, tcase);
