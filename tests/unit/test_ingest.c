@@ -142,7 +142,7 @@ END_TEST
 START_TEST(freed_without_an_end) {
     store = kv_open(&options);
     kevo_ingest *g = begin();
-    for (unsigned i = 0; i < 300; i++) {
+    for (unsigned i = 0; i < 1000; i++) {
         char key[16];
         snprintf(key, sizeof key, "key%05u", i);
         put(g, key, "some bytes that make up a value");
