@@ -5,21 +5,32 @@
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other) {
     sqlite3_vfs *vfs = NULL;
     sqlite3_file_control(db, schema, SQLITE_FCNTL_VFS_POINTER, &vfs);
-    return sqlite3_open_v2(path, other, SQLITE_OPEN_READONLY, vfs ? vfs->zName : NULL);
+    /* In a shared cache it would see this connection's own transaction, and wait for a mutex that
+     * this thread holds. */
+    return sqlite3_open_v2(path, other, SQLITE_OPEN_READONLY | SQLITE_OPEN_PRIVATECACHE,
+                           vfs ? vfs->zName : NULL);
 }
 
-bool beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                     struct kevo_commit seen) {
+int beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                    struct kevo_commit seen, bool *newer, char **message) {
     sqlite3 *other = NULL;
     sqlite3_stmt *stmt = NULL;
     struct kevo_commit last;
     char *ignored = NULL;
     const char *path = sqlite3_db_filename(db, schema);
-    if (!path || !*path) return false;
+    *newer = false;
+    if (!path || !*path || sqlite3_uri_boolean(path, "immutable", 0)) return SQLITE_OK;
     int rc = beside_open(db, schema, path, &other);
     if (rc == SQLITE_OK) rc = marker_read(other, "main", store_row, &stmt, &last, &ignored);
+    *newer = rc == SQLITE_OK && last.batch > seen.batch;
+    rc &= 0xff;
+    if (rc != SQLITE_NOMEM && rc != SQLITE_IOERR && rc != SQLITE_CANTOPEN) rc = SQLITE_OK;
+    if (rc == SQLITE_IOERR || rc == SQLITE_CANTOPEN)
+        *message = sqlite3_mprintf("kevo: %s: the store is newer than what this transaction sees; "
+                                   "whether the file is as well cannot be looked up (%s)",
+                                   path, other ? sqlite3_errmsg(other) : sqlite3_errstr(rc));
     sqlite3_finalize(stmt);
     sqlite3_close(other);
     sqlite3_free(ignored);
-    return rc == SQLITE_OK && last.batch > seen.batch;
+    return rc;
 }

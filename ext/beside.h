@@ -12,8 +12,10 @@
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other);
 
 /* Whether the schema's file has by now a newer commit of the store in that row than the one that
- * this connection's transaction sees. False as well when that cannot be told. */
-bool beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                     struct kevo_commit seen);
+ * this connection's transaction sees. False as well when another connection cannot tell: it has no
+ * key to the file, or this one's lock is exclusive, which nobody commits beside.
+ * SQLITE_NOMEM, SQLITE_IOERR, SQLITE_CANTOPEN: it may tell the next time. */
+int beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                    struct kevo_commit seen, bool *newer, char **message);
 
 #endif

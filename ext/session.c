@@ -435,10 +435,13 @@ static int find_last_commit(struct session *s, unsigned version, char **message)
  * log looks like an old copy of the database. */
 static int refuse_snapshot(struct session *s, const struct kevo_err *err, char **message) {
     struct kevo_commit seen = s->seen.last;
+    bool newer = false;
+    int rc = SQLITE_OK;
     s->seen.known = false;
-    if (err->rc != KEVO_DIVERGED ||
-        !beside_is_newer(s->connection->db, s->schema, s->store_row, seen))
-        return report(message, err);
+    if (err->rc == KEVO_DIVERGED)
+        rc = beside_is_newer(s->connection->db, s->schema, s->store_row, seen, &newer, message);
+    if (rc != SQLITE_OK) return rc;
+    if (!newer) return report(message, err);
     *message = sqlite3_mprintf("kevo: %s: the snapshot of batch %llu is too old; start the "
                                "transaction again",
                                s->path, (unsigned long long)seen.batch);

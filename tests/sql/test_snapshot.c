@@ -2,6 +2,7 @@
  * across other connections' commits, flushes and compactions. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "tests/lib/sql.h"
 
@@ -347,29 +348,89 @@ START_TEST(idle_readers_keep_nothing) {
 }
 END_TEST
 
-/* Statements outside of transactions keep what the marker said: each must see all that was
- * committed before it, by whomever, and nothing that was rolled back. */
-/* The store was closed and opened again while a transaction that had not looked into it stayed open:
- * it has to start again, and nobody needs a backup. */
-START_TEST(store_opened_since) {
-    static const char *const newer[] = {
-        "INSERT INTO big VALUES('b', 2); SELECT kevo_flush('big')",
-        "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 100) "
-        "INSERT INTO big SELECT i, zeroblob(300) FROM c",
-    };
+static void create_big(void) {
     sql_exec(db, "CREATE VIRTUAL TABLE big USING kevo('big.store', txn_memory_size=4096);"
                  "INSERT INTO big VALUES('a', 1)");
+}
+
+/* A store is closed and opened again while a transaction of `other` that has not looked into it stays
+ * open. */
+static void open_since(const char *newer) {
     sql_exec(other, "BEGIN; SELECT * FROM plain");
-    sql_exec(db, "%s", newer[_i]);
+    sql_exec(db, "%s", newer);
     sql_close(db);
     db = sql_open(path);
     sql_exec(db, "SELECT count(*) FROM big");
+}
+
+#define ONE_MORE "INSERT INTO big VALUES('b', 2); SELECT kevo_flush('big')"
+
+/* It has to start again, and nobody needs a backup. */
+START_TEST(store_opened_since) {
+    static const char *const newer[] = {
+        ONE_MORE,
+        "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 100) "
+        "INSERT INTO big SELECT i, zeroblob(300) FROM c",
+    };
+    create_big();
+    open_since(newer[_i]);
     expect_error(other, SQLITE_BUSY_SNAPSHOT, "start the transaction again", "SELECT * FROM big");
     sql_exec(other, "COMMIT");
     expect_rows(other, _i ? "101" : "2", "SELECT count(*) FROM big");
 }
 END_TEST
 
+/* Where connections share caches, one that looks at the file beside this one must not share its. */
+START_TEST(store_opened_since_and_shared_cache) {
+    char alone[1300];
+    sqlite3_enable_shared_cache(1);
+    sql_close(other);
+    other = sql_open(path);
+    snprintf(alone, sizeof alone, "file:%s?cache=private", path);
+    path = alone;
+    create_big();
+    open_since(ONE_MORE);
+    expect_error(other, SQLITE_BUSY_SNAPSHOT, "start the transaction again", "SELECT * FROM big");
+    sqlite3_enable_shared_cache(0);
+}
+END_TEST
+
+/* What cannot be looked up for want of memory or of files is no reason for a backup either. */
+START_TEST(store_opened_since_and_no_memory) {
+    unsigned failed = 0;
+    int rc = SQLITE_NOMEM;
+    create_big();
+    for (sqlite3_int64 more = 0; rc == SQLITE_NOMEM; more += 4096) {
+        if (sqlite3_get_autocommit(other)) { /* a failure has rolled back */
+            sql_close(other);
+            other = sql_open(path);
+            open_since("UPDATE big SET value = value + 1; SELECT kevo_flush('big')");
+        }
+        sqlite3_hard_heap_limit64(sqlite3_memory_used() + more);
+        rc = sqlite3_exec(other, "SELECT * FROM big", NULL, NULL, NULL);
+        sqlite3_hard_heap_limit64(0);
+        failed += rc == SQLITE_NOMEM;
+    }
+    ck_assert_int_eq(rc, SQLITE_BUSY_SNAPSHOT);
+    ck_assert_uint_gt(failed, 5);
+}
+END_TEST
+
+START_TEST(store_opened_since_and_no_file) {
+    struct rlimit files, few;
+    create_big();
+    open_since(ONE_MORE);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+    few = (struct rlimit){3, files.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    expect_error(other, SQLITE_CANTOPEN, "cannot be looked up", "SELECT * FROM big");
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+    expect_error(other, SQLITE_BUSY_SNAPSHOT, "start the transaction again", "SELECT * FROM big");
+}
+END_TEST
+
+/* Statements outside of transactions keep what the marker said: each must see all that was
+ * committed before it, by whomever, and nothing that was rolled back. */
 START_TEST(each_statement_anew) {
     static const char *const modes[] = {NULL, "TRUNCATE", "PERSIST"};
     char expected[16];
@@ -482,6 +543,9 @@ int main(void) {
     tcase_add_test(wal, reader_stays);
     tcase_add_test(wal, idle_readers_keep_nothing);
     tcase_add_loop_test(wal, store_opened_since, 0, 2);
+    tcase_add_test(wal, store_opened_since_and_shared_cache);
+    tcase_add_test(wal, store_opened_since_and_no_memory);
+    tcase_add_test(wal, store_opened_since_and_no_file);
     tcase_add_loop_test(wal, each_statement_anew, 0, 1);
     tcase_add_loop_test(delete, each_statement_anew, 0, 3);
     add_both(wal, delete, both_or_none, 1);
