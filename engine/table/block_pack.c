@@ -264,6 +264,7 @@ struct unpacking {
     const uint8_t *flags, *shared, *key_len;
     const uint8_t *value_lens, *value_lens_end, *seqs, *seqs_end;
     const uint8_t *letters, *letters_end;
+    bool are_numbers; /* in the packed block: of an odd count one is left over */
     uint8_t *head, *heads_end;
     uint32_t value_at, values_len;
     uint8_t key[MAX_KEY_BYTES + 1 + BLOCK_PACK_SLOP];
@@ -288,9 +289,10 @@ static bool find_columns(struct unpacking *u, slice columns, uint8_t *room) {
     u->value_lens_end = u->value_lens + value_lens;
     u->seqs_end = u->seqs + seqs;
     memcpy(u->key, first.data, first.len);
-    u->letters = l.run_count ? room : keys.data;
-    u->letters_end = u->letters + (l.run_count ? 2 * keys.len : keys.len);
-    if (l.run_count) put_letters(&l, keys.data, keys.len, room);
+    u->are_numbers = l.run_count > 0;
+    u->letters = u->are_numbers ? room : keys.data;
+    u->letters_end = u->letters + (u->are_numbers ? 2 * keys.len : keys.len);
+    if (u->are_numbers) put_letters(&l, keys.data, keys.len, room);
     return true;
 }
 
@@ -370,5 +372,5 @@ bool block_unpack(uint8_t *block, size_t len, size_t values_len, size_t packed_l
     put_fixed32(block + len - 8, (uint32_t)values_len);
     put_fixed32(block + len - 4, restarts);
     return u.head == u.heads_end && u.value_at == values_len && u.value_lens == u.value_lens_end &&
-           u.seqs == u.seqs_end && u.letters_end - u.letters <= 1;
+           u.seqs == u.seqs_end && u.letters_end - u.letters <= u.are_numbers;
 }

@@ -168,6 +168,20 @@ START_TEST(large_values) {
 }
 END_TEST
 
+/* A byte more is one of no key, also where half a byte may be left. */
+START_TEST(a_byte_too_many) {
+    struct iter_suite_entry entries[MOST];
+    uint8_t bytes[MOST][KEY_BYTES], *block;
+    struct rng rng = rng_of(harness_seed());
+    struct packed p;
+    pack(&p, entries, keys_of(alphabets[_i].letters, &rng, entries, bytes), 16);
+    ck_assert(buf_append(&p.bytes, "", 1));
+    ck_assert(!unpack(buf_slice(&p.bytes), p.values_len, p.block.len, &block));
+    free(block);
+    release(&p);
+}
+END_TEST
+
 /* ---- damage -------------------------------------------------------------------------------- */
 
 /* Bytes changed, cut off or added: refused, or something of that length, and nothing outside of
@@ -238,6 +252,7 @@ int main(void) {
     TCase *tc = tcase_create("block_pack");
     tcase_add_loop_test(tc, random_blocks, 0, 120);
     tcase_add_loop_test(tc, few_letters, 0, sizeof alphabets / sizeof alphabets[0]);
+    tcase_add_loop_test(tc, a_byte_too_many, 0, sizeof alphabets / sizeof alphabets[0]);
     tcase_add_loop_test(tc, lengths, 0, 8);
     tcase_add_test(tc, large_values);
     tcase_add_loop_test(tc, damaged, 0, 60);
