@@ -49,6 +49,46 @@ int stored_write(struct stored_writer *w, slice raw, uint32_t entry_count,
     return 0;
 }
 
+/* ---- finding ------------------------------------------------------------------- */
+
+/* A length as LZ4 has it: more bytes follow four bits that are all set. */
+static size_t lz4_length(struct reader *r, unsigned bits) {
+    size_t len = bits;
+    uint8_t more = bits == 15 ? 255 : 0;
+    while (more == 255 && !r->bad) {
+        more = read_byte(r);
+        len += more;
+    }
+    return len;
+}
+
+/* Count what the LZ4 block's sequences make, which tells where it ends. */
+static bool lz4_skip(struct reader *r, size_t makes) {
+    for (size_t made = 0; !r->bad;) {
+        unsigned token = read_byte(r);
+        size_t literals = lz4_length(r, token >> 4);
+        read_bytes(r, literals);
+        made += literals;
+        if (r->bad || made >= makes) return !r->bad && made == makes;
+        size_t offset = read_byte(r);
+        offset |= (size_t)read_byte(r) << 8;
+        if (offset == 0 || offset > made) return false;
+        made += lz4_length(r, token & 15) + 4;
+    }
+    return false;
+}
+
+size_t stored_block_measure(slice bytes, enum block_kind kind, uint64_t *looked_at) {
+    struct stored_block s;
+    if (bytes.len > LZ4_MAX_INPUT_SIZE) bytes.len = LZ4_MAX_INPUT_SIZE;
+    if (!stored_block_open(bytes, kind, &s)) return 0;
+    struct reader r = reader_of(s.lz4);
+    bool found = lz4_skip(&r, s.lz4_len);
+    size_t len = (size_t)(r.p - bytes.data);
+    *looked_at += len;
+    return found && len < s.len ? len : 0;
+}
+
 /* ---- reading ------------------------------------------------------------------- */
 
 bool stored_block_open(slice payload, enum block_kind kind, struct stored_block *s) {

@@ -39,6 +39,10 @@ struct stored_block {
 /* False: the lengths make no sense. */
 bool stored_block_open(slice payload, enum block_kind kind, struct stored_block *s);
 
+/* How long the payload of a compressed block is that begins where `bytes` do, which go on behind it;
+ * 0: none begins there. What it looked at is added to *looked_at. */
+size_t stored_block_measure(slice bytes, enum block_kind kind, uint64_t *looked_at);
+
 /* Make the block at `to`, which has room for s->len bytes. KEVO_CORRUPT, KEVO_NOMEM, without a
  * message. */
 int stored_block_expand(const struct stored_block *s, uint8_t *to);

@@ -6,20 +6,20 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
-#include "engine/table/block.h"
+#include "engine/table/block_entry.h"
 #include "engine/table/stored_block.h"
 #include "engine/table/table_format.h"
 
 enum {
     MIN_BLOCK_BYTES = 16,
-    NEAR_BYTES = 64 << 10, /* a block that ends further away is found only from where the one
-                              before it ends */
-    MAX_NOTES = 8          /* of damaged blocks of one table, one by one */
+    NEAR_BYTES = 256 << 10, /* a raw block that ends further away is found only from where the one
+                               before it ends */
+    MAX_NOTES = 8           /* of damaged blocks of one table, one by one */
 };
 
 /* What walking may cost: bytes looked at, and bytes hashed. Damage that is too odd is given
  * up then. */
-#define WALK_STEPS  ((uint64_t)1 << 32)
+#define WALK_STEPS  ((uint64_t)1 << 33)
 #define WALK_HASHED ((uint64_t)1 << 34)
 
 /* ---- notes -------------------------------------------------------------------- */
@@ -174,72 +174,117 @@ static int take_by_index(struct search *q, const struct table_index *index, uint
 /* ---- by walking --------------------------------------------------------------------- */
 
 struct walk {
-    uint64_t end;           /* of what may be blocks */
-    uint64_t steps, hashed; /* what it has cost */
+    uint64_t end;                      /* of what may be blocks */
+    uint64_t *raw_ends;                /* where the payloads of raw blocks may end, ascending */
+    size_t raw_count, raw_cap, raw_at; /* the first one behind where the walk is */
+    uint64_t steps, hashed;            /* what it has cost */
 };
 
 static bool is_exhausted(const struct walk *w) {
     return w->steps > WALK_STEPS || w->hashed > WALK_HASHED;
 }
 
-/* Cheap signs that a block of that kind and length may begin at `at`. */
-static bool may_be_block(const uint8_t *at, uint64_t len, uint8_t kind) {
-    if (kind != BLOCK_RAW) {
-        struct stored_block s;
-        return stored_block_open(slice_of(at, (size_t)len), (enum block_kind)kind, &s) &&
-               s.len > len;
-    }
-    uint32_t heads_at = get_fixed32(at + len - 8), restarts = get_fixed32(at + len - 4);
-    return restarts > 0 && restarts <= (len - 8) / 8 &&
-           heads_at <= len - 8 - (uint64_t)restarts * 8;
+/* Signs that a raw block ends at `end`: there is a frame, and the first restart point is the first
+ * entry, whose value is the first one. */
+static bool may_be_raw_end(const uint8_t *map, uint64_t end) {
+    uint32_t heads_at = get_fixed32(map + end - 8), restarts = get_fixed32(map + end - 4);
+    uint64_t behind = 8 + (uint64_t)restarts * 8;
+    return map[end] == BLOCK_RAW && restarts > 0 && behind + heads_at <= end &&
+           get_fixed64(map + end - behind) == heads_at;
 }
 
-/* Find where the block that begins at `offset` ends, by `limit`. */
+static int find_raw_ends(const struct table_salvage *s, struct walk *w, struct kevo_err *err) {
+    for (uint64_t at = MIN_BLOCK_BYTES; at + BLOCK_TRAILER_BYTES <= w->end; at++) {
+        if (!may_be_raw_end(s->map, at)) continue;
+        if (!mem_grow((void **)&w->raw_ends, &w->raw_cap, w->raw_count + 1, sizeof *w->raw_ends))
+            return kevo_nomem(err);
+        w->raw_ends[w->raw_count++] = at;
+    }
+    return 0;
+}
+
+static bool is_block(const struct table_salvage *s, struct walk *w, uint64_t offset, uint64_t len,
+                     enum block_kind kind, struct salvage_block *b) {
+    if (len < MIN_BLOCK_BYTES || len > UINT32_MAX || w->end - offset < len + BLOCK_TRAILER_BYTES ||
+        s->map[offset + len] != kind)
+        return false;
+    *b = (struct salvage_block){offset, (uint32_t)len, (uint8_t)kind};
+    w->hashed += len;
+    return checksum_is_right(s, b);
+}
+
+/* Whether entries, in their own lengths, fill a raw block just so. */
+static bool may_be_raw(const uint8_t *payload, uint64_t len, uint64_t *steps) {
+    struct block_frame f;
+    struct block_entry e;
+    if (block_frame_of(slice_of(payload, (size_t)len), &f, "", 0, NULL)) return false;
+    e.end = f.heads_at;
+    e.value_end = 0;
+    do {
+        bool is_first = e.end == f.heads_at;
+        ++*steps;
+        if (!block_entry_decode(&f, e.end, e.value_end, &e) || e.shared + e.unshared == 0 ||
+            (is_first && e.shared))
+            return false;
+    } while (e.end < f.heads_end);
+    return e.value_end == f.heads_at;
+}
+
+/* Whether a block begins at `offset`, which is never below that of the call before; a raw one that
+ * ends by `limit`. */
 static bool find_end(const struct table_salvage *s, struct walk *w, uint64_t offset, uint64_t limit,
                      struct salvage_block *b) {
-    const uint8_t *at = s->map + offset;
-    uint64_t room = limit - offset;
-    for (uint64_t len = MIN_BLOCK_BYTES; len + BLOCK_TRAILER_BYTES <= room; len++) {
-        if (++w->steps > WALK_STEPS || len > UINT32_MAX) return false;
-        if (at[len] > BLOCK_PACKED || !may_be_block(at, len, at[len])) continue;
-        *b = (struct salvage_block){offset, (uint32_t)len, at[len]};
-        w->hashed += len;
-        if (checksum_is_right(s, b)) return true;
-        if (is_exhausted(w)) return false;
+    slice rest = slice_of(s->map + offset, (size_t)(w->end - offset));
+    for (int kind = BLOCK_LZ4; kind <= BLOCK_PACKED; kind++) {
+        size_t len = stored_block_measure(rest, (enum block_kind)kind, &w->steps);
+        if (len && is_block(s, w, offset, len, (enum block_kind)kind, b)) return true;
+    }
+    while (w->raw_at < w->raw_count && w->raw_ends[w->raw_at] < offset + MIN_BLOCK_BYTES)
+        w->raw_at++;
+    for (size_t i = w->raw_at; i < w->raw_count && !is_exhausted(w); i++, w->steps++) {
+        if (w->raw_ends[i] > limit) break;
+        uint64_t len = w->raw_ends[i] - offset;
+        if (may_be_raw(rest.data, len, &w->steps) && is_block(s, w, offset, len, BLOCK_RAW, b))
+            return true;
     }
     return false;
 }
 
-/* The next block that begins behind `offset`. */
+/* The next block that begins at `offset` or behind it. */
 static bool find_next(const struct table_salvage *s, struct walk *w, uint64_t offset,
                       struct salvage_block *b) {
+    uint64_t limit = w->end;
     for (; offset + MIN_BLOCK_BYTES + BLOCK_TRAILER_BYTES <= w->end && !is_exhausted(w); offset++) {
-        uint64_t limit = w->end - offset > NEAR_BYTES ? offset + NEAR_BYTES : w->end;
         if (find_end(s, w, offset, limit, b)) return true;
+        limit = offset + NEAR_BYTES;
     }
     return false;
 }
 
-static int take_by_walk(struct search *q, uint64_t end, bool end_is_known, struct kevo_err *err) {
+static int walk_on(struct search *q, struct walk *w, bool end_is_known, struct kevo_err *err) {
     struct table_salvage *s = q->s;
-    struct walk w = {.end = end};
     struct salvage_block b;
     int rc = 0;
     for (uint64_t at = 0; rc == 0;) {
-        bool found = find_end(s, &w, at, end, &b);
-        if (!found) {
-            found = find_next(s, &w, at + 1, &b);
-            uint64_t lost = (found ? b.offset : end) - at;
-            /* Behind the last block lie zeros and the rest of the file. */
-            if (found || (end_is_known && lost >= FILTER_ALIGNMENT))
-                note_block(s, at, lost, "no block can be recognised here");
-        }
-        if (is_exhausted(&w))
+        bool found = find_next(s, w, at, &b);
+        uint64_t lost = (found ? b.offset : w->end) - at;
+        /* Behind the last block lie zeros and the rest of the file. */
+        if (lost && (found || (end_is_known && lost >= FILTER_ALIGNMENT)))
+            note_block(s, at, lost, "no block can be recognised here");
+        if (is_exhausted(w))
             note(s, "searching for blocks was given up at %llu", (unsigned long long)at);
         if (!found) return 0;
         rc = take_block(q, &b, err);
         at = b.offset + b.len + BLOCK_TRAILER_BYTES;
     }
+    return rc;
+}
+
+static int take_by_walk(struct search *q, uint64_t end, bool end_is_known, struct kevo_err *err) {
+    struct walk w = {.end = end};
+    int rc = find_raw_ends(q->s, &w, err);
+    if (rc == 0) rc = walk_on(q, &w, end_is_known, err);
+    mem_free(w.raw_ends);
     return rc;
 }
 

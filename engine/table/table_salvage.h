@@ -3,8 +3,8 @@
  * A stored block carries a checksum that is seeded by the file's number and its own offset,
  * so a block that passes is what was written there. With a sound index each block is looked
  * up and stands or falls alone. Without one the file is walked: blocks follow one another
- * from offset 0, and the end of each is found by trying; behind damage the next beginning is
- * found likewise. What is sound in itself but out of order, or outside of what the manifest
+ * from offset 0, and where one ends is found by what LZ4's sequences make, or the heads of a
+ * raw block; behind damage the next beginning is found likewise. What is sound in itself but out of order, or outside of what the manifest
  * says of the table, is not taken.
  *
  * Threads: one at a time. */
