@@ -93,10 +93,11 @@ static int read_old_row(struct change *c) {
     if (rc == KEVO_NOTFOUND) {
         c->old_is_gone = true;
         rc = kevo_fail(&err, KEVO_CORRUPT, "table %s: a row to be updated is not there", t->name);
-    } else if (rc == 0 && !buf_set(&t->old_row, v.slice))
+    } else if (rc == 0 && !buf_set(&t->old_row, v.slice)) {
         rc = kevo_nomem(&err);
-    if (rc) return vtab_report(t, &err);
+    }
     kevo_value_release(&v);
+    if (rc) return vtab_report(t, &err);
     c->have_old_row = true;
     return SQLITE_OK;
 }
