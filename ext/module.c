@@ -402,6 +402,7 @@ static int vtab_begin(sqlite3_vtab *table) {
     int rc = session_begin(t->session, message_of(t));
     if (rc == SQLITE_OK) join_transaction(t);
     t->joining = true;
+    t->moved = false;
     return rc;
 }
 

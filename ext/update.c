@@ -351,6 +351,7 @@ static int write_row(struct change *c, bool key_changed) {
     if (rc == 0 && key_changed && c->has_old) {
         rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
         t->max_rowid_known = false;
+        t->moved = true;
     }
     slice key = buf_slice(c->key_is_kept ? &t->old_key : &t->key);
     if (rc == 0) rc = kevo_txn_put(txn, key, buf_slice(&t->row), &err);
@@ -434,13 +435,20 @@ static void set_rowid_value(struct change *c) {
             value_integer(c->rowid);
 }
 
+/* Whether the row is not there any more: REPLACE deleted it for a row before, by a UNIQUE index; or
+ * it has another key by now, as an UPDATE ... FROM comes to a row once for each row that it
+ * matches. */
+static bool is_gone(struct change *c) {
+    bool may_be = c->has_old && (c->t->schema->index_count > 0 || c->t->moved);
+    return may_be && read_old_row(c) != SQLITE_OK && c->old_is_gone;
+}
+
 /* INSERT and UPDATE. */
 static int store_row(struct change *c, sqlite3_value **argv, sqlite3_int64 *rowid) {
     struct vtab *t = c->t;
     unsigned mismatched;
     c->key_is_kept = is_key_kept(c, argv);
-    if (c->has_old && t->schema->index_count > 0 && read_old_row(c) != SQLITE_OK && c->old_is_gone)
-        return SQLITE_OK; /* REPLACE deleted it for a row before, by a UNIQUE index */
+    if (is_gone(c)) return SQLITE_OK;
     int rc = collect_values(c, argv, &mismatched);
     if (rc == SQLITE_MISMATCH) return explain_mismatch(c, mismatched, argv);
     if (rc == SQLITE_OK) rc = make_new_key(c, argv);

@@ -24,6 +24,7 @@ struct vtab {
     bool member;  /* takes part in the session's transaction */
     bool created; /* in a transaction that is not committed */
     bool joining; /* nothing was called since xBegin */
+    bool moved;   /* an UPDATE has changed a key since xBegin */
     bool several; /* a number has equalled several texts where an UPDATE expected one row */
 
     struct cursor *spare; /* a closed cursor, for the next one to take over its memory */

@@ -381,6 +381,36 @@ START_TEST(columns_left_alone) {
 }
 END_TEST
 
+/* ---- rows that several others match --------------------------------------------------------------- */
+
+/* SQLite takes one of the matches; for a virtual table it makes an UPDATE of each. */
+START_TEST(moved_by_the_first_match) {
+    static const char *const tables[] = {
+        "a TEXT PRIMARY KEY, b TEXT, v ANY", "a TEXT, b TEXT, v ANY, PRIMARY KEY (a, b)",
+        "a INTEGER PRIMARY KEY, b TEXT, v ANY", "a TEXT PRIMARY KEY, b TEXT UNIQUE, v ANY"};
+    static const char *const updates[] = {
+        "UPDATE k SET a = a || s FROM side WHERE a = n",
+        "UPDATE k SET a = a || s, b = 'z', v = 1 FROM side WHERE a = n",
+        "UPDATE OR REPLACE k SET a = a || s FROM side WHERE a = n AND id < 4",
+        "UPDATE OR IGNORE k SET a = '79' FROM side WHERE a = n",
+        "UPDATE k SET a = CASE WHEN id = 1 THEN 78 ELSE a END, v = s FROM side WHERE a = n"};
+    sql_exec(db, "INSERT INTO side(id, n, s) VALUES(1, 7, '8'), (2, 7, '8'), (3, 7, '9')");
+    for (unsigned i = 0; i < 5; i++) {
+        sql_exec(db, "DROP TABLE k; CREATE VIRTUAL TABLE k USING kevo(%s)", tables[_i]);
+        for (int within = 0; within < 2; within++) {
+            sql_exec(db, "INSERT INTO k VALUES('7', 'x', 1), ('6', 'y', 2)");
+            if (within) sql_exec(db, "BEGIN; UPDATE k SET a = '5' WHERE a = '6'");
+            sql_exec(db, "%s", updates[i]);
+            if (within) sql_exec(db, "COMMIT");
+            expect_rows(db, "1", "SELECT count(*) FROM k WHERE a IN ('78', '79')");
+            expect_rows(db, "1", "SELECT count(*) FROM k WHERE a NOT IN ('78', '79')");
+            sql_exec(db, "DELETE FROM k");
+        }
+        expect_rows(db, "ok", "SELECT kevo_check('k')");
+    }
+}
+END_TEST
+
 /* ---- at random --------------------------------------------------------------------------------------- */
 
 enum { STATEMENTS = 14, ROUNDS = 6 };
@@ -531,6 +561,7 @@ int main(void) {
     tcase_add_test(tcase, beside_what_does_no_harm);
     tcase_add_test(tcase, many_tables_in_a_trigger);
     tcase_add_loop_test(tcase, columns_left_alone, 0, (int)(sizeof partial / sizeof partial[0]));
+    tcase_add_loop_test(tcase, moved_by_the_first_match, 0, 4);
     tcase_add_loop_test(tcase, random_updates, 0, 3);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
