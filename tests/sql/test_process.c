@@ -322,7 +322,7 @@ START_TEST(the_last_one_leaves_tables) {
     sql_close(db);
     ck_assert_int_eq(file_bytes(".sst"), 0);
     sql_close(other);
-    ck_assert_int_gt(file_bytes(".sst"), 100000);
+    ck_assert_int_gt(file_bytes(".sst"), 50000);
     ck_assert_int_lt(file_bytes(".wal"), 10000);
     db = sql_open(path);
     expect_rows(db, "20001", "SELECT count(*) FROM kv");

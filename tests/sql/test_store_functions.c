@@ -34,8 +34,8 @@ START_TEST(options_in_force) {
     sql_close(db);
     db = sql_open(path);
     expect_mine();
-    expect_rows(db, "none, lz4|of table files below `uncompressed_levels`",
-                "SELECT range, effect FROM kevo_options('kv') WHERE name = 'compression'");
+    expect_rows(db, "0 to 7|so many levels, from level 0 on, are not compressed",
+                "SELECT range, effect FROM kevo_options('kv') WHERE name = 'uncompressed_levels'");
 }
 END_TEST
 
