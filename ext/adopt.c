@@ -4,6 +4,7 @@
 
 #include "ext/claim.h"
 #include "ext/convert.h"
+#include "ext/inner_sql.h"
 #include "ext/own.h"
 
 /* What the two sides say. */
@@ -128,7 +129,7 @@ static int agree_in_transaction(struct session *s, char **told, char **message) 
     struct own own;
     int rc = own_begin(&own, db, s->schema, message);
     if (rc != SQLITE_OK) return rc;
-    rc = run_sql(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
+    rc = inner_run(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
     /* The marker may be lost with its table. */
     if (rc == SQLITE_OK) rc = marker_init(db, s->schema, message);
     if (rc == SQLITE_OK) rc = agree(s, told, message);

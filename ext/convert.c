@@ -127,14 +127,3 @@ void result_value(sqlite3_context *context, const struct value *v) {
         break;
     }
 }
-
-int run_sql(sqlite3 *db, char **message, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    char *sql = sqlite3_vmprintf(format, args);
-    va_end(args);
-    int rc = sql ? sqlite3_exec(db, sql, NULL, NULL, NULL) : SQLITE_NOMEM;
-    if (sql && rc != SQLITE_OK && !*message) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
-    sqlite3_free(sql);
-    return rc;
-}

@@ -1,4 +1,4 @@
-/* convert.h - between SQLite's values, codes and statements and ours. */
+/* convert.h - between SQLite's values and codes and ours. */
 #ifndef KEVO_EXT_CONVERT_H
 #define KEVO_EXT_CONVERT_H
 
@@ -26,9 +26,5 @@ bool texts_are_utf8(sqlite3 *db);
 
 /* Give the value to SQLite, which copies its bytes. */
 void result_value(sqlite3_context *context, const struct value *v);
-
-/* Run statements that return nothing, in the format of sqlite3_mprintf(). An SQLite code, with
- * *message unless that is set. */
-int run_sql(sqlite3 *db, char **message, const char *format, ...);
 
 #endif

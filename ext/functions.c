@@ -1,5 +1,6 @@
 #include "engine/base/error.h"
 #include "ext/adopt.h"
+#include "ext/inner_sql.h"
 #include "ext/own.h"
 #include "ext/vtab.h"
 
@@ -214,7 +215,8 @@ static void change(sqlite3_context *context, struct vtab *t, int argc, sqlite3_v
         fail(context, rc, message);
         return;
     }
-    rc = run_sql(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
+    rc = inner_run(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
+    if (rc == SQLITE_OK && !session_is_open(t->session)) rc = SQLITE_AUTH; /* it was ignored */
     if (rc == SQLITE_OK) {
         struct kevo_mark mark = kevo_txn_mark(t->session->txn);
         rc = call(t, argc, argv, &message);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/base/coding.h"
+#include "ext/inner_sql.h"
 
 enum { OVERFLOW_LINK_BYTES = 4 }; /* of each page that holds nothing but a part of a value */
 
@@ -24,8 +25,7 @@ static void explain_missing(char **message) {
 
 /* The connection's own error as a message. */
 static int fail(sqlite3 *db, int rc, char **message) {
-    sqlite3_free(*message);
-    *message = rc == SQLITE_NOMEM ? NULL : sqlite3_mprintf("%s", sqlite3_errmsg(db));
+    inner_error(db, rc, NULL, message);
     explain_missing(message);
     return rc;
 }
@@ -39,14 +39,63 @@ static int corrupt(const char *schema, const char *what, char **message) {
 static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    char *sql = sqlite3_vmprintf(format, args);
+    int rc = inner_prepare_va(db, SQLITE_PREPARE_PERSISTENT, stmt, message, format, args);
     va_end(args);
-    *stmt = NULL;
-    if (!sql) return SQLITE_NOMEM;
-    int rc = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
-    sqlite3_free(sql);
-    if (rc == SQLITE_OK) return rc;
-    return fail(db, rc, message);
+    if (rc != SQLITE_OK) explain_missing(message);
+    return rc;
+}
+
+/* How many columns a query's program fetches: not those for which an authorizer has put NULL by
+ * SQLITE_IGNORE. */
+static int count_fetched(sqlite3 *db, const char *schema, const char *query, int *count,
+                         char **message) {
+    sqlite3_stmt *stmt;
+    *count = 0;
+    int rc = prepare(db, &stmt, message, query, schema);
+    if (rc != SQLITE_OK) return rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        const char *opcode = (const char *)sqlite3_column_text(stmt, 1);
+        *count += opcode && (strcmp(opcode, "Column") == 0 || strcmp(opcode, "Rowid") == 0);
+    }
+    if (rc != SQLITE_DONE) fail(db, rc, message);
+    sqlite3_finalize(stmt);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* The result of a statement that could not be prepared because of `why`; a table that is missing is
+ * no failure. */
+static int unless_missing(int rc, char *why, char **message) {
+    if (rc == SQLITE_ERROR) {
+        sqlite3_free(why);
+        return SQLITE_OK;
+    }
+    sqlite3_free(*message);
+    *message = why;
+    return rc;
+}
+
+static int refuse_hidden_in(sqlite3 *db, const char *schema, const char *query, int columns,
+                            char **message) {
+    char *why = NULL;
+    int fetched;
+    int rc = count_fetched(db, schema, query, &fetched, &why);
+    if (rc != SQLITE_OK) return unless_missing(rc, why, message);
+    if (fetched >= columns) return SQLITE_OK;
+    sqlite3_free(*message);
+    *message = sqlite3_mprintf("kevo: the application's authorizer has to let kevo read "
+                               "%s.kevo_store and %s.kevo_table",
+                               schema, schema);
+    return SQLITE_AUTH;
+}
+
+/* SQLITE_AUTH when an authorizer hides what is in the tables: looked at before NULLs are taken for
+ * the truth, and rows for missing. */
+static int refuse_hidden(sqlite3 *db, const char *schema, char **message) {
+    static const char stores[] =
+        "EXPLAIN SELECT id, directory, uuid, next_table FROM \"%w\".kevo_store";
+    static const char tables[] = "EXPLAIN SELECT store, id, name FROM \"%w\".kevo_table";
+    int rc = refuse_hidden_in(db, schema, stores, 4, message);
+    return rc == SQLITE_OK ? refuse_hidden_in(db, schema, tables, 3, message) : rc;
 }
 
 /* Run a statement that returns nothing, and finalize it. What it inserts is no
@@ -112,17 +161,35 @@ static int read_store(sqlite3_stmt *stmt, int first, const char *schema, struct 
                       char **message) {
     *store = (struct marker_store){.row = sqlite3_column_int64(stmt, first)};
     const void *uuid = sqlite3_column_blob(stmt, first + 2);
-    if (!uuid || sqlite3_column_bytes(stmt, first + 2) != (int)sizeof store->uuid)
+    if (!uuid || sqlite3_column_bytes(stmt, first + 2) != (int)sizeof store->uuid) {
+        int rc = refuse_hidden(sqlite3_db_handle(stmt), schema, message);
+        if (rc != SQLITE_OK) return rc;
         return corrupt(schema,
                        "kevo_store: the uuid is damaged; put back a backup of the database file, "
                        "or DROP TABLE all kevo tables and DELETE that row",
                        message);
+    }
     memcpy(store->uuid, uuid, sizeof store->uuid);
     if (sqlite3_column_type(stmt, first + 1) != SQLITE_NULL) {
         store->directory = sqlite3_mprintf("%s", sqlite3_column_text(stmt, first + 1));
         if (!store->directory) return SQLITE_NOMEM;
     }
     return SQLITE_OK;
+}
+
+static int damaged_id(sqlite3 *db, const char *schema, char **message) {
+    int rc = refuse_hidden(db, schema, message);
+    return rc == SQLITE_OK ? corrupt(schema, "kevo_table: a table's id is damaged", message) : rc;
+}
+
+static int not_named(sqlite3 *db, const char *schema, const char *table, char **message) {
+    int rc = refuse_hidden(db, schema, message);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_free(*message);
+    *message = sqlite3_mprintf("kevo: %s.kevo_table and kevo_store do not name the store of "
+                               "table %s; put back a backup of the database file, or DROP TABLE it",
+                               schema, table);
+    return SQLITE_CORRUPT_VTAB;
 }
 
 int marker_find_table(sqlite3 *db, const char *schema, const char *table,
@@ -140,15 +207,9 @@ int marker_find_table(sqlite3 *db, const char *schema, const char *table,
         rc = read_store(stmt, 0, schema, store, message);
         sqlite3_int64 id = sqlite3_column_int64(stmt, 3);
         *table_id = (uint32_t)id;
-        if (rc == SQLITE_OK && (id < 1 || id > UINT32_MAX))
-            rc = corrupt(schema, "kevo_table: a table's id is damaged", message);
+        if (rc == SQLITE_OK && (id < 1 || id > UINT32_MAX)) rc = damaged_id(db, schema, message);
     } else if (rc == SQLITE_DONE) {
-        sqlite3_free(*message);
-        *message = sqlite3_mprintf("kevo: %s.kevo_table and kevo_store do not name the store of "
-                                   "table %s; put back a backup of the database file, or DROP "
-                                   "TABLE it",
-                                   schema, table);
-        rc = SQLITE_CORRUPT_VTAB;
+        rc = not_named(db, schema, table, message);
     } else {
         fail(db, rc, message);
     }
@@ -161,8 +222,10 @@ int marker_each_store(sqlite3 *db, const char *schema,
                       bool *found, char **message) {
     sqlite3_stmt *stmt;
     *found = false;
-    int rc =
-        prepare(db, &stmt, message, "SELECT id, directory, uuid FROM \"%w\".kevo_store", schema);
+    int rc = refuse_hidden(db, schema, message);
+    if (rc == SQLITE_OK)
+        rc = prepare(db, &stmt, message, "SELECT id, directory, uuid FROM \"%w\".kevo_store",
+                     schema);
     if (rc != SQLITE_OK) return rc;
     while (!*found && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct marker_store store;
@@ -389,14 +452,11 @@ int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, c
 /* Whether a query with two numbers gives a row; not when a table in it is missing. */
 static int exists(sqlite3 *db, const char *schema, const char *query, sqlite3_int64 first,
                   sqlite3_int64 second, bool *found, char **message) {
-    sqlite3_stmt *stmt = NULL;
-    char *sql = sqlite3_mprintf(query, schema);
+    sqlite3_stmt *stmt;
+    char *why = NULL;
     *found = false;
-    if (!sql) return SQLITE_NOMEM;
-    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
-    sqlite3_free(sql);
-    if (rc == SQLITE_ERROR) return SQLITE_OK;
-    if (rc != SQLITE_OK) return fail(db, rc, message);
+    int rc = inner_prepare(db, 0, &stmt, &why, query, schema);
+    if (rc != SQLITE_OK) return unless_missing(rc, why, message);
     sqlite3_bind_int64(stmt, 1, first);
     sqlite3_bind_int64(stmt, 2, second);
     rc = sqlite3_step(stmt);
@@ -414,8 +474,9 @@ int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, b
 
 int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
                      bool *found, char **message) {
-    return exists(db, schema, "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2",
-                  store_row, table_id, found, message);
+    int rc = exists(db, schema, "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2",
+                    store_row, table_id, found, message);
+    return rc == SQLITE_OK && !*found ? refuse_hidden(db, schema, message) : rc;
 }
 
 int marker_table_is_live(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
@@ -466,12 +527,11 @@ int marker_has_stray(sqlite3 *db, const char *schema, const char *except, bool *
 }
 
 int marker_forget_stray(sqlite3 *db, const char *schema, const char *table, char **message) {
-    sqlite3_stmt *stmt = NULL;
-    char *sql = sqlite3_mprintf("DELETE FROM \"%w\".kevo_table WHERE name = %Q", schema, table);
-    int rc = sql ? sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) : SQLITE_NOMEM;
-    sqlite3_free(sql);
-    if (rc == SQLITE_ERROR) return SQLITE_OK; /* the table is missing as well */
-    return rc == SQLITE_OK ? finish(db, stmt, message) : fail(db, rc, message);
+    sqlite3_stmt *stmt;
+    char *why = NULL;
+    int rc = inner_prepare(db, 0, &stmt, &why, "DELETE FROM \"%w\".kevo_table WHERE name = %Q",
+                           schema, table);
+    return rc == SQLITE_OK ? finish(db, stmt, message) : unless_missing(rc, why, message);
 }
 
 int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
@@ -491,43 +551,54 @@ int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, 
     return marker_rename_table(db, schema, store_row, table_id, NULL, message);
 }
 
-/* *count: how many there were. */
 static int visit_dropped(sqlite3 *db, sqlite3_stmt *stmt, const char *schema,
                          int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
-                         unsigned *count, char **message) {
+                         char **message) {
     int rc;
     while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         sqlite3_int64 id = sqlite3_column_int64(stmt, 0);
-        if (id < 1 || id > UINT32_MAX)
-            return corrupt(schema, "kevo_table: a table's id is damaged", message);
+        if (id < 1 || id > UINT32_MAX) return damaged_id(db, schema, message);
         rc = visit(arg, (uint32_t)id, message);
         if (rc != SQLITE_OK) return rc;
-        ++*count;
     }
     return rc == SQLITE_DONE ? SQLITE_OK : fail(db, rc, message);
+}
+
+/* Prepare what finds the dropped tables of a store, and what forgets them. */
+static int prepare_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                           sqlite3_stmt **found, sqlite3_stmt **forget, char **message) {
+    *forget = NULL;
+    int rc = prepare(db, found, message,
+                     "SELECT id FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_bind_int64(*found, 1, store_row);
+    rc = sqlite3_step(*found);
+    sqlite3_reset(*found);
+    if (rc == SQLITE_DONE) return SQLITE_OK;
+    if (rc != SQLITE_ROW) return fail(db, rc, message);
+    /* A hidden name must not pass for that of a dropped table. */
+    rc = refuse_hidden(db, schema, message);
+    if (rc == SQLITE_OK)
+        rc = prepare(db, forget, message,
+                     "DELETE FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
+    if (rc == SQLITE_OK) sqlite3_bind_int64(*forget, 1, store_row);
+    return rc;
 }
 
 int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                         int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
                         char **message) {
-    sqlite3_stmt *stmt;
-    unsigned count = 0;
-    int rc = prepare(db, &stmt, message,
-                     "SELECT id FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    rc = visit_dropped(db, stmt, schema, visit, arg, &count, message);
-    sqlite3_finalize(stmt);
-    if (rc != SQLITE_OK || count == 0) return rc;
-    rc = prepare(db, &stmt, message,
-                 "DELETE FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    return finish(db, stmt, message);
+    sqlite3_stmt *found, *forget;
+    int rc = prepare_dropped(db, schema, store_row, &found, &forget, message);
+    if (rc == SQLITE_OK && forget) rc = visit_dropped(db, found, schema, visit, arg, message);
+    sqlite3_finalize(found);
+    if (rc == SQLITE_OK && forget) return finish(db, forget, message);
+    sqlite3_finalize(forget);
+    return rc;
 }
 
-int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
-                struct kevo_commit *last, char **message) {
+static int read_by_statement(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                             sqlite3_stmt **stmt, struct kevo_commit *last, char **message) {
     struct marker_state state;
     int rc = SQLITE_OK;
     if (!*stmt)
@@ -604,6 +675,30 @@ static int read_kept(sqlite3 *db, const char *schema, sqlite3_int64 store_row, s
                                header_bytes(state));
     bytes->len = (size_t)state->log_bytes + state->tail_bytes;
     return rc;
+}
+
+static int read_by_blob(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
+                        struct kevo_commit *last, char **message) {
+    struct marker_state state;
+    sqlite3_blob *blob;
+    int rc = open_blob(db, schema, "state", store_row, false, &blob, message);
+    if (rc != SQLITE_OK) return rc;
+    rc = close_blob(db, blob, read_state(blob, schema, &state, message), message);
+    if (rc == SQLITE_OK) *last = state.last;
+    return rc;
+}
+
+int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
+                struct kevo_commit *last, char **message) {
+    int rc = read_by_statement(db, schema, store_row, stmt, last, message);
+    if (rc != SQLITE_AUTH && rc != SQLITE_CORRUPT_VTAB) return rc;
+    /* An authorizer denied it, or has hidden what is there. It is not asked about blobs, which are
+     * slower. */
+    sqlite3_finalize(*stmt);
+    *stmt = NULL;
+    sqlite3_free(*message);
+    *message = NULL;
+    return read_by_blob(db, schema, store_row, last, message);
 }
 
 int marker_read_tail(sqlite3 *db, const char *schema, sqlite3_int64 store_row,

@@ -95,13 +95,14 @@ int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, 
                       char **message);
 
 /* Call visit for each table of the store that was dropped, and forget them; an error of it
- * ends that. */
+ * ends that. SQLITE_AUTH: an authorizer does not let them be seen or forgotten, and none was
+ * visited. */
 int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                         int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
                         char **message);
 
-/* Read the marker as this connection's snapshot has it. *stmt is prepared at first use
- * and kept by the caller. */
+/* Read the marker as this connection's snapshot has it, whatever an authorizer says. *stmt is
+ * prepared at first use and kept by the caller. */
 int marker_read(sqlite3 *db, const char *schema, sqlite3_int64 store_row, sqlite3_stmt **stmt,
                 struct kevo_commit *last, char **message);
 

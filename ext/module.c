@@ -6,6 +6,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
 #include "ext/heir.h"
+#include "ext/inner_sql.h"
 #include "ext/names.h"
 
 /* ---- errors ----------------------------------------------------------------------- */
@@ -259,12 +260,11 @@ static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store
 /* What SQLite has left out of the arguments shows in the statement only, which is in the schema
  * already. */
 static int check_commas(sqlite3 *db, const struct vtab *t, char **message) {
-    sqlite3_stmt *stmt = NULL;
+    sqlite3_stmt *stmt;
     struct kevo_err err;
-    char *query = sqlite3_mprintf("SELECT sql FROM \"%w\".sqlite_master WHERE name = %Q",
-                                  t->schema_name, t->name);
-    int rc = query ? sqlite3_prepare_v2(db, query, -1, &stmt, NULL) : SQLITE_NOMEM;
-    sqlite3_free(query);
+    int rc =
+        inner_prepare(db, 0, &stmt, message, "SELECT sql FROM \"%w\".sqlite_master WHERE name = %Q",
+                      t->schema_name, t->name);
     if (rc != SQLITE_OK) return rc;
     const char *sql =
         sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;

@@ -1,5 +1,7 @@
 #include "ext/own.h"
 
+#include "ext/inner_sql.h"
+
 /* The function is part of a statement; a transaction cannot end under one that writes. */
 static bool is_in_a_write(sqlite3 *db) {
     for (sqlite3_stmt *s = sqlite3_next_stmt(db, NULL); s; s = sqlite3_next_stmt(db, s))
@@ -7,11 +9,14 @@ static bool is_in_a_write(sqlite3 *db) {
     return false;
 }
 
-static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, char *sql) {
-    int rc = sql ? sqlite3_prepare_v2(db, sql, -1, stmt, NULL) : SQLITE_NOMEM;
-    if (rc != SQLITE_OK && sql) *message = sqlite3_mprintf("%s", sqlite3_errmsg(db));
-    sqlite3_free(sql);
-    return rc;
+/* Run BEGIN or COMMIT, which an authorizer can have SQLite ignore. */
+static int run(sqlite3 *db, const char *word, bool autocommit, char **message) {
+    int rc = inner_run(db, message, "%s", word);
+    if (rc != SQLITE_OK || !sqlite3_get_autocommit(db) == !autocommit) return rc;
+    *message = sqlite3_mprintf("kevo: the application's authorizer has to allow what kevo itself "
+                               "runs: %s",
+                               word);
+    return SQLITE_AUTH;
 }
 
 /* No transaction is left. */
@@ -30,11 +35,11 @@ int own_begin(struct own *o, sqlite3 *db, const char *schema, char **message) {
         return SQLITE_ERROR;
     }
     if (!sqlite3_get_autocommit(db)) return SQLITE_OK;
-    int rc = prepare(db, &o->rollback, message, sqlite3_mprintf("ROLLBACK"));
+    int rc = inner_prepare(db, 0, &o->rollback, message, "ROLLBACK");
     if (rc == SQLITE_OK)
-        rc = prepare(db, &o->write, message,
-                     sqlite3_mprintf("UPDATE \"%w\".kevo_store SET id = id WHERE 0", schema));
-    if (rc == SQLITE_OK) rc = run_sql(db, message, "BEGIN");
+        rc = inner_prepare(db, 0, &o->write, message,
+                           "UPDATE \"%w\".kevo_store SET id = id WHERE 0", schema);
+    if (rc == SQLITE_OK) rc = run(db, "BEGIN", false, message);
     o->begun = rc == SQLITE_OK;
     if (rc != SQLITE_OK) release(o); /* an interrupt may come when BEGIN has begun */
     return rc;
@@ -42,7 +47,7 @@ int own_begin(struct own *o, sqlite3 *db, const char *schema, char **message) {
 
 int own_end(struct own *o, int rc, char **message) {
     if (!o->begun) return rc;
-    if (rc == SQLITE_OK) rc = run_sql(o->db, message, "COMMIT");
+    if (rc == SQLITE_OK) rc = run(o->db, "COMMIT", true, message);
     release(o);
     return rc;
 }

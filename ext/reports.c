@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/base/alloc.h"
+#include "ext/inner_sql.h"
 #include "ext/vtab.h"
 
 /* All rows of a report are made in xFilter, as of one moment, and kept as SQLite's values. */
@@ -166,25 +167,24 @@ static int add_table(struct rows *rows, const char *schema, const char *name, ch
 
 static int add_schema(struct rows *rows, const char *schema, char **message) {
     sqlite3 *db = rows->connection->db;
-    sqlite3_stmt *stmt = NULL;
-    int rc = SQLITE_OK;
-    char *sql = sqlite3_mprintf("SELECT name FROM \"%w\".kevo_table WHERE name NOT NULL ORDER BY 1",
-                                schema);
-    if (!sql) return SQLITE_NOMEM;
-    /* Without that table there are no kevo tables. */
-    if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK) {
-        while (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
-            rc = add_table(rows, schema, (const char *)sqlite3_column_text(stmt, 0), message);
-        int end_rc = sqlite3_finalize(stmt);
-        if (rc == SQLITE_OK) rc = end_rc;
+    sqlite3_stmt *stmt;
+    int rc =
+        inner_prepare(db, 0, &stmt, message,
+                      "SELECT name FROM \"%w\".kevo_table WHERE name NOT NULL ORDER BY 1", schema);
+    if (rc == SQLITE_ERROR) { /* without that table there are no kevo tables */
+        sqlite3_free(*message);
+        *message = NULL;
+        return SQLITE_OK;
     }
-    sqlite3_free(sql);
-    return rc;
+    while (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+        rc = add_table(rows, schema, (const char *)sqlite3_column_text(stmt, 0), message);
+    int end_rc = sqlite3_finalize(stmt);
+    return rc == SQLITE_OK ? end_rc : rc;
 }
 
 static int fill_tables(struct rows *rows, char **message) {
-    sqlite3_stmt *stmt = NULL;
-    int rc = sqlite3_prepare_v2(rows->connection->db, "PRAGMA database_list", -1, &stmt, NULL);
+    sqlite3_stmt *stmt;
+    int rc = inner_prepare(rows->connection->db, 0, &stmt, message, "PRAGMA database_list");
     while (rc == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
         rc = add_schema(rows, (const char *)sqlite3_column_text(stmt, 1), message);
     sqlite3_finalize(stmt);
