@@ -357,7 +357,7 @@ static bool unpack_heads(struct unpacking *u, uint8_t *to) {
 
 bool block_unpack(uint8_t *block, size_t len, size_t values_len, size_t packed_len, uint8_t *room) {
     struct unpacking u;
-    if (values_len > packed_len || packed_len > len) return false;
+    if (!block_pack_may_be(len, values_len, packed_len)) return false;
     slice columns = slice_of(room, packed_len - values_len);
     memcpy(room, block + values_len, columns.len);
     if (!find_columns(&u, columns, room + columns.len + BLOCK_PACK_SLOP)) return false;

@@ -7,9 +7,6 @@
 #include "engine/table/block_pack.h"
 #include "engine/table/table_format.h"
 
-/* What a byte of a packed block may stand for: a key is stored without what it shares. */
-enum { STORED_MAX_RATIO = 512 };
-
 /* ---- writing ------------------------------------------------------------------- */
 
 int stored_writer_init(struct stored_writer *w, bool compress, struct kevo_err *err) {
@@ -102,15 +99,16 @@ bool stored_block_open(slice payload, enum block_kind kind, struct stored_block 
     }
     s->lz4 = slice_of(r.p, reader_left(&r));
     return !r.bad && s->lz4.len > 0 && s->lz4.len <= LZ4_MAX_INPUT_SIZE &&
-           s->len <= LZ4_MAX_INPUT_SIZE && s->values_len <= s->lz4_len && s->lz4_len <= s->len &&
-           s->lz4_len / LZ4_MAX_RATIO <= s->lz4.len && s->len / STORED_MAX_RATIO <= s->lz4_len;
+           s->len <= LZ4_MAX_INPUT_SIZE && s->lz4_len / LZ4_MAX_RATIO <= s->lz4.len &&
+           (!s->is_packed || block_pack_may_be(s->len, s->values_len, s->lz4_len));
 }
 
 /* Mostly a block of a few KB. */
 static int unpack(const struct stored_block *s, uint8_t *to) {
     enum { STACK_BYTES = 8 << 10 };
     uint8_t stack[STACK_BYTES], *room = stack;
-    size_t size = block_unpack_room(s->values_len, s->lz4_len);
+    size_t size;
+    if (!block_unpack_room(s->values_len, s->lz4_len, &size)) return KEVO_NOMEM;
     if (size > sizeof stack) room = mem_alloc(size);
     if (!room) return KEVO_NOMEM;
     bool done = block_unpack(to, s->len, s->values_len, s->lz4_len, room);

@@ -35,8 +35,8 @@ static void release(struct packed *p) {
 
 /* In memory of exactly the size that is asked for. */
 static bool unpack(slice packed, size_t values_len, size_t len, uint8_t **block) {
-    uint8_t *room =
-        malloc(packed.len >= values_len ? block_unpack_room(values_len, packed.len) : 1);
+    size_t size;
+    uint8_t *room = malloc(block_unpack_room(values_len, packed.len, &size) ? size : 1);
     *block = malloc(len > packed.len ? len : packed.len + 1);
     memcpy(*block, packed.data, packed.len);
     bool done = block_unpack(*block, len, values_len, packed.len, room);
@@ -182,6 +182,62 @@ START_TEST(a_byte_too_many) {
 }
 END_TEST
 
+/* The columns that make the most: keys of 255 bytes that share all of the one before, each a restart
+ * point. */
+START_TEST(most_of_columns) {
+    enum { COPIES = 2000 };
+    static const uint8_t key[255] = {1};
+    static struct iter_suite_entry entries[COPIES];
+    struct packed p;
+    for (size_t i = 0; i < COPIES; i++)
+        entries[i] = (struct iter_suite_entry){
+            .key = slice_of(key, sizeof key), .seq = COPIES - 1 - i, .type = ENTRY_PUT};
+    pack(&p, entries, COPIES, 1);
+    ck_assert_int_eq(p.rc, 0);
+    expect_same(&p);
+    ck_assert_uint_gt(p.block.len, 43 * p.bytes.len); /* sequence numbers take two bytes */
+    release(&p);
+}
+END_TEST
+
+/* A length that no columns make is refused before memory is asked for. */
+START_TEST(too_much_of_columns) {
+    static const struct {
+        size_t len, values_len, packed_len;
+        bool may_be;
+    } blocks[] = {
+        {1000 + 67 * 100, 1000, 1100, true},
+        {1000 + 68 * 100, 1000, 1100, false},
+        {1 << 20, 0, 1 << 13, false},
+        {1100, 1000, 1100, true},
+        {1099, 1000, 1100, false},
+        {1100, 1101, 1100, false},
+        {SIZE_MAX, 0, SIZE_MAX / 67, true},
+        {SIZE_MAX, 0, SIZE_MAX / 69, false},
+        {SIZE_MAX, SIZE_MAX, SIZE_MAX, true},
+    };
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
+        ck_assert_msg(block_pack_may_be(blocks[i].len, blocks[i].values_len,
+                                        blocks[i].packed_len) == blocks[i].may_be,
+                      "block %zu", i);
+}
+END_TEST
+
+/* Where a size_t has 32 bits, 1.5 GB of columns are too many already. */
+START_TEST(extreme_room) {
+    size_t room, most = (SIZE_MAX - 2 * BLOCK_PACK_SLOP) / 3;
+    ck_assert(block_unpack_room(5, 15, &room));
+    ck_assert_uint_eq(room, 3 * 10 + 2 * BLOCK_PACK_SLOP);
+    ck_assert(block_unpack_room(0, most, &room));
+    ck_assert_uint_ge(room, most);
+    ck_assert(block_unpack_room(SIZE_MAX - most, SIZE_MAX, &room));
+    ck_assert(!block_unpack_room(0, most + 1, &room));
+    ck_assert(!block_unpack_room(0, SIZE_MAX, &room));
+    ck_assert(!block_unpack_room(SIZE_MAX - most - 1, SIZE_MAX, &room));
+    ck_assert(!block_unpack_room(1, 0, &room));
+}
+END_TEST
+
 /* ---- damage -------------------------------------------------------------------------------- */
 
 /* Bytes changed, cut off or added: refused, or something of that length, and nothing outside of
@@ -255,6 +311,9 @@ int main(void) {
     tcase_add_loop_test(tc, a_byte_too_many, 0, sizeof alphabets / sizeof alphabets[0]);
     tcase_add_loop_test(tc, lengths, 0, 8);
     tcase_add_test(tc, large_values);
+    tcase_add_test(tc, most_of_columns);
+    tcase_add_test(tc, too_much_of_columns);
+    tcase_add_test(tc, extreme_room);
     tcase_add_loop_test(tc, damaged, 0, 60);
     tcase_add_loop_test(tc, noise, 0, 3);
     tcase_add_test(tc, no_memory);
