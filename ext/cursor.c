@@ -33,10 +33,13 @@ struct cursor {
     unsigned read_epoch;            /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */
+    struct key_place place;   /* in the key */
+    struct key_place start;   /* ... behind what the keys of the range have in common, */
+    bool start_known;         /* ... or at its beginning as long as nobody asks for columns */
     struct looked_up {        /* over an index */
         bool have_key, have_row;
         struct buf key;          /* of the entry's row */
-        struct kevo_value value; /* the row */
+        struct kevo_value value; /* the row, or the one before */
     } lookup;
     struct buf scratch;        /* of a key column that had to be decoded */
     struct buf saved;          /* the key to go on from */
@@ -86,14 +89,15 @@ int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
     return SQLITE_OK;
 }
 
+/* The value stays until the next row is got, which goes on from there. */
 static void leave_looked_up(struct cursor *c) {
-    if (c->lookup.have_row) kevo_value_release(&c->lookup.value);
     c->lookup.have_row = c->lookup.have_key = false;
 }
 
 /* Let go of the row and of what it lies in. */
 static void leave_row(struct cursor *c) {
     kevo_value_release(&c->value);
+    kevo_value_release(&c->lookup.value);
     c->on_point = false;
     leave_looked_up(c);
 }
@@ -155,10 +159,17 @@ static int read_now(struct cursor *c, struct kevo_read *read) {
 static void stand_on(struct cursor *c, slice key, slice row) {
     c->key = key;
     c->row = row;
+    c->place = c->start;
     if (c->plan.index)
         leave_looked_up(c);
     else
         c->reader = row_reader_of(row);
+}
+
+/* Another range is entered. */
+static void forget_start(struct cursor *c) {
+    c->start = (struct key_place){0};
+    c->start_known = false;
 }
 
 static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,
@@ -170,6 +181,7 @@ static int enter_point(struct cursor *c, const struct kevo_read *read, slice key
     *found = rc == 0;
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
     c->on_point = true;
+    forget_start(c);
     stand_on(c, key, c->value.slice);
     return 0;
 }
@@ -177,6 +189,7 @@ static int enter_point(struct cursor *c, const struct kevo_read *read, slice key
 static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, slice upper,
                       bool *found, struct kevo_err *err) {
     leave_range(c);
+    forget_start(c);
     read->lower = lower;
     read->upper = upper;
     int rc = kevo_iter_new(session_of(c)->store, read, &c->iter, err);
@@ -529,9 +542,18 @@ static int refuse_several(struct cursor *c) {
     return SQLITE_LOCKED;
 }
 
+static void find_start(struct cursor *c) {
+    struct key_range r = current_range(c);
+    c->start_known = true;
+    if (r.point) return;
+    c->place = c->start = keycode_common(c->keys, c->table->table_id, r.lower, r.upper);
+}
+
 static int key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
-    return c->plan.index ? indexcode_column(c->keys, c->key, c->row, n, v, &c->scratch, err)
-                         : keycode_column(c->keys, c->key, n, v, &c->scratch, err);
+    if (!c->start_known) find_start(c);
+    return c->plan.index
+               ? indexcode_column(c->keys, c->key, c->row, &c->place, n, v, &c->scratch, err)
+               : keycode_column_from(c->keys, c->key, &c->place, n, v, &c->scratch, err);
 }
 
 /* Whether the n-th column of the key is equal to its argument, whatever the comparison is of. */
@@ -649,8 +671,9 @@ static int find_row_key(struct cursor *c) {
     struct vtab *t = c->table;
     struct kevo_err err;
     if (c->lookup.have_key) return SQLITE_OK;
-    if (indexcode_row_key(t->schema, c->keys, t->table_id, c->key, t->values, &c->scratch,
-                          &c->lookup.key, &err))
+    if (!c->start_known) find_start(c);
+    if (indexcode_row_key(t->schema, c->keys, t->table_id, c->key, &c->place, t->values,
+                          &c->scratch, &c->lookup.key, &err))
         return vtab_report(t, &err);
     c->lookup.have_key = true;
     return SQLITE_OK;
@@ -680,9 +703,10 @@ static int look_up_row(struct cursor *c) {
     struct kevo_err err;
     if (c->lookup.have_row) return SQLITE_OK;
     int rc = find_row_key(c);
-    if (rc == SQLITE_OK) rc = session_read(session_of(c), &read, message_of(c));
+    if (rc == SQLITE_OK) rc = read_now(c, &read);
     if (rc != SQLITE_OK) return rc;
-    rc = kevo_get(session_of(c)->store, &read, buf_slice(&c->lookup.key), &c->lookup.value, &err);
+    rc = kevo_get_again(session_of(c)->store, &read, buf_slice(&c->lookup.key), &c->lookup.value,
+                        &err);
     if (rc < 0) return vtab_report(c->table, &err);
     if (rc == KEVO_NOTFOUND) {
         c->reader = row_reader_of(slice_of(NULL, 0));

@@ -149,9 +149,10 @@ static int check_rows(struct checking *c) {
 /* Whether there is a row whose entry has this key. */
 static int find_row_of(struct checking *c, const struct schema *index, slice key, bool *found) {
     struct vtab *t = c->t;
+    struct key_place start = {0};
     struct kevo_value row;
     *found = false;
-    int rc = indexcode_row_key(t->schema, index, t->table_id, key, c->values, &c->decoded,
+    int rc = indexcode_row_key(t->schema, index, t->table_id, key, &start, c->values, &c->decoded,
                                &c->row_key, &c->err);
     if (rc) return rc == KEVO_NOMEM ? rc : 0; /* it does not decode: nobody's */
     rc = kevo_get(t->session->store, &c->read, buf_slice(&c->row_key), &row, &c->err);

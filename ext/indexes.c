@@ -35,6 +35,7 @@ int indexes_find_equal(struct vtab *t, const struct schema *index, const struct 
                        slice own, bool *found, struct kevo_err *err) {
     struct index_scratch *scratch = &t->indexes;
     struct kevo_read read = {.txn = t->session->txn};
+    struct key_place start = {0};
     kevo_iter *it = NULL;
     *found = false;
     if (indexcode_has_null(index, values)) return 0;
@@ -45,8 +46,8 @@ int indexes_find_equal(struct vtab *t, const struct schema *index, const struct 
     if (rc == 0) rc = kevo_iter_new(t->session->store, &read, &it, err);
     if (rc == 0) rc = kevo_iter_first(it, err);
     if (rc == 0 && kevo_iter_valid(it)) {
-        rc = indexcode_row_key(t->schema, index, t->table_id, kevo_iter_key(it), scratch->values,
-                               &scratch->decoded, &scratch->other_key, err);
+        rc = indexcode_row_key(t->schema, index, t->table_id, kevo_iter_key(it), &start,
+                               scratch->values, &scratch->decoded, &scratch->other_key, err);
         *found = rc == 0 && !slice_eq(buf_slice(&scratch->other_key), own);
     }
     kevo_iter_free(it);

@@ -34,9 +34,9 @@ int indexcode_encode(const struct schema *index, uint32_t table_id, const struct
     return 0;
 }
 
-int indexcode_column(const struct schema *index, slice key, slice types, unsigned n,
-                     struct value *v, struct buf *scratch, struct kevo_err *err) {
-    int rc = keycode_column(index, key, n, v, scratch, err);
+int indexcode_column(const struct schema *index, slice key, slice types, struct key_place *from,
+                     unsigned n, struct value *v, struct buf *scratch, struct kevo_err *err) {
+    int rc = keycode_column_from(index, key, from, n, v, scratch, err);
     if (rc || n >= types.len || types.data[n] == TYPE_AS_READ) return rc;
     bool zero = v->type == VALUE_INTEGER && v->integer == 0;
     if (v->type != VALUE_INTEGER || types.data[n] > TYPE_MINUS_ZERO ||
@@ -47,9 +47,25 @@ int indexcode_column(const struct schema *index, slice key, slice types, unsigne
     return 0;
 }
 
+/* The row's key is the end of the entry's, behind the table's id. */
+static int copy_row_key(const struct schema *table, const struct schema *index, uint32_t table_id,
+                        slice key, struct key_place *from, struct buf *row_key,
+                        struct kevo_err *err) {
+    int rc = keycode_go_to(index, key, from, index->lead_count, err);
+    if (rc) return rc;
+    size_t len = key.len - from->at;
+    buf_reset(row_key);
+    if (!buf_reserve(row_key, KEYCODE_MAX_PREFIX_BYTES + len)) return kevo_nomem(err);
+    row_key->len = keycode_prefix(table, table_id, row_key->data);
+    buf_append(row_key, key.data + from->at, len);
+    return 0;
+}
+
 int indexcode_row_key(const struct schema *table, const struct schema *index, uint32_t table_id,
-                      slice key, struct value *values, struct buf *scratch, struct buf *row_key,
-                      struct kevo_err *err) {
+                      slice key, struct key_place *from, struct value *values, struct buf *scratch,
+                      struct buf *row_key, struct kevo_err *err) {
+    if (index->key_count == index->lead_count + table->key_count)
+        return copy_row_key(table, index, table_id, key, from, row_key, err);
     int rc = keycode_decode(index, key, values, scratch, err);
     return rc ? rc : keycode_encode(table, table_id, values, row_key, err);
 }

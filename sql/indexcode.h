@@ -16,15 +16,18 @@
 int indexcode_encode(const struct schema *index, uint32_t table_id, const struct value *values,
                      struct buf *key, struct buf *types, struct kevo_err *err);
 
-/* Decode the n-th key column of an entry. Bytes point into the key or into *scratch
- * (replaced). KEVO_CORRUPT, KEVO_NOMEM. */
-int indexcode_column(const struct schema *index, slice key, slice types, unsigned n,
-                     struct value *v, struct buf *scratch, struct kevo_err *err);
+/* Decode the n-th key column of an entry, from a place in its key on; that is moved, as
+ * keycode_column_from() does. Bytes point into the key or into *scratch (replaced).
+ * KEVO_CORRUPT, KEVO_NOMEM. */
+int indexcode_column(const struct schema *index, slice key, slice types, struct key_place *from,
+                     unsigned n, struct value *v, struct buf *scratch, struct kevo_err *err);
 
-/* Replace *row_key by the key of the entry's row. values[] and *scratch are used on the way. */
+/* Replace *row_key by the key of the entry's row, which an entry that is damaged may not have.
+ * *from is a place in the entry's key, and may be moved; values[] and *scratch are used on the
+ * way. KEVO_CORRUPT, KEVO_NOMEM. */
 int indexcode_row_key(const struct schema *table, const struct schema *index, uint32_t table_id,
-                      slice key, struct value *values, struct buf *scratch, struct buf *row_key,
-                      struct kevo_err *err);
+                      slice key, struct key_place *from, struct value *values, struct buf *scratch,
+                      struct buf *row_key, struct kevo_err *err);
 
 /* Whether one of the columns of the index is NULL, so that it equals no other row. */
 bool indexcode_has_null(const struct schema *index, const struct value *values);

@@ -412,83 +412,139 @@ static const uint8_t *skip_column(const struct schema *s, unsigned n, const uint
     }
 }
 
-/* Decode text or a blob from [p, end); *out has room if it is to be unescaped. */
-static bool decode_bytes(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
-                         struct buf *out, struct value *v) {
-    uint8_t flip = s->key[n].desc ? 0xff : 0;
-    size_t len = (size_t)(end - p);
-    if (keycode_is_verbatim(s, n)) {
-        v->bytes = slice_of(p, len);
-        return true;
+/* ---- places in a key --------------------------------------------------------------------- */
+
+int keycode_go_to(const struct schema *s, slice key, struct key_place *place, unsigned n,
+                  struct kevo_err *err) {
+    if (place->at == 0 || place->column > n) {
+        slice rest;
+        int rc = skip_prefix(s, key, &rest, err);
+        if (rc) return rc;
+        *place = (struct key_place){0, key.len - rest.len};
     }
-    len--; /* the terminator */
+    const uint8_t *end = key.data + key.len;
+    for (; place->column < n; place->column++) {
+        const uint8_t *next = skip_column(s, place->column, key.data + place->at, end);
+        if (!next) return fail_column(s, place->column, err);
+        place->at = (size_t)(next - key.data);
+    }
+    return 0;
+}
+
+/* How many bytes all keys in [lower, upper) begin with. */
+static size_t common_bytes(slice lower, slice upper) {
+    size_t n = 0;
+    while (n < lower.len && n < upper.len && lower.data[n] == upper.data[n])
+        n++;
+    if (n == lower.len || n + 1 != upper.len || lower.data[n] + 1 != upper.data[n]) return n;
+    /* Nothing above this byte of the lower bound lies below the upper one, and then nothing
+     * lies above those that are greatest. */
+    for (n++; n < lower.len && lower.data[n] == 0xff;)
+        n++;
+    return n;
+}
+
+struct key_place keycode_common(const struct schema *s, uint32_t table_id, slice lower,
+                                slice upper) {
+    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES];
+    struct key_place place = {0, keycode_prefix(s, table_id, prefix)};
+    size_t common = common_bytes(lower, upper);
+    if (common < place.at) return (struct key_place){0};
+    while (place.column < s->key_count && !keycode_is_verbatim(s, place.column)) {
+        const uint8_t *next =
+            skip_column(s, place.column, lower.data + place.at, lower.data + common);
+        if (!next) break;
+        place.at = (size_t)(next - lower.data);
+        place.column++;
+    }
+    return place;
+}
+
+/* ---- decoding columns ---------------------------------------------------------------------- */
+
+/* Decode text or a blob of [p, end), without its terminator; *out has room if it is to be
+ * unescaped. */
+static bool decode_bytes(const uint8_t *p, const uint8_t *end, uint8_t flip, struct buf *out,
+                         struct value *v) {
+    size_t len = (size_t)(end - p);
     if (!flip && (len == 0 || !memchr(p, ESCAPE, len))) {
         v->bytes = slice_of(p, len);
         return true;
     }
     size_t start = out->len;
-    if (!get_bytes(p, p + len, flip, out)) return false;
+    if (!get_bytes(p, end, flip, out)) return false;
     v->bytes = slice_of(out->data + start, out->len - start);
     return true;
 }
 
-/* Decode the column in [p, end), which skip_column() has found. */
-static bool decode_column(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
-                          struct buf *out, struct value *v) {
-    const struct key_column *k = &s->key[n];
-    uint8_t class = get_class(k, &p, end);
-    switch (class) {
-    case CLASS_NULL: *v = value_null(); return true;
-    case CLASS_NUMBER: return get_column_number(k, p, end, v) != NULL;
-    default:
-        v->type = class == CLASS_TEXT ? VALUE_TEXT : VALUE_BLOB;
-        return decode_bytes(s, n, p, end, out, v);
-    }
+static void take_verbatim(const struct schema *s, unsigned n, const uint8_t *p, const uint8_t *end,
+                          struct value *v) {
+    v->type = s->key[n].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
+    v->bytes = slice_of(p, (size_t)(end - p));
 }
 
-/* Decode columns [from, to) into values[], by key column if `one`, else by column of the
- * schema. */
-static int decode(const struct schema *s, slice key, unsigned from, unsigned to,
-                  struct value *values, bool one, struct buf *scratch, struct kevo_err *err) {
+/* Decode the n-th column, which begins at p; NULL: not one of ours, else its end. */
+static const uint8_t *read_column(const struct schema *s, unsigned n, const uint8_t *p,
+                                  const uint8_t *end, struct buf *out, struct value *v) {
+    const struct key_column *k = &s->key[n];
+    uint8_t flip = k->desc ? 0xff : 0;
+    if (keycode_is_verbatim(s, n)) {
+        take_verbatim(s, n, p, end, v);
+        return end;
+    }
+    uint8_t class = get_class(k, &p, end);
+    switch (class) {
+    case CLASS_NONE: return NULL;
+    case CLASS_NULL: *v = value_null(); return p;
+    case CLASS_NUMBER: return get_column_number(k, p, end, v);
+    default: break;
+    }
+    v->type = class == CLASS_TEXT ? VALUE_TEXT : VALUE_BLOB;
+    end = find_end(p, end, flip);
+    return end && decode_bytes(p, end, flip, out, v) ? end + 1 : NULL;
+}
+
+int keycode_column_from(const struct schema *s, slice key, struct key_place *from, unsigned n,
+                        struct value *v, struct buf *scratch, struct kevo_err *err) {
+    int rc = keycode_go_to(s, key, from, n, err);
+    if (rc) return rc;
+    const uint8_t *p = key.data + from->at, *end = key.data + key.len;
+    if (keycode_is_verbatim(s, n)) {
+        take_verbatim(s, n, p, end, v);
+        return 0;
+    }
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
+    p = read_column(s, n, p, end, scratch, v);
+    if (!p) return fail_column(s, n, err);
+    return n + 1 == s->key_count && p != end ? fail_column(s, n + 1, err) : 0;
+}
+
+int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
+                   struct buf *scratch, struct kevo_err *err) {
+    struct key_place from = {0};
+    return keycode_column_from(s, key, &from, n, v, scratch, err);
+}
+
+int keycode_decode(const struct schema *s, slice key, struct value *values, struct buf *scratch,
+                   struct kevo_err *err) {
     int rc = skip_prefix(s, key, &key, err);
     if (rc) return rc;
     buf_reset(scratch);
     if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
     const uint8_t *p = key.data, *end = p + key.len;
-    for (unsigned n = 0; n < to; n++) {
-        const uint8_t *next = skip_column(s, n, p, end);
-        if (!next) return fail_column(s, n, err);
-        struct value *v = one ? values : &values[schema_value_place(s, s->key[n].column)];
-        if (n >= from && !decode_column(s, n, p, next, scratch, v)) return fail_column(s, n, err);
-        p = next;
+    for (unsigned n = 0; n < s->key_count; n++) {
+        p = read_column(s, n, p, end, scratch, &values[schema_value_place(s, s->key[n].column)]);
+        if (!p) return fail_column(s, n, err);
     }
-    return to == s->key_count && p != end ? fail_column(s, to, err) : 0;
-}
-
-int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
-                   struct buf *scratch, struct kevo_err *err) {
-    if (n == 0 && keycode_is_verbatim(s, 0)) {
-        v->type = s->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
-        return skip_prefix(s, key, &v->bytes, err);
-    }
-    return decode(s, key, n, n + 1, v, true, scratch, err);
-}
-
-int keycode_decode(const struct schema *s, slice key, struct value *values, struct buf *scratch,
-                   struct kevo_err *err) {
-    return decode(s, key, 0, s->key_count, values, false, scratch, err);
+    return p != end ? fail_column(s, s->key_count, err) : 0;
 }
 
 int keycode_rest(const struct schema *s, slice key, unsigned n, slice *rest, struct kevo_err *err) {
-    int rc = skip_prefix(s, key, &key, err);
-    if (rc) return rc;
-    const uint8_t *p = key.data, *end = p + key.len;
-    for (unsigned i = 0; i < n; i++) {
-        p = skip_column(s, i, p, end);
-        if (!p) return fail_column(s, i, err);
-    }
-    *rest = slice_of(p, (size_t)(end - p));
-    return 0;
+    struct key_place from = {0};
+    int rc = keycode_go_to(s, key, &from, n, err);
+    if (rc == 0) *rest = slice_of(key.data + from.at, key.len - from.at);
+    return rc;
 }
 
 /* ---- bounds ------------------------------------------------------------------------------------ */

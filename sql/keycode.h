@@ -52,6 +52,26 @@ int keycode_rowid(slice key, int64_t *rowid, struct kevo_err *err); /* KEVO_CORR
 int keycode_column(const struct schema *s, slice key, unsigned n, struct value *v,
                    struct buf *scratch, struct kevo_err *err);
 
+/* Where the column-th key column begins in a key. Nothing is known with `at` 0, as in a zeroed
+ * struct; column key_count begins at the key's end. */
+struct key_place {
+    unsigned column;
+    size_t at; /* bytes */
+};
+
+/* Go to column n from *place, which is one in this key. KEVO_CORRUPT. */
+int keycode_go_to(const struct schema *s, slice key, struct key_place *place, unsigned n,
+                  struct kevo_err *err);
+
+/* The place behind the columns that are the same, and of the same bytes, in all keys of the
+ * table or index in [lower, upper). The bounds begin as its keys do, or where these end. */
+struct key_place keycode_common(const struct schema *s, uint32_t table_id, slice lower,
+                                slice upper);
+
+/* As keycode_column(), from *from on; it is then at column n. */
+int keycode_column_from(const struct schema *s, slice key, struct key_place *from, unsigned n,
+                        struct value *v, struct buf *scratch, struct kevo_err *err);
+
 /* Decode all key columns into values[] of all columns of the schema and, behind them, the
  * hidden rowid if it is in the key. Bytes point into the key or into *scratch (replaced). */
 int keycode_decode(const struct schema *s, slice key, struct value *values, struct buf *scratch,

@@ -110,15 +110,16 @@ START_TEST(entries_cover) {
             for (unsigned k = 0; k < s->key_count; k++) /* -0.0 is no key */
                 in[schema_value_place(s, s->key[k].column)].real += 0.0;
             ck_ok(indexcode_encode(index, TABLE, in, &key, &types, &test_err));
+            struct key_place from = {0};
             for (unsigned k = 0; k < index->key_count; k++) {
-                ck_ok(indexcode_column(index, buf_slice(&key), buf_slice(&types), k, &out, &scratch,
-                                       &test_err));
+                ck_ok(indexcode_column(index, buf_slice(&key), buf_slice(&types), &from, k, &out,
+                                       &scratch, &test_err));
                 unsigned at = schema_value_place(index, index->key[k].column);
                 ck_assert_msg(same_bits(&in[at], &out), "column %u of %s", k, index->name);
             }
             ck_ok(keycode_encode(s, TABLE, in, &row_key, &test_err));
-            ck_ok(indexcode_row_key(s, index, TABLE, buf_slice(&key), values, &scratch, &found,
-                                    &test_err));
+            ck_ok(indexcode_row_key(s, index, TABLE, buf_slice(&key), &from, values, &scratch,
+                                    &found, &test_err));
             ck_assert(slice_eq(buf_slice(&row_key), buf_slice(&found)));
         }
         schema_free(s);
@@ -318,9 +319,10 @@ START_TEST(bad_types) {
     for (unsigned i = 0; i < sizeof list / sizeof list[0]; i++) {
         struct value row[] = {list[i].value, value_integer(0)}, v;
         struct buf key = {0}, types = {0}, scratch = {0};
+        struct key_place from = {0};
         ck_ok(indexcode_encode(&s->indexes[0], 1, row, &key, &types, &test_err));
-        int rc = indexcode_column(&s->indexes[0], buf_slice(&key), slice_of_str(list[i].types), 0,
-                                  &v, &scratch, &test_err);
+        int rc = indexcode_column(&s->indexes[0], buf_slice(&key), slice_of_str(list[i].types),
+                                  &from, 0, &v, &scratch, &test_err);
         ck_assert_int_eq(rc, list[i].rc);
         buf_release(&key);
         buf_release(&types);
@@ -357,13 +359,14 @@ START_TEST(no_memory) {
     for (uint64_t n = 1; rc == KEVO_NOMEM; n++) {
         struct buf key = {0}, types = {0}, scratch = {0}, row_key = {0};
         struct value out, values[4];
+        struct key_place from = {0};
         fault_alloc_fail_at(n, _i);
         rc = indexcode_encode(index, 1, v, &key, &types, &test_err);
         if (rc == 0)
-            rc = indexcode_column(index, buf_slice(&key), buf_slice(&types), 1, &out, &scratch,
-                                  &test_err);
+            rc = indexcode_column(index, buf_slice(&key), buf_slice(&types), &from, 1, &out,
+                                  &scratch, &test_err);
         if (rc == 0)
-            rc = indexcode_row_key(s, index, 1, buf_slice(&key), values, &scratch, &row_key,
+            rc = indexcode_row_key(s, index, 1, buf_slice(&key), &from, values, &scratch, &row_key,
                                    &test_err);
         if (rc == 0) rc = indexcode_equal_range(index, 1, v, &scratch, &row_key, &test_err);
         fault_alloc_fail_at(0, false);

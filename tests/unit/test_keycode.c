@@ -88,6 +88,62 @@ START_TEST(decode_gives_back) {
 }
 END_TEST
 
+/* The keys with the same values in the first `same` columns as `v`, or a range from there on. */
+static void random_bounds(struct rng *r, const struct schema *s, const struct value *v,
+                          unsigned same, struct buf *lower, struct buf *upper) {
+    struct value other[8];
+    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES];
+    struct buf *bounds[] = {lower, upper};
+    for (unsigned i = 0; i < 2; i++) {
+        buf_reset(bounds[i]);
+        ck_assert(buf_append(bounds[i], prefix, keycode_prefix(s, 1, prefix)));
+        for (unsigned n = 0; n < same; n++)
+            ck_ok(keycode_append(s, n, &v[s->key[n].column], bounds[i], &test_err));
+        if (same == s->key_count || rng_below(r, 3) == 0) continue;
+        random_row(r, s, other, 5);
+        ck_ok(keycode_append(s, same, &other[s->key[same].column], bounds[i], &test_err));
+    }
+    if (rng_below(r, 2)) keycode_successor(upper);
+}
+
+/* Columns are the same from wherever in the key their place was known. */
+START_TEST(places) {
+    struct rng r = rng_of(harness_seed() + (uint64_t)_i);
+    struct buf key = {0}, lower = {0}, upper = {0}, scratch = {0};
+    struct value in[8], other[8], v;
+    unsigned known = 0;
+    for (unsigned round = 0; round < 400; round++) {
+        struct schema *s = rows_random_schema(&r, (unsigned)_i);
+        random_row(&r, s, in, 5);
+        unsigned same = (unsigned)rng_below(&r, s->key_count + 1);
+        random_bounds(&r, s, in, same, &lower, &upper);
+        struct key_place start = keycode_common(s, 1, buf_slice(&lower), buf_slice(&upper));
+        for (unsigned n = 0; n < 50; n++) {
+            random_row(&r, s, other, 5);
+            for (unsigned k = 0; k < same; k++)
+                other[s->key[k].column] = in[s->key[k].column];
+            ck_ok(keycode_encode(s, 1, other, &key, &test_err));
+            if (slice_cmp(buf_slice(&key), buf_slice(&lower)) < 0 ||
+                slice_cmp(buf_slice(&key), buf_slice(&upper)) >= 0)
+                continue;
+            known += start.column > 0;
+            struct key_place place = start;
+            for (unsigned i = 0; i < 4; i++) {
+                unsigned k = (unsigned)rng_below(&r, s->key_count);
+                ck_ok(keycode_column_from(s, buf_slice(&key), &place, k, &v, &scratch, &test_err));
+                check_same(&other[s->key[k].column], &v);
+            }
+        }
+        schema_free(s);
+    }
+    ck_assert_uint_gt(known, 0);
+    buf_release(&key);
+    buf_release(&lower);
+    buf_release(&upper);
+    buf_release(&scratch);
+}
+END_TEST
+
 /* ---- the bytes themselves, as FORMAT.md has them --------------------------------- */
 
 static const struct {
@@ -308,6 +364,7 @@ int main(void) {
     TCase *tc = tcase_create("keycode");
     tcase_add_loop_test(tc, order_is_sql_order, 1, 5);
     tcase_add_loop_test(tc, decode_gives_back, 1, 5);
+    tcase_add_loop_test(tc, places, 1, 5);
     tcase_add_loop_test(tc, layout, 0, sizeof layouts / sizeof layouts[0]);
     tcase_add_test(tc, composite_layout);
     tcase_add_test(tc, table_ids);
