@@ -15,6 +15,7 @@ static void run(void *arg) {
     while (!p->closing) {
         unsigned wanted = p->wanted;
         if (wanted == 0) {
+            atomic_store_explicit(&p->is_busy, false, memory_order_relaxed);
             pthread_cond_wait(&p->wish, &p->mutex);
             continue;
         }
@@ -36,6 +37,7 @@ void preparer_want(struct preparer *p, unsigned pages) {
         p->env->thread_start(p->env, run, p, &p->thread, &ignored);
     else
         pthread_cond_signal(&p->wish);
+    atomic_store_explicit(&p->is_busy, p->thread != NULL, memory_order_relaxed);
     pthread_mutex_unlock(&p->mutex);
 }
 

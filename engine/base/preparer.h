@@ -9,6 +9,8 @@
 #ifndef KEVO_BASE_PREPARER_H
 #define KEVO_BASE_PREPARER_H
 
+#include <stdatomic.h>
+
 #include "engine/base/env.h"
 
 struct preparer {
@@ -18,6 +20,7 @@ struct preparer {
     struct env_thread *thread; /* NULL: not started */
     unsigned wanted;           /* pages that are to lie ready, 0: nobody asked since */
     bool closing;
+    _Atomic bool is_busy;
 };
 
 void preparer_init(struct preparer *p, struct env *env);
@@ -25,5 +28,11 @@ void preparer_release(struct preparer *p); /* a zeroed one as well; waits for a 
 
 /* So many pages are to lie ready, as far as mem_is_short() allows. */
 void preparer_want(struct preparer *p, unsigned pages);
+
+/* A page is being made ready, or will be as soon as the thread gets to it. From any thread at any
+ * time. */
+static inline bool preparer_is_busy(const struct preparer *p) {
+    return atomic_load_explicit(&p->is_busy, memory_order_relaxed);
+}
 
 #endif

@@ -28,6 +28,10 @@
  * The bytes of a block lie before its struct entry, in one piece of memory: a lookup
  * that reads the entry has the end of the block at hand, where a search begins.
  *
+ * A newcomer does the same while the cache could grow, but only by memory that is not ready yet: to
+ * be the first to use 2 MB takes the system as long as it takes to read hundreds of blocks, or
+ * thousands where it has to ask for them itself, as a virtual machine does.
+ *
  * The memory of what was evicted is kept for the next blocks: a full cache neither asks
  * the allocator nor gives back, which costs more than a search in a block does.
  *
@@ -39,6 +43,7 @@ struct entry {
     uint32_t hash;
     bool marked;                 /* hit since it was last moved */
     bool is_protected;           /* which list it is in */
+    bool is_passing;             /* it begins at the old end */
     struct entry *newer, *older; /* in its list; `older` also links victims */
     uint64_t id, offset;
     size_t room;            /* bytes before this struct; the block is the last of them */
@@ -95,6 +100,7 @@ struct cache {
     _Atomic uint64_t spread_bytes; /* of lent_bytes: what shards have; changed under charge_mutex */
     pthread_mutex_t charge_mutex;
     _Atomic uint64_t charged_bytes; /* changed under charge_mutex */
+    _Atomic unsigned last_victim;   /* the shard that gave a block for a newcomer of any */
     unsigned shard_count;           /* a power of two */
     struct shard shards[MAX_SHARDS];
 };
@@ -272,37 +278,18 @@ static bool reserve_slot(struct shard *s) {
     return true;
 }
 
-static void list_add(struct list *l, struct entry *e) {
-    e->newer = NULL;
-    e->older = l->newest;
-    if (l->newest)
-        l->newest->newer = e;
-    else
-        l->oldest = e;
-    l->newest = e;
-    l->bytes += charge_of(e);
-}
-
-static void list_add_oldest(struct list *l, struct entry *e) {
-    e->older = NULL;
-    e->newer = l->oldest;
-    if (l->oldest)
-        l->oldest->older = e;
-    else
-        l->newest = e;
-    l->oldest = e;
+/* At the new end, or at the old one. */
+static void list_add(struct list *l, struct entry *e, bool oldest) {
+    e->newer = oldest ? l->oldest : NULL;
+    e->older = oldest ? NULL : l->newest;
+    *(e->newer ? &e->newer->older : &l->newest) = e;
+    *(e->older ? &e->older->newer : &l->oldest) = e;
     l->bytes += charge_of(e);
 }
 
 static void list_remove(struct list *l, struct entry *e) {
-    if (e->newer)
-        e->newer->older = e->older;
-    else
-        l->newest = e->older;
-    if (e->older)
-        e->older->newer = e->newer;
-    else
-        l->oldest = e->newer;
+    *(e->newer ? &e->newer->older : &l->newest) = e->older;
+    *(e->older ? &e->older->newer : &l->oldest) = e->newer;
     l->bytes -= charge_of(e);
 }
 
@@ -315,7 +302,7 @@ static void move(struct shard *s, struct entry *e, bool to_protected) {
     list_remove(list_of(s, e), e);
     e->is_protected = to_protected;
     e->marked = false;
-    list_add(list_of(s, e), e);
+    list_add(list_of(s, e), e, false);
 }
 
 /* Take what is in slot i out of the table and its list and put it on *victims; the
@@ -354,22 +341,26 @@ static void prefetch_oldest(const struct shard *s) {
     if (e) __builtin_prefetch(e->newer);
 }
 
+/* Evict a block, or clear a mark, or pass a pinned block. False: there is none. */
+static bool evict_step(struct shard *s, struct entry **victims) {
+    struct entry *e = s->probation.oldest ? s->probation.oldest : s->protected.oldest;
+    if (!e) return false;
+    if (e->marked) {
+        move(s, e, true);
+        shrink_protected(s);
+    } else if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) {
+        move(s, e, e->is_protected);
+    } else {
+        evict(s, e, victims);
+    }
+    return true;
+}
+
 /* Make the shard fit its capacity with `bytes` more, as far as pins allow. */
 static void make_room(struct shard *s, uint64_t bytes, struct entry **victims) {
-    /* Every step evicts, or clears a mark, or passes a pinned block. */
     size_t steps = 2 * s->entry_count + 2;
-    while (used_bytes(s) + bytes > s->capacity_bytes && steps-- > 0) {
-        struct entry *e = s->probation.oldest ? s->probation.oldest : s->protected.oldest;
-        if (!e) break;
-        if (e->marked) {
-            move(s, e, true);
-            shrink_protected(s);
-        } else if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) {
-            move(s, e, e->is_protected);
-        } else {
-            evict(s, e, victims);
-        }
-    }
+    while (used_bytes(s) + bytes > s->capacity_bytes && steps-- > 0 && evict_step(s, victims))
+        continue;
     prefetch_oldest(s);
 }
 
@@ -419,13 +410,26 @@ static void see_room(struct spares *s, size_t room) {
     s->slab_room = room;
 }
 
-/* An entry in a huge page, or NULL; and whether a page was taken for it. */
-static struct entry *take_piece(struct spares *s, size_t room, bool *page_taken) {
+/* What taking a piece came to: a page was taken for it; or none was, but one is on its way. */
+enum piece_outcome { PIECE_OR_NONE, PAGE_TAKEN, PAGE_AWAITED };
+
+/* One page or none may be too few for blocks to take turns. */
+static bool must_wait(const struct slab *s) {
+    return !slab_has_room(s) && s->page_count > 1 && s->page_count < s->limit && mem_is_short(1);
+}
+
+/* An entry in a huge page, or NULL. `patient`: no page that is not ready. */
+static struct entry *take_piece(struct spares *s, size_t room, bool patient,
+                                enum piece_outcome *outcome) {
     struct entry *e = NULL;
+    *outcome = PIECE_OR_NONE;
     pthread_mutex_lock(&s->mutex);
     unsigned pages = s->slab.page_count;
     see_room(s, room);
-    if (s->slab_room && room <= s->slab_room && s->slab_room - room <= s->slab_room / 16) {
+    bool fits = s->slab_room && room <= s->slab_room && s->slab_room - room <= s->slab_room / 16;
+    if (fits && patient && must_wait(&s->slab)) {
+        *outcome = PAGE_AWAITED;
+    } else if (fits) {
         struct slab_page *page;
         uint8_t *bytes = slab_take(&s->slab, &page);
         if (bytes) {
@@ -434,7 +438,7 @@ static struct entry *take_piece(struct spares *s, size_t room, bool *page_taken)
             e->page = page;
         }
     }
-    *page_taken = s->slab.page_count > pages;
+    if (s->slab.page_count > pages) *outcome = PAGE_TAKEN;
     pthread_mutex_unlock(&s->mutex);
     return e;
 }
@@ -475,6 +479,21 @@ static void unref_all(struct cache *c, struct entry *victims) {
         next = victims->older;
         unref(c, victims);
     }
+}
+
+/* The memory of a block that goes, of the shards in turn. NULL: what comes next there is in use,
+ * as it is where most of what is read is read again: the cache grows then. */
+static struct entry *take_over(struct cache *c, size_t room) {
+    enum { MOST_STEPS = 8 };
+    struct entry *victims = NULL;
+    unsigned turn = atomic_fetch_add_explicit(&c->last_victim, 1, memory_order_relaxed) + 1;
+    struct shard *s = &c->shards[turn & (c->shard_count - 1)];
+    pthread_mutex_lock(&s->mutex);
+    for (unsigned i = 0; i < MOST_STEPS && !victims && evict_step(s, &victims); i++)
+        continue;
+    pthread_mutex_unlock(&s->mutex);
+    unref_all(c, victims);
+    return victims ? take_spare(&c->spares, room) : NULL;
 }
 
 static struct cache_block *pin(struct entry *e) {
@@ -518,19 +537,33 @@ bool cache_peek(struct cache *c, uint64_t id, uint64_t offset) {
     return found;
 }
 
+/* Memory for a block, as it comes; *passing: of another one's, for want of new memory. */
+static struct entry *find_memory(struct cache *c, size_t room, bool *passing) {
+    enum piece_outcome outcome;
+    struct entry *e = take_spare(&c->spares, room);
+    *passing = false;
+    if (e) return e;
+    e = take_piece(&c->spares, room, preparer_is_busy(&c->preparer), &outcome);
+    if (outcome == PAGE_AWAITED) {
+        e = take_over(c, room);
+        *passing = e != NULL;
+        if (!e) e = take_piece(&c->spares, room, false, &outcome);
+    }
+    if (outcome == PAGE_TAKEN) prepare_next(c);
+    return e ? e : new_entry(room);
+}
+
 struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     const size_t unit = _Alignof(struct entry);
     size_t used = ((size_t)len + unit - 1) / unit * unit;
     size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
+    bool passing;
     if (used < len || room < len) return NULL;
-    struct entry *e = take_spare(&c->spares, room);
-    bool page_taken = false;
-    if (!e) e = take_piece(&c->spares, room, &page_taken);
-    if (page_taken) prepare_next(c);
-    if (!e) e = new_entry(room);
+    struct entry *e = find_memory(c, room, &passing);
     if (!e) return NULL;
     *e = (struct entry){.block = {.data = (uint8_t *)e - used, .len = len},
                         .refs = 1,
+                        .is_passing = passing,
                         .room = e->room,
                         .page = e->page};
     return &e->block;
@@ -544,10 +577,7 @@ static void insert(struct shard *s, struct entry *e, struct entry **victims) {
     bool full = used_bytes(s) + charge_of(e) > s->capacity_bytes;
     make_room(s, charge_of(e), victims);
     put_slot(s, (struct slot){e, e->hash});
-    if (full && ++s->turn % NEWCOMERS_A_PLACE)
-        list_add_oldest(&s->probation, e);
-    else
-        list_add(&s->probation, e);
+    list_add(&s->probation, e, e->is_passing || (full && ++s->turn % NEWCOMERS_A_PLACE));
     s->entry_count++;
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
 }
@@ -600,9 +630,9 @@ void cache_erase(struct cache *c, uint64_t id) {
 static bool move_elsewhere(struct shard *s, size_t i, struct spares *spares,
                            struct entry **victims) {
     struct entry *e = s->slots[i].entry, *copy;
-    bool page_taken;
+    enum piece_outcome ignored;
     if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) return false;
-    if (!(copy = take_piece(spares, e->room, &page_taken))) return false;
+    if (!(copy = take_piece(spares, e->room, false, &ignored))) return false;
     size_t used = (size_t)((const uint8_t *)e - e->block.data);
     struct slab_page *page = copy->page;
     *copy = *e;

@@ -45,7 +45,8 @@ void cache_free(struct cache *c); /* nothing may be pinned or borrowed; c may be
 
 /* Before anybody uses it: the pages that it, or who borrows, will need next are made ready by a
  * thread of `env`, which is started when the second one was taken and lives as long as the
- * cache. No more than it may have, lent ones included. */
+ * cache. No more than it may have, lent ones included. While the thread is at one, new blocks take
+ * the place of others that were not asked for again, as if the cache were full. */
 void cache_prepare(struct cache *c, struct env *env);
 
 /* A number for a table, never given twice: its blocks' namespace. */

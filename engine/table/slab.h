@@ -37,6 +37,11 @@ void slab_choose(struct slab *s, size_t piece_bytes);
 void *slab_take(struct slab *s, struct slab_page **page);
 void slab_give(struct slab *s, struct slab_page *page, void *piece);
 
+/* A piece is there without another page. */
+static inline bool slab_has_room(const struct slab *s) {
+    return s->open != NULL;
+}
+
 /* While more pages are held than the limit, not counting those that were condemned: no piece of
  * the returned page is given out any more, and it goes back to the system with the last of its
  * pieces; NULL when none is left to choose, or too few pages are held. Who holds pieces finds

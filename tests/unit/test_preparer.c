@@ -141,6 +141,71 @@ START_TEST(threads_that_cannot_be_started) {
 }
 END_TEST
 
+/* An env whose thread gets to nothing until it is joined. */
+static struct late_thread {
+    void (*run)(void *arg);
+    void *arg;
+} late;
+
+static int start_late(struct env *e, void (*run)(void *arg), void *arg, struct env_thread **thread,
+                      struct kevo_err *err) {
+    (void)e, (void)err;
+    late = (struct late_thread){run, arg};
+    *thread = (struct env_thread *)(void *)&late;
+    return 0;
+}
+
+static void join_late(struct env *e, struct env_thread *thread) {
+    (void)e, (void)thread;
+    late.run(late.arg);
+}
+
+static uint64_t used_bytes(void) {
+    struct cache_stats stats;
+    cache_get_stats(cache, &stats);
+    return stats.used_bytes;
+}
+
+static bool has(uint64_t block) {
+    struct cache_block *b = cache_get(cache, 1, block);
+    if (!b) return false;
+    ck_assert_uint_eq(b->data[BLOCK - 1], (uint8_t)block);
+    cache_unpin(cache, b);
+    return true;
+}
+
+/* Blocks that nobody asks for again leave the place to others; those that are in use stay, and let
+ * the cache grow. */
+START_TEST(a_page_that_is_awaited) {
+    struct env slow = *env_posix();
+    slow.thread_start = start_late;
+    slow.thread_join = join_late;
+    cache_free(cache);
+    cache = cache_new(2 * PAGES * MEM_HUGE_BYTES, 0);
+    cache_prepare(cache, &slow);
+    load(PAGE);
+    for (uint64_t i = 0; i < blocks; i += 4)
+        ck_assert(has(i));
+    load(2 * PAGE);
+    uint64_t full = used_bytes();
+    ck_assert_uint_lt(full, 3 * MEM_HUGE_BYTES);
+    load(5 * PAGE);
+    ck_assert_uint_eq(used_bytes(), full);
+    for (uint64_t i = 0; i < PAGE; i += 4)
+        ck_assert(has(i));
+    unsigned kept = 0;
+    for (uint64_t i = blocks - 5 * PAGE; i < blocks; i++)
+        kept += has(i);
+    ck_assert_uint_lt(kept, PAGE / 2);
+    for (uint64_t i = 0; i < blocks; i++)
+        has(i);
+    load(PAGE);
+    ck_assert_uint_gt(used_bytes(), full);
+    cache_free(cache);
+    cache = NULL;
+}
+END_TEST
+
 START_TEST(no_thread_without_an_env) {
     cache_free(cache);
     cache = cache_new(PAGES * MEM_HUGE_BYTES, 0);
@@ -333,6 +398,7 @@ int main(void) {
     tcase_add_test(caches, pages_that_are_borrowed);
     tcase_add_test(caches, pages_of_memtables);
     tcase_add_test(caches, threads_that_cannot_be_started);
+    tcase_add_test(caches, a_page_that_is_awaited);
     tcase_add_test(caches, no_thread_without_an_env);
     tcase_add_test(caches, no_thread_for_an_allocator_of_the_hosts_own);
     tcase_add_test(caches, released_at_any_moment);
