@@ -51,19 +51,20 @@ enum kevo_rc {
     KEVO_OK = 0,
     KEVO_NOTFOUND = 1, /* no such key, or no more */
     KEVO_NOMEM = -1,
-    KEVO_IOERR = -2,     /* the system refused a read, write or sync */
-    KEVO_FULL = -3,      /* no space left on the device, or quota reached */
-    KEVO_CORRUPT = -4,   /* a file does not hold what was written to it */
-    KEVO_BUSY = -5,      /* another process has the store open */
-    KEVO_SNAPSHOT = -6,  /* the snapshot is older than what the store keeps */
-    KEVO_DIVERGED = -7,  /* the store and its authority tell different stories */
-    KEVO_INVALID = -8,   /* a wrong argument or option, or a call out of order */
-    KEVO_TOOBIG = -9,    /* a key or value beyond its limit */
-    KEVO_READONLY = -10, /* the store was opened for reading, or refuses writes
+    KEVO_IOERR = -2,      /* the system refused a read, write or sync */
+    KEVO_FULL = -3,       /* no space left on the device, or quota reached */
+    KEVO_CORRUPT = -4,    /* a file does not hold what was written to it */
+    KEVO_BUSY = -5,       /* another process has the store open */
+    KEVO_SNAPSHOT = -6,   /* the snapshot is older than what the store keeps */
+    KEVO_DIVERGED = -7,   /* the store and its authority tell different stories */
+    KEVO_INVALID = -8,    /* a wrong argument or option, or a call out of order */
+    KEVO_TOOBIG = -9,     /* a key or value beyond its limit */
+    KEVO_READONLY = -10,  /* the store was opened for reading, or refuses writes
                             after a failed sync until it is opened again */
-    KEVO_CANTOPEN = -11, /* missing directory, no permission, not a store */
-    KEVO_FORKED = -12,   /* used in a child of the process that opened it */
-    KEVO_CANCELLED = -13 /* a long call was told to stop */
+    KEVO_CANTOPEN = -11,  /* missing directory, no permission, not a store */
+    KEVO_FORKED = -12,    /* used in a child of the process that opened it */
+    KEVO_CANCELLED = -13, /* a long call was told to stop */
+    KEVO_NEWER = -14      /* a file has a format that only a newer kevo reads */
 };
 
 struct kevo_err {
@@ -195,7 +196,7 @@ int kevo_options_get(const struct kevo_options *o, const char *name, char text[K
  * writing when that is asked for, unless another process reads it too (KEVO_BUSY).
  *
  * Errors: KEVO_CANTOPEN (no directory or store, no permission, the directory holds something
- * else), KEVO_BUSY, KEVO_CORRUPT, KEVO_INVALID (option out of range, authority or options
+ * else), KEVO_NEWER, KEVO_BUSY, KEVO_CORRUPT, KEVO_INVALID (option out of range, authority or options
  * differ), KEVO_NOMEM, KEVO_IOERR, KEVO_FULL. */
 int kevo_open(const char *dir, const struct kevo_options *o, kevo_store **store,
               struct kevo_err *err);

@@ -22,6 +22,7 @@ int sqlite_code(int rc) {
     case KEVO_CANTOPEN: return SQLITE_CANTOPEN;
     case KEVO_FORKED: return SQLITE_MISUSE;
     case KEVO_CANCELLED: return SQLITE_INTERRUPT;
+    case KEVO_NEWER: return SQLITE_CANTOPEN;
     }
     return SQLITE_ERROR;
 }

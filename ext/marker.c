@@ -289,6 +289,17 @@ static int damaged(const char *schema, char **message) {
                    message);
 }
 
+/* What to say of a marker that decode() does not take. */
+static int strange(const uint8_t *blob, int len, const char *schema, char **message) {
+    uint32_t format = blob && len >= MARKER_HEADER_BYTES ? get_fixed32(blob) : 0;
+    if (format <= MARKER_FORMAT || format > MARKER_FORMAT_LAST) return damaged(schema, message);
+    sqlite3_free(*message);
+    *message = sqlite3_mprintf("kevo: %s.kevo_marker: format version %u, of a newer kevo; this one "
+                               "reads none above %d",
+                               schema, format, MARKER_FORMAT);
+    return SQLITE_CANTOPEN;
+}
+
 /* How large the two blobs are: `state` needs no page beyond its leaf, and `log` fills pages of its
  * own. */
 static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, char **message) {
@@ -609,12 +620,9 @@ static int read_by_statement(sqlite3 *db, const char *schema, sqlite3_int64 stor
     rc = sqlite3_step(*stmt);
     if (rc == SQLITE_ROW) {
         const uint8_t *blob = sqlite3_column_blob(*stmt, 0);
-        if (decode(blob, sqlite3_column_bytes(*stmt, 0), &state)) {
-            *last = state.last;
-            rc = SQLITE_OK;
-        } else {
-            rc = damaged(schema, message);
-        }
+        int len = sqlite3_column_bytes(*stmt, 0);
+        rc = decode(blob, len, &state) ? SQLITE_OK : strange(blob, len, schema, message);
+        if (rc == SQLITE_OK) *last = state.last;
     } else if (rc == SQLITE_DONE) {
         rc = row_is_lost(schema, message);
     } else {
@@ -659,7 +667,7 @@ static int read_state(sqlite3_blob *blob, const char *schema, struct marker_stat
     int rc = SQLITE_OK;
     if (len >= MARKER_HEADER_BYTES) rc = sqlite3_blob_read(blob, header, MARKER_HEADER_BYTES, 0);
     if (rc != SQLITE_OK || decode(header, len, state)) return rc;
-    return damaged(schema, message);
+    return strange(header, len, schema, message);
 }
 
 /* The marker, and behind each other what `log` and `state` have of the log. */

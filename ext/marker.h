@@ -34,6 +34,7 @@
 enum {
     MARKER_FORMAT_ALONE = 1, /* without `log` */
     MARKER_FORMAT = 2,
+    MARKER_FORMAT_LAST = 255, /* a version beyond that is damage: a marker has no checksum */
     MARKER_HEADER_ALONE = 48, /* bytes */
     MARKER_HEADER_BYTES = 56,
     MARKER_MAX_BYTES = 4096 - 64,    /* `state` */

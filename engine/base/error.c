@@ -18,6 +18,12 @@ int kevo_nomem(struct kevo_err *err) {
     return kevo_fail(err, KEVO_NOMEM, "out of memory");
 }
 
+int kevo_newer(struct kevo_err *err, const char *path, uint32_t format, unsigned reads) {
+    return kevo_fail(err, KEVO_NEWER,
+                     "%s: format version %lu, of a newer kevo; this one reads none above %u", path,
+                     (unsigned long)format, reads);
+}
+
 const char *kevo_rc_name(int rc) {
     switch ((enum kevo_rc)rc) {
     case KEVO_OK: return "KEVO_OK";
@@ -35,6 +41,7 @@ const char *kevo_rc_name(int rc) {
     case KEVO_CANTOPEN: return "KEVO_CANTOPEN";
     case KEVO_FORKED: return "KEVO_FORKED";
     case KEVO_CANCELLED: return "KEVO_CANCELLED";
+    case KEVO_NEWER: return "KEVO_NEWER";
     }
     return "unknown code";
 }

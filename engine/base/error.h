@@ -13,6 +13,9 @@ int kevo_fail(struct kevo_err *err, int rc, const char *fmt, ...)
 /* kevo_fail for exhausted memory. */
 int kevo_nomem(struct kevo_err *err);
 
+/* KEVO_NEWER: the file has that format version, and this build reads none above `reads`. */
+int kevo_newer(struct kevo_err *err, const char *path, uint32_t format, unsigned reads);
+
 /* The name of a code, such as "KEVO_CORRUPT". */
 const char *kevo_rc_name(int rc);
 

@@ -227,9 +227,9 @@ bool wal_decode_void(slice payload, struct kevo_commit *keep); /* false: it make
 
 void wal_encode_segment_header(uint8_t out[WAL_SEGMENT_HEADER_BYTES],
                                const struct wal_segment_header *h);
-/* False when the bytes are not a header of this format version. */
-bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
-                               struct wal_segment_header *h);
+/* Of the file at `path`. KEVO_CORRUPT when the bytes are no header, KEVO_NEWER. */
+int wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
+                              struct wal_segment_header *h, const char *path, struct kevo_err *err);
 /* `record` begins with the room for the header; fills it, checksum included. */
 void wal_encode_record_header(uint8_t *record, struct wal_record_header *h, uint64_t salt);
 /* False when the header is not whole, or of another segment: `h` means nothing then. */

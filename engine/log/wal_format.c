@@ -1,5 +1,6 @@
 #include "engine/base/checksum.h"
 #include "engine/base/coding.h"
+#include "engine/base/error.h"
 #include "engine/log/wal.h"
 
 #include <stdio.h>
@@ -30,17 +31,22 @@ void wal_encode_segment_header(uint8_t out[WAL_SEGMENT_HEADER_BYTES],
     put_fixed64(out + 72, checksum64(out, 72, 0));
 }
 
-bool wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
-                               struct wal_segment_header *h) {
-    if (memcmp(in, magic, sizeof magic) != 0 || get_fixed64(in + 72) != checksum64(in, 72, 0) ||
-        get_fixed32(in + 8) != WAL_FORMAT_VERSION || get_fixed32(in + 12) != 0 ||
+int wal_decode_segment_header(const uint8_t in[WAL_SEGMENT_HEADER_BYTES],
+                              struct wal_segment_header *h, const char *path,
+                              struct kevo_err *err) {
+    bool whole =
+        memcmp(in, magic, sizeof magic) == 0 && get_fixed64(in + 72) == checksum64(in, 72, 0);
+    uint32_t format = get_fixed32(in + 8);
+    if (whole && format > WAL_FORMAT_VERSION)
+        return kevo_newer(err, path, format, WAL_FORMAT_VERSION);
+    if (!whole || format != WAL_FORMAT_VERSION || get_fixed32(in + 12) != 0 ||
         get_fixed64(in + 64) != 0)
-        return false;
+        return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", path);
     h->number = get_fixed64(in + 16);
     h->salt = get_fixed64(in + 24);
     memcpy(h->uuid, in + 32, 16);
     h->before = (struct wal_link){get_fixed64(in + 48), get_fixed64(in + 56)};
-    return true;
+    return 0;
 }
 
 /* Tells headers from other bytes without a look at the payload, which may be long: where

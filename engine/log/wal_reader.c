@@ -10,8 +10,10 @@ enum { SEARCH_FACTOR = 4 };
 static int check_header(struct wal_reader *r, uint64_t number, const uint8_t uuid[16],
                         struct kevo_err *err) {
     struct wal_segment_header h;
-    if (r->size < WAL_SEGMENT_HEADER_BYTES || !wal_decode_segment_header(r->data, &h))
+    if (r->size < WAL_SEGMENT_HEADER_BYTES)
         return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", r->path);
+    int rc = wal_decode_segment_header(r->data, &h, r->path, err);
+    if (rc) return rc;
     if (h.number != number)
         return kevo_fail(err, KEVO_CORRUPT, "%s: holds segment %llu", r->path,
                          (unsigned long long)h.number);
@@ -202,7 +204,9 @@ int wal_identity(struct env *env, const char *dir, uint64_t number, uint8_t uuid
     if (rc == 0) rc = env->read(env, file, 0, bytes, sizeof bytes, &got, err);
     env->close(env, file);
     if (rc) return rc;
-    if (got < sizeof bytes || !wal_decode_segment_header(bytes, &h) || h.number != number)
+    if (got == sizeof bytes) rc = wal_decode_segment_header(bytes, &h, path, err);
+    if (rc) return rc;
+    if (got < sizeof bytes || h.number != number)
         return kevo_fail(err, KEVO_CORRUPT, "%s: the header is damaged", path);
     memcpy(uuid, h.uuid, sizeof h.uuid);
     return 0;

@@ -83,9 +83,10 @@ static void note(struct repair *r, const char *fmt, ...) {
     pass_note(r->report, text);
 }
 
-/* What ends a repair, other than damage. */
+/* What ends a repair, other than damage. A file that a newer kevo has written is whole: what this
+ * one made of it would be less. */
 static bool is_fatal(int rc) {
-    return rc == KEVO_NOMEM || rc == KEVO_FULL;
+    return rc == KEVO_NOMEM || rc == KEVO_FULL || rc == KEVO_NEWER;
 }
 
 /* ---- what is there --------------------------------------------------------------- */

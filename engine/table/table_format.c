@@ -46,6 +46,7 @@ static bool section_follows(const struct table_section *s, uint64_t *at, uint64_
 const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64_t file_bytes,
                                 uint64_t *checksum) {
     struct reader r = reader_of(bytes);
+    footer->format = 0;
     footer->number = read_fixed64(&r);
     footer->filter = read_section(&r);
     footer->index = read_section(&r);
@@ -58,6 +59,7 @@ const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64
     if (!slice_eq(written_magic, slice_of(magic, sizeof magic))) return "not a table";
     if (*checksum != checksum64(bytes.data, TABLE_FOOTER_BYTES - 8, 0))
         return "the footer's checksum differs";
+    footer->format = version;
     footer->has_packed = version == TABLE_FORMAT_PACKED;
     if ((version != TABLE_FORMAT_PLAIN && !footer->has_packed) || reserved)
         return "unknown format version";

@@ -12,6 +12,7 @@
 enum {
     TABLE_FORMAT_PLAIN = 1, /* without packed blocks, as earlier builds read it */
     TABLE_FORMAT_PACKED = 2,
+    TABLE_FORMAT_NEWEST = TABLE_FORMAT_PACKED,
     BLOCK_TRAILER_BYTES = 5, /* kind, fixed32 checksum of payload and kind */
     LZ4_HEADER_BYTES = 4,    /* fixed32 uncompressed length, before an LZ4 payload */
     LZ4_MAX_RATIO = 255,     /* a compressed byte stands for no more than this */
@@ -32,6 +33,7 @@ struct table_section {
 
 struct table_footer {
     uint64_t number; /* of the file */
+    uint32_t format; /* version, read: 0 when the footer is not whole */
     bool has_packed; /* blocks: its format version says so */
     struct table_section filter, index, ranges, properties;
 };
@@ -41,7 +43,7 @@ uint64_t table_footer_encode(const struct table_footer *footer, uint8_t out[TABL
 
 /* Read and check the footer of a file of `file_bytes`: magic, version, checksum,
  * and that the sections follow one another up to the footer. NULL, or what is
- * wrong. */
+ * wrong: a format above TABLE_FORMAT_NEWEST is, and is to be told from damage. */
 const char *table_footer_decode(struct table_footer *footer, slice bytes, uint64_t file_bytes,
                                 uint64_t *checksum);
 

@@ -91,6 +91,8 @@ static int open_table(struct table *t, uint64_t checksum, struct kevo_err *err) 
     if (rc) return rc;
     slice bytes = slice_of(t->map + t->size_bytes - TABLE_FOOTER_BYTES, TABLE_FOOTER_BYTES);
     const char *wrong = table_footer_decode(&footer, bytes, t->size_bytes, &found);
+    if (footer.format > TABLE_FORMAT_NEWEST)
+        return kevo_newer(err, t->path, footer.format, TABLE_FORMAT_NEWEST);
     if (wrong) return damaged(t, wrong, err);
     if (footer.number != t->number)
         return kevo_fail(err, KEVO_CORRUPT, "%s: is table %llu, not %llu", t->path,

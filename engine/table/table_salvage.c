@@ -309,7 +309,7 @@ static int take_ranges(struct table_salvage *s, const struct table_section *sect
 
 static int take_file(struct search *q, struct kevo_err *err) {
     struct table_salvage *s = q->s;
-    struct table_footer footer;
+    struct table_footer footer = {.format = 0};
     struct table_index index;
     slice bytes;
     uint64_t checksum;
@@ -318,6 +318,8 @@ static int take_file(struct search *q, struct kevo_err *err) {
         bytes = slice_of(s->map + s->size_bytes - TABLE_FOOTER_BYTES, TABLE_FOOTER_BYTES);
         wrong = table_footer_decode(&footer, bytes, s->size_bytes, &checksum);
     }
+    if (footer.format > TABLE_FORMAT_NEWEST)
+        return kevo_newer(err, s->path, footer.format, TABLE_FORMAT_NEWEST);
     if (wrong) {
         note(s, "%s; range tombstones of it are lost, if there were any", wrong);
         return take_by_walk(q, s->size_bytes, false, err);

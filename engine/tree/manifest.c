@@ -294,11 +294,10 @@ static int read_header(struct manifest *m, slice file, struct manifest_state *st
         return kevo_fail(err, KEVO_CORRUPT, "%s: not a manifest", m->path);
     if (read_fixed64(&r) != checksum64(file.data, HEADER_BYTES - 8, 0))
         return kevo_fail(err, KEVO_CORRUPT, "%s: header: checksum differs", m->path);
+    if (format > FORMAT_VERSION) return kevo_newer(err, m->path, format, FORMAT_VERSION);
     if (format != FORMAT_VERSION)
-        return kevo_fail(err, KEVO_CANTOPEN,
-                         "%s: format version %" PRIu32
-                         ", and this kevo reads version %d; use the one that wrote it",
-                         m->path, format, FORMAT_VERSION);
+        return kevo_fail(err, KEVO_CORRUPT, "%s: header: unknown format version %" PRIu32, m->path,
+                         format);
     if (authority != KEVO_AUTHORITY_SELF && authority != KEVO_AUTHORITY_EXTERNAL)
         return kevo_fail(err, KEVO_CORRUPT, "%s: header: unknown authority %" PRIu32, m->path,
                          authority);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/checksum.h"
+#include "engine/base/coding.h"
 #include "tests/lib/sql.h"
 
 enum { COMMITS = 260, FIGURES = 5 };
@@ -410,6 +412,55 @@ START_TEST(row_is_missing) {
 }
 END_TEST
 
+/* One that a newer kevo wrote is not taken for damage, which could be adopted away. */
+START_TEST(newer_marker) {
+    sqlite3 *db = sql_open(path);
+    sql_exec(db, "%s", tables);
+    sql_exec(db, "INSERT INTO kv VALUES(1, x'01')");
+    sql_exec(db, "UPDATE kevo_marker SET state = CAST(x'03' || substr(state, 2) AS BLOB)");
+    for (int i = 0; i < 2; i++) {
+        expect_error(db, SQLITE_CANTOPEN, "kevo_marker: format version 3, of a newer kevo",
+                     "SELECT * FROM kv");
+        expect_error(db, SQLITE_CANTOPEN, "newer kevo", "INSERT INTO kv VALUES(2, x'01')");
+        expect_error(db, SQLITE_CANTOPEN, "newer kevo", "SELECT kevo_adopt('kv')");
+        sql_close(db);
+        db = sql_open(path);
+    }
+    sql_exec(db, "UPDATE kevo_marker SET state = CAST(x'02' || substr(state, 2) AS BLOB)");
+    expect_rows(db, "1|x'01'", "SELECT * FROM kv");
+    sql_close(db);
+}
+END_TEST
+
+/* The same of a file of the store: what kevo_check() and kevo_repair() say of it. */
+START_TEST(newer_table) {
+    char name[1300];
+    sqlite3 *db = sql_open(path);
+    sql_exec(db, "%s", tables);
+    sql_exec(db, "INSERT INTO kv VALUES(1, x'01'); SELECT kevo_flush('kv')");
+    sql_close(db);
+    snprintf(name, sizeof name, "%sa.db-kevo/000001.sst", dir);
+    uint8_t footer[128];
+    FILE *f = fopen(name, "r+b");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, -(long)sizeof footer, SEEK_END), 0);
+    ck_assert_uint_eq(fread(footer, 1, sizeof footer, f), sizeof footer);
+    put_fixed32(footer + 104, 9);
+    put_fixed64(footer + 120, checksum64(footer, 120, 0));
+    ck_assert_int_eq(fseek(f, -(long)sizeof footer, SEEK_END), 0);
+    ck_assert_uint_eq(fwrite(footer, 1, sizeof footer, f), sizeof footer);
+    fclose(f);
+    db = sql_open(path);
+    const char says[] = "a.db-kevo/000001.sst: format version 9, of a newer kevo";
+    expect_error(db, SQLITE_CANTOPEN, says, "SELECT * FROM kv");
+    expect_error(db, SQLITE_CANTOPEN, says, "SELECT kevo_check('kv')");
+    sql_close(db);
+    db = sql_open(":memory:");
+    expect_error(db, SQLITE_CANTOPEN, says, "SELECT kevo_repair('%sa.db-kevo', '%snew')", dir, dir);
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("marker");
     TCase *tcase = tcase_create("marker");
@@ -425,6 +476,8 @@ int main(void) {
     tcase_add_test(tcase, without_the_column);
     tcase_add_test(tcase, row_is_missing);
     tcase_add_loop_test(tcase, tampered, 0, sizeof losses / sizeof losses[0]);
+    tcase_add_test(tcase, newer_marker);
+    tcase_add_test(tcase, newer_table);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
 }

@@ -349,9 +349,9 @@ START_TEST(errors_carry_code_and_text) {
 END_TEST
 
 START_TEST(every_code_has_a_name) {
-    for (int rc = KEVO_CANCELLED; rc <= KEVO_NOTFOUND; rc++) {
+    for (int rc = KEVO_NEWER; rc <= KEVO_NOTFOUND; rc++) {
         ck_assert_int_eq(strncmp(kevo_rc_name(rc), "KEVO_", 5), 0);
-        for (int other = KEVO_CANCELLED; other < rc; other++)
+        for (int other = KEVO_NEWER; other < rc; other++)
             ck_assert_str_ne(kevo_rc_name(rc), kevo_rc_name(other));
     }
     ck_assert_str_eq(kevo_rc_name(-1000), "unknown code");
