@@ -245,6 +245,50 @@ START_TEST(in_a_trigger) {
 }
 END_TEST
 
+/* What SQLite counted of the attempt stays in total_changes(), as it does of any statement with
+ * triggers that fails: there is no call that sets it. changes() is right. */
+START_TEST(total_of_attempts) {
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER "; CREATE TABLE log(n INTEGER); CREATE TABLE seen(n);"
+                 "CREATE TABLE one(n UNIQUE); INSERT INTO one VALUES(7);"
+                 "CREATE TRIGGER a AFTER INSERT ON log BEGIN INSERT INTO seen VALUES(1), (2);"
+                 " UPDATE k SET v = v || '!' WHERE a = CAST(NEW.n AS INTEGER); END;"
+                 "CREATE TRIGGER b AFTER INSERT ON side BEGIN INSERT INTO seen VALUES(1), (2);"
+                 " INSERT INTO one VALUES(NEW.n); END");
+    enum { DONE = 1 + 2 + 3, UNDONE = 2 };
+    sql_exec(db, "BEGIN");
+    for (int i = 0; i < 2; i++) {
+        int before = sqlite3_total_changes(db);
+        sql_exec(db, "INSERT INTO log VALUES(7)");
+        ck_assert_int_eq(sqlite3_changes(db), 1);
+        ck_assert_int_eq(sqlite3_total_changes(db) - before, i ? DONE : UNDONE + DONE);
+        expect_rows(db, i ? "4" : "2", "SELECT count(*) FROM seen");
+    }
+    int before = sqlite3_total_changes(db);
+    expect_error(db, SQLITE_CONSTRAINT, "one.n", "INSERT INTO side(n) VALUES(7)");
+    ck_assert_int_eq(sqlite3_total_changes(db) - before, UNDONE);
+    sql_exec(db, "COMMIT");
+}
+END_TEST
+
+/* SQLite prepares nothing again that it was given by the oldest of its interfaces: the program has
+ * to, and once is enough. Nothing was done. */
+START_TEST(prepared_the_old_way) {
+    static const char update[] = "UPDATE k SET v = v + 10 WHERE a = CAST(7 AS INTEGER)";
+    sqlite3_stmt *stmt;
+    sql_exec(db, "INSERT INTO k " SAME_NUMBER);
+    ck_assert_int_eq(sqlite3_prepare(db, update, -1, &stmt, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ERROR);
+    ck_assert_int_eq(sqlite3_finalize(stmt), SQLITE_SCHEMA);
+    expect_rows(db, "007|2;7|1;7.0|3;8|5;80|6;x|4", "SELECT * FROM k");
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(sqlite3_prepare(db, update, -1, &stmt, NULL), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
+        ck_assert_int_eq(sqlite3_finalize(stmt), SQLITE_OK);
+    }
+    expect_rows(db, "007|22;7|21;7.0|23;8|5;80|6;x|4", "SELECT * FROM k");
+}
+END_TEST
+
 /* While another statement runs in autocommit mode, what was done cannot be undone. */
 START_TEST(beside_another_statement) {
     sql_exec(db, "INSERT INTO k " SAME_NUMBER "; INSERT INTO side(n) VALUES(7), (8);"
@@ -557,6 +601,8 @@ int main(void) {
     tcase_add_test(tcase, prepared_once);
     tcase_add_test(tcase, parameters);
     tcase_add_test(tcase, in_a_trigger);
+    tcase_add_test(tcase, total_of_attempts);
+    tcase_add_test(tcase, prepared_the_old_way);
     tcase_add_test(tcase, beside_another_statement);
     tcase_add_test(tcase, beside_what_does_no_harm);
     tcase_add_test(tcase, many_tables_in_a_trigger);
