@@ -133,13 +133,19 @@ bool table_index_is_true(const struct table_index *index) {
     return true;
 }
 
+/* n if it is so, else 0: not by a branch, which a search that may go either way takes wrongly every
+ * other time. */
+static inline size_t only_if(bool is_so, size_t n) {
+    return -(size_t)is_so & n;
+}
+
 /* The first i in [0, n) with heads[i] >= head, or n. */
 static size_t lower_head(const uint8_t *heads, size_t n, uint64_t head) {
     const uint8_t *base = heads;
     if (n == 0) return 0;
     while (n > 1) {
         size_t half = n / 2;
-        base += get_fixed64(base + 8 * (half - 1)) < head ? 8 * half : 0;
+        base += only_if(get_fixed64(base + 8 * (half - 1)) < head, 8 * half);
         n -= half;
     }
     return (size_t)(base - heads) / 8 + (get_fixed64(base) < head);
@@ -162,7 +168,7 @@ static size_t lower_post(const uint64_t *posts, size_t n, uint64_t head) {
     if (n == 0) return 0;
     while (n > 1) {
         size_t half = n / 2;
-        base += base[half - 1] < head ? half : 0;
+        base += only_if(base[half - 1] < head, half);
         n -= half;
     }
     return (size_t)(base - posts) + (*base < head);

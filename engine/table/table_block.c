@@ -116,11 +116,9 @@ static int pass_by(struct table *t, struct stored *s, struct buf *scratch, slice
     return expand(t, s, &compressed, scratch->data, err);
 }
 
-/* Block i in the cache, pinned, or NULL. Where it was the last time it most likely still is: its
- * memory is asked for before the cache has looked up whether that is so. */
+/* Block i in the cache, pinned, or NULL; and note where it is. */
 static struct cache_block *look_up(struct table *t, size_t i, uint64_t offset) {
     struct cache_block *place = atomic_load_explicit(&t->places[i], memory_order_relaxed);
-    if (place) cache_prefetch(place);
     struct cache_block *b = cache_get(t->cache, t->cache_id, offset);
     if (b != place) atomic_store_explicit(&t->places[i], b, memory_order_relaxed);
     return b;

@@ -24,9 +24,10 @@ struct table {
     struct table_index index;
     struct table_properties properties;
     slice min_key, max_key;
-    struct range_set *ranges;   /* NULL: none */
-    uint64_t *posts;            /* of the index */
-    block_place *places;        /* where each block was that the cache had, see table_block_get() */
+    struct range_set *ranges; /* NULL: none */
+    uint64_t *posts;          /* of the index */
+    block_place *places;   /* where each block was that the cache had, see table_block_prefetch() */
+    _Atomic bool had_last; /* the filter said so of the last key asked for */
     _Atomic uint32_t *verified; /* a bit for each raw block whose checksum was right */
 };
 
@@ -50,6 +51,13 @@ int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
 /* Block i is asked for next: bring in where it is looked up (step 1), then the block, from
  * the cache or as it is stored (step 2). */
 void table_block_aim(const struct table *t, size_t i, unsigned step);
+
+/* Block i is asked for at once: bring it in from where the cache had it the last time, which is
+ * most likely where it still is, before the cache has looked up whether that is so. */
+static inline void table_block_prefetch(const struct table *t, size_t i) {
+    const struct cache_block *place = atomic_load_explicit(&t->places[i], memory_order_relaxed);
+    if (place) cache_prefetch(place);
+}
 
 /* Bring block i as it is stored into the processor's cache, without waiting. i may be
  * beyond the last. */

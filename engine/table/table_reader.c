@@ -183,13 +183,34 @@ void table_will_get(const struct table *t, uint64_t hash) {
     filter_prefetch(t->filter, hash);
 }
 
+/* Most keys of a run of questions are in the table, or most are not: what the filter says is
+ * guessed to be what it said the last time. While its memory comes a search begins. */
+static bool guess(const struct table *t) {
+    return atomic_load_explicit(&t->had_last, memory_order_relaxed);
+}
+
+static bool ask_filter(struct table *t, uint64_t hash, bool guessed) {
+    bool maybe = filter_may_contain(t->filter, hash);
+    if (maybe != guessed) atomic_store_explicit(&t->had_last, maybe, memory_order_relaxed);
+    return maybe;
+}
+
+static size_t find_block(const struct table *t, slice key) {
+    size_t i = table_index_find(&t->index, key);
+    if (i < t->index.count) table_block_prefetch(t, i);
+    return i;
+}
+
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
               bool *filtered, struct kevo_err *err) {
+    bool guessed = guess(t), past_end = true;
+    size_t i = guessed ? find_block(t, key) : 0;
+    bool maybe = max_seq >= t->base_seq && ask_filter(t, hash, guessed);
     *v = (struct table_value){0};
-    bool maybe = max_seq >= t->base_seq && filter_may_contain(t->filter, hash), past_end = true;
     if (filtered) *filtered = !maybe;
     if (!maybe) return KEVO_NOTFOUND;
-    for (size_t i = table_index_find(&t->index, key); i < t->index.count; i++) {
+    if (!guessed) i = find_block(t, key);
+    for (; i < t->index.count; i++) {
         struct table_block b;
         int rc = table_block_get(t, i, NULL, &b, err);
         if (rc) return rc;
