@@ -555,10 +555,11 @@ static struct entry *find_memory(struct cache *c, size_t room, bool *passing) {
 
 struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
     const size_t unit = _Alignof(struct entry);
-    size_t used = ((size_t)len + unit - 1) / unit * unit;
+    size_t used = ((size_t)len + len / CACHE_ROOM_PART + unit - 1) / unit * unit;
     size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
     bool passing;
     if (used < len || room < len) return NULL;
+    if (used > room) used = room;
     struct entry *e = find_memory(c, room, &passing);
     if (!e) return NULL;
     *e = (struct entry){.block = {.data = (uint8_t *)e - used, .len = len},

@@ -20,6 +20,8 @@
 #ifndef KEVO_TABLE_CACHE_H
 #define KEVO_TABLE_CACHE_H
 
+#include <stdatomic.h>
+
 #include "engine/base/slice.h"
 
 struct cache;
@@ -29,6 +31,8 @@ struct env;
 struct cache_block {
     const uint8_t *data;
     uint32_t len; /* bytes */
+    /* What its reader notes of it, in cache_block_room() and here; the cache leaves it alone. */
+    _Atomic uint32_t note; /* 0 at first */
 };
 
 struct cache_stats {
@@ -67,6 +71,15 @@ bool cache_peek(struct cache *c, uint64_t id, uint64_t offset);
  * no memory. Fill cache_block_bytes(), then cache_publish() or cache_unpin(). */
 struct cache_block *cache_new_block(struct cache *c, uint32_t len);
 uint8_t *cache_block_bytes(struct cache_block *b);
+
+/* Room for notes about a block, and how much it is: a part of the block's length at most. The block's
+ * memory ends where the struct begins. */
+enum { CACHE_ROOM_PART = 32 };
+static inline uint8_t *cache_block_room(const struct cache_block *b, size_t *bytes) {
+    const uint8_t *end = b->data + b->len;
+    *bytes = (size_t)((const uint8_t *)b - end);
+    return (uint8_t *)(uintptr_t)end;
+}
 
 /* Let others find it. If another thread was faster, that block is returned pinned
  * and this one dropped. `keep` false: the caller is scanning once (compaction);

@@ -143,6 +143,40 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
     return 0;
 }
 
+/* Of a block in the cache is noted how often it was asked for, at first, and then what its tags
+ * are like: TAGS_AT, their interval, and above TAGS_COUNT their count. */
+enum { TAGS_PAYING = 2, TAGS_BEING_MADE, TAGS_REFUSED, TAGS_AT = 8, TAGS_COUNT = 1 << 16 };
+
+/* Whether the tags are worth making: many a block is gone before it has been asked for twice. */
+static bool is_time(struct cache_block *b, uint32_t note) {
+    if (note > TAGS_PAYING) return false;
+    uint32_t next = note < TAGS_PAYING ? note + 1 : TAGS_BEING_MADE;
+    return atomic_compare_exchange_strong(&b->note, &note, next) && next == TAGS_BEING_MADE;
+}
+
+static void make_tags(struct cache_block *b) {
+    struct block_tags t;
+    size_t room;
+    uint8_t *to = cache_block_room(b, &room);
+    uint32_t note = TAGS_REFUSED;
+    if (block_tags_make(slice_of(b->data, b->len), to, room, &t))
+        note = t.count * (uint32_t)TAGS_COUNT + t.interval + TAGS_AT;
+    atomic_store_explicit(&b->note, note, memory_order_release);
+}
+
+bool table_block_tags(const struct table_block *b, struct block_tags *t) {
+    struct cache_block *c = b->pin;
+    if (!c) return false;
+    uint32_t note = atomic_load_explicit(&c->note, memory_order_acquire);
+    if (note < TAGS_AT) {
+        if (is_time(c, note)) make_tags(c);
+        return false;
+    }
+    *t = (struct block_tags){c->data + c->len, (uint16_t)(note / TAGS_COUNT),
+                             (uint16_t)(note % TAGS_COUNT - TAGS_AT)};
+    return true;
+}
+
 int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
                      struct table_block *b, struct kevo_err *err) {
     struct stored s;

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/table/block_tags.h"
 #include "engine/table/table_format.h"
 
 struct table {
@@ -42,6 +43,10 @@ struct table_block {
  * is not in the cache does not enter it, but is decompressed there; b->pin is NULL then. */
 int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
                     struct kevo_err *err);
+
+/* The tags of a block, if it has any: they are made when it was found in the cache a few times. They
+ * live as long as the pin. */
+bool table_block_tags(const struct table_block *b, struct block_tags *t);
 
 /* Block i without the cache, decompressed into *scratch if need be; b->pin is NULL.
  * `again`: check the checksum of a raw block even if it was right before. */

@@ -1,0 +1,131 @@
+#include "engine/table/block_tags.h"
+
+#include "engine/base/checksum.h"
+#include "engine/table/block_entry.h"
+
+enum { MOST_TAGS = 1024 };
+
+/* The key of the entry that a walk has come to, with room behind it for a wide copy. */
+struct walk {
+    size_t len;
+    uint8_t key[BLOCK_TAGS_MAX_KEY + BLOCK_KEY_SLOP];
+};
+
+/* False: the entry does not fit the one before, or its key is too long. */
+static inline bool take_key(struct walk *w, const struct block_frame *f,
+                            const struct block_entry *e) {
+    size_t len = (size_t)e->shared + e->unshared;
+    if (unlikely(e->shared > w->len || len > BLOCK_TAGS_MAX_KEY)) return false;
+    memcpy(w->key + e->shared, f->data + e->key_at, 16);
+    if (unlikely(e->unshared > 16)) memcpy(w->key + e->shared, f->data + e->key_at, e->unshared);
+    w->len = len;
+    return true;
+}
+
+static inline uint8_t tag_of(uint64_t hash) {
+    return (uint8_t)hash;
+}
+
+/* ---- making ---------------------------------------------------------------------- */
+
+/* The tags of the entries from a restart point to `end`, where the next one is. Returns their count,
+ * 0 when that goes wrong. */
+static unsigned tag_run(const struct block_frame *f, struct block_entry *e, uint32_t end,
+                        uint8_t *to, size_t room) {
+    struct walk w;
+    w.len = 0;
+    for (unsigned n = 0; n < room; n++) {
+        if (!take_key(&w, f, e)) return 0;
+        to[n] = tag_of(key_hash(slice_of(w.key, w.len)));
+        if (e->end >= end) return e->end == end ? n + 1 : 0;
+        if (!block_entry_decode(f, e->end, e->value_end, e)) return 0;
+    }
+    return 0;
+}
+
+bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t) {
+    struct block_frame f;
+    struct block_entry e;
+    unsigned count = 0, interval = 0;
+    if (block_frame_of(block, &f, "", 0, NULL) || f.heads_at == f.heads_end) return false;
+    room = room / BLOCK_TAGS_GROUP * BLOCK_TAGS_GROUP;
+    if (room > MOST_TAGS) room = MOST_TAGS;
+    for (uint32_t i = 0; i < f.restart_count; i++) {
+        bool last = i + 1 == f.restart_count;
+        if (!block_restart_decode(&f, i, &e)) return false;
+        unsigned n = tag_run(&f, &e, last ? f.heads_end : block_restart_at(&f, i + 1), to + count,
+                             room - count);
+        if (i == 0) interval = n;
+        if (n == 0 || n > interval || (n < interval && !last)) return false;
+        count += n;
+    }
+    memset(to + count, 0, block_tags_room(count) - count);
+    *t = (struct block_tags){to, (uint16_t)count, (uint16_t)interval};
+    return true;
+}
+
+/* ---- asking ------------------------------------------------------------------------ */
+
+/* The first tag from `from` on that is `tag`, or one of t->count or above. */
+static unsigned find_tag(const struct block_tags *t, unsigned from, uint8_t tag) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    unsigned i = from / BLOCK_TAGS_GROUP * BLOCK_TAGS_GROUP;
+    uint64_t before = (UINT64_C(1) << 8 * (from - i)) - 1;
+    for (; i < t->count; i += BLOCK_TAGS_GROUP, before = 0) {
+        uint64_t differ = get_fixed64(t->tags + i) ^ ones * tag;
+        /* The lowest of the bits that are set is that of the first byte that is zero. */
+        uint64_t zero = (differ - ones) & ~differ & tops & ~before;
+        if (zero) return i + (unsigned)__builtin_ctzll(zero) / 8;
+    }
+    return i;
+}
+
+/* Where the value of the nth entry of a restart run would be if all of the run were as long. */
+static const uint8_t *guess_value(const struct block_frame *f, const struct block_tags *t,
+                                  unsigned restart, unsigned nth) {
+    const uint8_t *p = f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)restart;
+    bool last = restart + 1 == f->restart_count;
+    uint32_t from = get_fixed32(p + 4), to = last ? f->heads_at : get_fixed32(p + 12);
+    unsigned count = last ? t->count - restart * t->interval : t->interval;
+    if (from > to || to > f->heads_at) return f->data;
+    return f->data + from + (uint64_t)(to - from) * nth / count;
+}
+
+/* Whether entry i has that key. */
+static bool walk_to(const struct block_frame *f, const struct block_tags *t, unsigned i, slice key,
+                    struct block_entry *e) {
+    struct walk w;
+    unsigned restart = i / t->interval, left = i % t->interval;
+    if (unlikely(restart >= f->restart_count)) return false;
+    const uint8_t *value = guess_value(f, t, restart, left);
+    __builtin_prefetch(value);
+    __builtin_prefetch(value + 64);
+    if (unlikely(!block_restart_decode(f, restart, e))) return false;
+    w.len = 0;
+    for (;; left--) {
+        if (unlikely(!take_key(&w, f, e))) return false;
+        if (left == 0) break;
+        if (unlikely(!block_entry_decode(f, e->end, e->value_end, e))) return false;
+    }
+    return w.len == key.len && memcmp(w.key, key.data, key.len) == 0;
+}
+
+bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t hash,
+                    uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value) {
+    struct block_frame f;
+    struct block_entry e;
+    if (key.len == 0 || block_frame_of(block, &f, "", 0, NULL)) return false;
+    unsigned i = find_tag(t, 0, tag_of(hash));
+    for (; i < t->count; i = find_tag(t, i + 1, tag_of(hash))) {
+        if (!walk_to(&f, t, i, key, &e)) continue;
+        if (e.seq > max_seq) break;
+        *type = e.type;
+        *seq = e.seq;
+        *value = slice_of(f.data + e.value_at, e.value_end - e.value_at);
+        /* If that was not where it was guessed. */
+        __builtin_prefetch(value->data);
+        if (value->len > 64) __builtin_prefetch(value->data + 64);
+        return true;
+    }
+    return false;
+}
