@@ -1,7 +1,7 @@
 /* One test for each way in which storage engines are known to fail, by its name. Where a class
  * has its test elsewhere, it has this name there:
  *
- *   test_wal.c               every_byte_damaged, torn_at_every_byte, strange_records_are_not_taken
+ *   test_wal_damage.c        every_byte_damaged, torn_at_every_byte, strange_records_are_not_taken
  *   test_store.c             empty_values_are_values, keys_of_64_kb
  *   test_store_processes.c   fork_is_refused
  *   test_system_failures.c   what the system refuses: space, syncs, descriptors

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tests/fuzz/statements.h"
+#include "tests/fuzz/values.h"
 #include "tests/lib/sql.h"
 
 enum { OPS_PER_TABLE = 400, MAX_ROWS = 20000 };

@@ -1,136 +1,10 @@
 #include "tests/fuzz/statements.h"
 
-#include <stdio.h>
 #include <string.h>
 
-/* ---- values ------------------------------------------------------------------------- */
+#include "tests/fuzz/values.h"
 
-static const sqlite3_int64 integers[] = {0,
-                                         1,
-                                         2,
-                                         3,
-                                         4,
-                                         5,
-                                         6,
-                                         7,
-                                         10,
-                                         12,
-                                         -1,
-                                         -2,
-                                         -5,
-                                         9007199254740992,
-                                         9007199254740993,
-                                         -9007199254740993,
-                                         99,
-                                         100,
-                                         255,
-                                         256,
-                                         65536,
-                                         INT64_MAX - 9999,
-                                         INT64_MIN};
-static const double reals[] = {0.0,
-                               -0.0,
-                               0.5,
-                               1.0,
-                               2.0,
-                               2.5,
-                               3.0,
-                               5.0,
-                               -1.0,
-                               -2.5,
-                               4.999999999999999,
-                               1e15,
-                               1e300,
-                               -1e300,
-                               9007199254740992.0,
-                               9007199254740994.0,
-                               9223372036854775808.0,
-                               1e-300};
-static const char *const texts[] = {
-    "",
-    "a",
-    "ab",
-    "abc",
-    "abd",
-    "b",
-    "B",
-    "A",
-    "Ab",
-    "c",
-    "z",
-    "0",
-    "1",
-    "2",
-    "5",
-    "05",
-    "5.0",
-    " 5",
-    "5 ",
-    "+5",
-    "5e0",
-    "0.5e1",
-    "-1",
-    "10",
-    "100",
-    "1e1",
-    "2.5",
-    "-0",
-    "0x5",
-    "a*",
-    "a%",
-    "a_b",
-    "\xc3\xa9",
-    "\xe2\x82\xac",
-    "\xf0\x9f\x98\x80",
-    "9007199254740993",
-    "9223372036854775808",
-    "4.99999999999999999999",
-    "Infinity",
-    "a key with a rather long text in it, longer than the head of any node"};
-static const struct {
-    const char *bytes;
-    int len;
-} blobs[] = {{"", 0},     {"\0", 1}, {"\0\0", 2},     {"a", 1},      {"a\0", 2}, {"a\0b", 3},
-             {"\xff", 1}, {"5", 1},  {"\xff\xff", 2}, {"\0\xff", 2}, {"ab", 2},  {"\x01\x00", 2}};
 #define COUNT(array) (sizeof array / sizeof array[0])
-
-static struct fuzz_bind random_value(struct rng *r, char type) {
-    struct fuzz_bind v = {.type = type};
-    unsigned i;
-    switch (type) {
-    case 'i':
-        i = below(r, COUNT(integers));
-        v.integer = chance(r, 70) ? (sqlite3_int64)below(r, 14) - 2 : integers[i];
-        break;
-    case 'r': v.real = reals[below(r, COUNT(reals))]; break;
-    case 't':
-        v.bytes = texts[below(r, COUNT(texts))];
-        v.len = (int)strlen(v.bytes);
-        break;
-    case 'b':
-        i = below(r, COUNT(blobs));
-        v.bytes = blobs[i].bytes;
-        v.len = blobs[i].len;
-        break;
-    default: v.type = 'n';
-    }
-    return v;
-}
-
-/* Of the column's type mostly, else of any. */
-static struct fuzz_bind column_value(const struct fuzz_table *t, unsigned column, struct rng *r) {
-    char type = "iirttb"[below(r, 6)];
-    if (chance(r, 4)) return random_value(r, 'n');
-    if (chance(r, 12)) return random_value(r, type);
-    switch (t->types[column][0]) {
-    case 'I': type = 'i'; break;
-    case 'R': type = chance(r, 70) ? 'r' : 'i'; break;
-    case 'T': type = 't'; break;
-    case 'B': type = 'b'; break;
-    default: break;
-    }
-    return random_value(r, type);
-}
 
 /* ---- putting statements together -------------------------------------------------------- */
 
@@ -146,30 +20,9 @@ static void put(struct builder *b, const char *text) {
     sqlite3_str_appendall(b->sql, text);
 }
 
-static void put_literal(sqlite3_str *out, const struct fuzz_bind *v) {
-    switch (v->type) {
-    case 'i':
-        if (v->integer == INT64_MIN)
-            sqlite3_str_appendall(out, "(-9223372036854775807 - 1)");
-        else
-            sqlite3_str_appendf(out, "%lld", v->integer);
-        break;
-    case 'r': sqlite3_str_appendf(out, "%!.17g", v->real); break;
-    case 't':
-    case 'u': sqlite3_str_appendf(out, "%Q", v->bytes); break;
-    case 'b':
-        sqlite3_str_appendall(out, "x'");
-        for (int i = 0; i < v->len; i++)
-            sqlite3_str_appendf(out, "%02x", (unsigned char)v->bytes[i]);
-        sqlite3_str_appendall(out, "'");
-        break;
-    default: sqlite3_str_appendall(out, "NULL");
-    }
-}
-
 static void put_value(struct builder *b, struct fuzz_bind v) {
     if (b->s->bind_count == FUZZ_BINDS || chance(b->r, 50)) {
-        put_literal(b->sql, &v);
+        fuzz_put_literal(b->sql, &v);
         return;
     }
     if (v.type == 't' && chance(b->r, 20)) v.type = 'u';
@@ -189,7 +42,7 @@ static const char *random_side_column(struct builder *b) {
 /* What a column is compared with. */
 static void put_operand(struct builder *b, unsigned column) {
     static const char *const casts[] = {"INTEGER", "REAL", "TEXT", "BLOB", "NUMERIC"};
-    struct fuzz_bind v = column_value(b->t, column, b->r);
+    struct fuzz_bind v = fuzz_column_value(b->t, column, b->r);
     /* What has a numeric affinity makes SQLite take different values of an ANY column for
      * the same, also when it sorts. */
     char type = b->t->types[column][0];
@@ -234,7 +87,7 @@ static void put_list(struct builder *b, unsigned column) {
     put(b, " IN (");
     for (unsigned i = 0; i < n; i++) {
         if (i) put(b, ", ");
-        put_value(b, column_value(b->t, column, b->r));
+        put_value(b, fuzz_column_value(b->t, column, b->r));
     }
     put(b, ")");
 }
@@ -279,7 +132,7 @@ static void put_condition_on(struct builder *b, const char *prefix, unsigned col
 static void put_rowid_condition(struct builder *b, const char *prefix) {
     static const char *const ops[] = {"=", "<", "<=", ">", ">=", "!=", "IS"};
     sqlite3_str_appendf(b->sql, "%srowid %s ", prefix, ops[below(b->r, COUNT(ops))]);
-    put_value(b, random_value(b->r, "iiirtb"[below(b->r, 6)]));
+    put_value(b, fuzz_random_value(b->r, "iiirtb"[below(b->r, 6)]));
 }
 
 /* Conditions on a leading part of these columns, as queries usually have them. */
@@ -307,7 +160,7 @@ static void put_row_value(struct builder *b, const unsigned *columns, unsigned n
     put(b, "(");
     for (unsigned i = 0; i < n; i++) {
         if (i) put(b, ", ");
-        put_value(b, column_value(b->t, columns[i], b->r));
+        put_value(b, fuzz_column_value(b->t, columns[i], b->r));
     }
     put(b, ")");
 }
@@ -586,7 +439,7 @@ static void put_rows(struct builder *b, const unsigned *columns, unsigned n) {
         put(b, row ? ", (" : "(");
         for (unsigned i = 0; i < n; i++) {
             if (i) put(b, ", ");
-            put_value(b, column_value(b->t, columns[i], b->r));
+            put_value(b, fuzz_column_value(b->t, columns[i], b->r));
         }
         put(b, ")");
     }
@@ -652,7 +505,7 @@ static void put_assignment(struct builder *b, unsigned column) {
     else if (kind == 1)
         put(b, random_column(b));
     else
-        put_value(b, column_value(b->t, column, b->r));
+        put_value(b, fuzz_column_value(b->t, column, b->r));
 }
 
 /* One row at most: when keys move, what happens depends on the order of the rows. */
@@ -662,7 +515,7 @@ static void put_whole_key(struct builder *b) {
     if (t->key_count == 0) sqlite3_str_appendf(b->sql, "rowid = %u", below(b->r, 8));
     for (unsigned i = 0; i < t->key_count; i++) {
         sqlite3_str_appendf(b->sql, "%s%s IS ", i ? " AND " : "", t->names[t->key[i]]);
-        put_value(b, column_value(t, t->key[i], b->r));
+        put_value(b, fuzz_column_value(t, t->key[i], b->r));
     }
 }
 
@@ -766,7 +619,7 @@ static void put_bounds(struct builder *b, sqlite3_str *twin, unsigned column, un
         sqlite3_str *sql = b->sql;
         sqlite3_str_appendf(sql, ", '%w %s', ", name, op);
         int value = sqlite3_str_length(sql);
-        put_value(b, column_value(b->t, column, b->r));
+        put_value(b, fuzz_column_value(b->t, column, b->r));
         sqlite3_str_appendf(twin, "%s%s %s %s", n || i ? " AND " : " WHERE ", name, op,
                             sqlite3_str_value(sql) + value);
     }
@@ -782,7 +635,7 @@ static void make_delete_range(struct builder *b) {
     for (unsigned i = 0; i + 1 < n; i++) {
         sqlite3_str_appendf(b->sql, ", '%s =', ", t->names[t->key[i]]);
         int value = sqlite3_str_length(b->sql);
-        put_value(b, column_value(t, t->key[i], b->r));
+        put_value(b, fuzz_column_value(t, t->key[i], b->r));
         sqlite3_str_appendf(twin, "%s%s = %s", i ? " AND " : " WHERE ", t->names[t->key[i]],
                             sqlite3_str_value(b->sql) + value);
     }
@@ -798,11 +651,11 @@ static void make_side(struct builder *b) {
         return;
     }
     sqlite3_str_appendf(b->sql, "REPLACE INTO side VALUES(%u, ", id);
-    put_value(b, random_value(b->r, 'i'));
+    put_value(b, fuzz_random_value(b->r, 'i'));
     put(b, ", ");
-    put_value(b, random_value(b->r, 't'));
+    put_value(b, fuzz_random_value(b->r, 't'));
     put(b, ", ");
-    put_value(b, random_value(b->r, "nirtb"[below(b->r, 5)]));
+    put_value(b, fuzz_random_value(b->r, "nirtb"[below(b->r, 5)]));
     put(b, ")");
 }
 
@@ -820,7 +673,7 @@ static void make_other(struct builder *b) {
     default: sqlite3_str_appendf(b->sql, "INSERT%s INTO u VALUES(%u, ", random_conflict(b), id);
     }
     bool insert = sqlite3_str_value(b->sql)[0] == 'I';
-    put_value(b, random_value(b->r, "nirtb"[below(b->r, 5)]));
+    put_value(b, fuzz_random_value(b->r, "nirtb"[below(b->r, 5)]));
     if (insert)
         put(b, ")");
     else
@@ -890,39 +743,12 @@ void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct 
     s->sql = sqlite3_str_finish(b.sql);
 }
 
-/* ---- values into statements ------------------------------------------------------------------------------------------ */
-
-static void bind_utf16(sqlite3_stmt *stmt, int i, const struct fuzz_bind *v) {
-    sqlite3_stmt *convert = NULL;
-    sqlite3_prepare_v2(sqlite3_db_handle(stmt), "SELECT ?1", -1, &convert, NULL);
-    sqlite3_bind_text(convert, 1, v->bytes, v->len, SQLITE_STATIC);
-    sqlite3_step(convert);
-    const void *text = sqlite3_column_text16(convert, 0);
-    sqlite3_bind_text16(stmt, i, text, sqlite3_column_bytes16(convert, 0), SQLITE_TRANSIENT);
-    sqlite3_finalize(convert);
-}
-
-void fuzz_bind_all(const struct fuzz_statement *s, sqlite3_stmt *stmt) {
-    for (unsigned n = 0; n < s->bind_count; n++) {
-        const struct fuzz_bind *v = &s->binds[n];
-        int i = (int)n + 1;
-        switch (v->type) {
-        case 'i': sqlite3_bind_int64(stmt, i, v->integer); break;
-        case 'r': sqlite3_bind_double(stmt, i, v->real); break;
-        case 't': sqlite3_bind_text(stmt, i, v->bytes, v->len, SQLITE_STATIC); break;
-        case 'u': bind_utf16(stmt, i, v); break;
-        case 'b': sqlite3_bind_blob(stmt, i, v->bytes, v->len, SQLITE_STATIC); break;
-        default: sqlite3_bind_null(stmt, i);
-        }
-    }
-}
-
 char *fuzz_statement_text(const struct fuzz_statement *s) {
     sqlite3_str *out = sqlite3_str_new(NULL);
     sqlite3_str_appendall(out, s->sql);
     for (unsigned i = 0; i < s->bind_count; i++) {
         sqlite3_str_appendall(out, i ? ", " : " -- ");
-        put_literal(out, &s->binds[i]);
+        fuzz_put_literal(out, &s->binds[i]);
     }
     return sqlite3_str_finish(out);
 }

@@ -72,8 +72,6 @@ struct fuzz_statement {
 /* A random statement; free sql and twin. */
 void fuzz_statement_make(struct fuzz_statement *s, struct fuzz_table *t, struct rng *r);
 
-void fuzz_bind_all(const struct fuzz_statement *s, sqlite3_stmt *stmt);
-
 /* The statement with its values, to be shown. */
 char *fuzz_statement_text(const struct fuzz_statement *s);
 
