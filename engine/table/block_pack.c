@@ -335,9 +335,55 @@ static inline bool unpack_head(struct unpacking *u, uint32_t i, bool restart) {
     return true;
 }
 
+/* Up to fifteen bytes behind them are read, and up to sixteen written, as well. */
+static inline void copy_sixteens(uint8_t *to, const uint8_t *from, size_t len) {
+    bytes16 first = load16(from);
+    memcpy(to, &first, sizeof first);
+    for (size_t i = 16; unlikely(i < len); i += 16)
+        memcpy(to + i, from + i, 16);
+}
+
+/* Heads from i up to `end`, none of which is at a restart point, as long as all of their lengths are
+ * short and nothing is wrong. Returns the first one left over. What is looked at for each head is
+ * in registers here, which stores of bytes do not allow otherwise. */
+static uint32_t unpack_short_heads(struct unpacking *u, uint32_t i, uint32_t end) {
+    const uint8_t *letters = u->letters, *seqs = u->seqs, *value_lens = u->value_lens;
+    const uint8_t *letters_end = u->letters_end, *seqs_end = u->seqs_end;
+    const uint8_t *flags_at = u->flags, *shared_at = u->shared, *len_at = u->key_len;
+    uint8_t *head = u->head, *heads_end = u->heads_end, *key = u->key;
+    size_t values_left = u->values_len - u->value_at, last_len = u->key_len[i - 1];
+    size_t most = (size_t)(u->value_lens_end - value_lens);
+    if (most < end - i) end = i + (uint32_t)most;
+    for (; i < end; i++) {
+        uint8_t flags = flags_at[i];
+        size_t shared = shared_at[i], len = len_at[i], more = len - shared;
+        size_t n = seq_bytes(flags), value_len = *value_lens;
+        if (unlikely((len | value_len) >= 0x80 || shared > len || shared > last_len)) break;
+        if (unlikely((size_t)(letters_end - letters) < more || (size_t)(seqs_end - seqs) < n ||
+                     (size_t)(heads_end - head) < 4 + n + more || value_len > values_left))
+            break;
+        put_fixed32(head, (uint32_t)(flags | shared << 8 | more << 16 | value_len << 24));
+        memcpy(head + 4, seqs, SEQ_MAX_BYTES);
+        copy_sixteens(head + 4 + n, letters, more);
+        copy_sixteens(key + shared, letters, more);
+        head += 4 + n + more;
+        letters += more;
+        seqs += n;
+        value_lens++;
+        values_left -= value_len;
+        last_len = len;
+    }
+    u->letters = letters;
+    u->seqs = seqs;
+    u->value_lens = value_lens;
+    u->head = head;
+    u->value_at = u->values_len - (uint32_t)values_left;
+    return i;
+}
+
 static bool unpack_heads(struct unpacking *u, uint8_t *to) {
     uint8_t *restart = u->heads_end;
-    uint64_t early[2]; /* restart points that lie where copies in eights may write */
+    uint64_t early[2]; /* restart points that lie where copies of more than a key may write */
     for (uint32_t i = 0; i < u->count;) {
         uint32_t end = u->count - i > u->restart_interval ? i + u->restart_interval : u->count;
         uint64_t point = (uint64_t)u->value_at << 32 | (uint32_t)(u->head - to);
@@ -346,8 +392,11 @@ static bool unpack_heads(struct unpacking *u, uint8_t *to) {
         put_fixed64(restart, point);
         restart += BLOCK_RESTART_BYTES;
         if (!unpack_head(u, i++, true)) return false;
-        for (; i < end; i++)
-            if (!unpack_head(u, i, false)) return false;
+        for (;;) {
+            i = unpack_short_heads(u, i, end);
+            if (i == end) break;
+            if (!unpack_head(u, i++, false)) return false;
+        }
     }
     put_fixed64(u->heads_end, early[0]);
     if (restart - u->heads_end > BLOCK_RESTART_BYTES)
