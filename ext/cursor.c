@@ -108,6 +108,7 @@ static void stop_counting(struct cursor *c) {
 }
 
 static void leave_span(struct cursor *c) {
+    clearing_end(&c->table->clearing, c);
     if (c->counting.counter) stop_counting(c);
     kevo_iter_free(c->iter);
     c->iter = NULL;
@@ -199,6 +200,8 @@ static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, sli
     }
     *found = rc == 0 && c->entry->valid;
     if (*found) stand_on(c, c->entry->key, c->entry->value);
+    if (*found && read->txn && !c->plan.index && !c->plan.reverse)
+        clearing_begin(&c->table->clearing, c, session_of(c), c->key);
     c->epoch = session_of(c)->epoch;
     c->counting.unseen = 0;
     return rc;
@@ -265,6 +268,7 @@ static int advance(struct cursor *c) {
     }
     if (c->entry->valid) {
         stand_on(c, c->entry->key, c->entry->value);
+        clearing_note(&c->table->clearing, c, c->key);
         return SQLITE_OK;
     }
     c->range++;

@@ -604,6 +604,7 @@ static void end_transaction(struct session *s, enum session_event how) {
     s->txn = NULL;
     s->savepoint_count = 0;
     s->freed_bytes = 0;
+    s->frees_many = false;
     s->epoch++;
 }
 
@@ -645,10 +646,8 @@ void session_commit(struct session *s) {
         confirm(s);
     }
     /* A flush writes a memtable at most. */
-    if (s->freed_bytes > s->in_force.memtable_bytes) {
-        s->shared->rotate_due = true;
-        kevo_settle_all(s->store);
-    }
+    if (s->freed_bytes > s->in_force.memtable_bytes) s->shared->rotate_due = s->frees_many = true;
+    if (s->frees_many) kevo_settle_all(s->store);
     end_transaction(s, SESSION_COMMIT);
     if (large) take_over_tables(s);
 }

@@ -85,6 +85,7 @@ struct session {
     bool inherited;       /* one of them is the heir: see heir.h */
     bool swept;           /* nothing is left of dropped tables, as far as the transaction sees */
     uint64_t freed_bytes; /* of tables whose rows the transaction deletes as a whole, about */
+    bool frees_many;      /* a statement deletes many rows as one range */
     kevo_txn *txn;
     struct session_savepoint *savepoints;
     size_t savepoint_count, savepoint_cap;

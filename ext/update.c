@@ -469,12 +469,13 @@ static int delete_row(struct change *c) {
     kevo_txn *txn = t->session->txn;
     struct kevo_err err;
     struct kevo_mark mark = kevo_txn_mark(txn);
-    bool found;
+    slice key = buf_slice(&t->old_key);
+    bool clears = clearing_goes_on(&t->clearing, t->session, mark.op, key), found;
     int rc = 0;
     t->max_rowid_known = false;
-    if (t->schema->index_count > 0)
-        rc = indexes_forget_row(t, buf_slice(&t->old_key), &found, &err);
-    if (rc == 0) rc = kevo_txn_delete(txn, buf_slice(&t->old_key), &err);
+    if (t->schema->index_count > 0) rc = indexes_forget_row(t, key, &found, &err);
+    if (rc == 0) rc = kevo_txn_delete(txn, key, &err);
+    if (rc == 0 && clears) rc = clearing_went_on(&t->clearing, t->session, key, &err);
     if (rc == 0) return SQLITE_OK;
     kevo_txn_rollback_to(txn, mark);
     return vtab_report(t, &err);

@@ -2,6 +2,7 @@
 #ifndef KEVO_EXT_VTAB_H
 #define KEVO_EXT_VTAB_H
 
+#include "ext/clearing.h"
 #include "ext/convert.h"
 #include "ext/indexes.h"
 #include "ext/sampling.h"
@@ -35,6 +36,7 @@ struct vtab {
     struct index_scratch indexes;
 
     struct sampled **samples; /* see sampling.h */
+    struct clearing clearing;
 
     /* The largest rowid, known while nothing is rolled back or begun. */
     int64_t max_rowid;

@@ -46,26 +46,71 @@ static int put_ranges(struct buf *b, const struct memtable *m, struct batch_tota
     return rc;
 }
 
+/* The range tombstones that are newer than every entry: of what they cover nothing needs to be
+ * looked at. */
+static int list_newest(const struct memtable *m, uint64_t newest_entry, struct range_set **set,
+                       struct kevo_err *err) {
+    struct range_list list = {0};
+    size_t kept = 0;
+    *set = NULL;
+    if (range_stack_is_empty(&m->ranges)) return 0;
+    int rc = range_stack_list(&m->ranges, &list, err);
+    for (size_t i = 0; i < list.count; i++)
+        if (list.ranges[i].seq > newest_entry) list.ranges[kept++] = list.ranges[i];
+    list.count = kept;
+    if (rc == 0) rc = range_set_new(&list, true, set, err);
+    range_list_release(&list);
+    return rc;
+}
+
+static int put_entry(struct buf *b, const struct iter *it, struct batch_totals *totals,
+                     struct kevo_err *err) {
+    int rc = batch_put_entry(b, it->type, it->key, it->value, err);
+    if (rc) return rc;
+    if (it->type == ENTRY_PUT)
+        totals->puts++;
+    else
+        totals->deletes++;
+    totals->user_bytes += it->key.len + it->value.len;
+    return 0;
+}
+
+/* The entry is covered: go on to the next that may not be. */
+static int pass_covered(struct iter *it, const struct range_set *newest, uint64_t newest_entry,
+                        struct kevo_err *err) {
+    slice end = newest ? range_set_skip_up(newest, it->key, newest_entry) : slice_of(NULL, 0);
+    return end.data ? it->ops->seek(it, end, SEQ_MAX, err) : it->ops->next(it, err);
+}
+
+static int put_entries(struct buf *b, struct memtable *m, struct iter *it,
+                       struct batch_totals *totals, struct kevo_err *err) {
+    uint64_t newest_entry = atomic_load_explicit(&m->max_seq, memory_order_relaxed);
+    slice last = slice_of(NULL, 0);
+    struct range_set *newest;
+    int rc = list_newest(m, newest_entry, &newest, err);
+    if (rc == 0) rc = it->ops->seek_first(it, err);
+    while (rc == 0 && it->valid) {
+        /* Memtable keys stay where they are, so the last one can be kept as it is. */
+        bool older = last.data && slice_eq(last, it->key);
+        last = it->key;
+        if (!older && memtable_cover(m, it->key, SEQ_MAX) > it->seq) {
+            rc = pass_covered(it, newest, newest_entry, err);
+            continue;
+        }
+        if (!older) rc = put_entry(b, it, totals, err);
+        if (rc == 0) rc = it->ops->next(it, err);
+    }
+    range_set_free(newest);
+    return rc;
+}
+
 int batch_put_memtable(struct buf *b, struct memtable *m, struct batch_totals *totals,
                        struct kevo_err *err) {
     struct iter *it;
     int rc = put_ranges(b, m, totals, err);
     if (rc == 0) rc = memtable_iter_new(m, &it, err);
     if (rc) return rc;
-    slice last = slice_of(NULL, 0);
-    for (rc = it->ops->seek_first(it, err); rc == 0 && it->valid; rc = it->ops->next(it, err)) {
-        /* Memtable keys stay where they are, so the last one can be kept as it is. */
-        if (last.data && slice_eq(last, it->key)) continue;
-        last = it->key;
-        if (memtable_cover(m, it->key, SEQ_MAX) > it->seq) continue;
-        rc = batch_put_entry(b, it->type, it->key, it->value, err);
-        if (rc) break;
-        if (it->type == ENTRY_PUT)
-            totals->puts++;
-        else
-            totals->deletes++;
-        totals->user_bytes += it->key.len + it->value.len;
-    }
+    rc = put_entries(b, m, it, totals, err);
     iter_close(it);
     return rc;
 }

@@ -182,6 +182,47 @@ START_TEST(ranges_apply_in_order) {
 }
 END_TEST
 
+/* Random changes of single keys and of ranges, often with a range at the end that is newer than
+ * all of them, against what was last said of each key. */
+START_TEST(buffers_against_an_array) {
+    enum { KEYS = 26, NOTHING = 9 };
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct memtable *buffer = memtable_new(0, 64);
+    struct batch_totals totals = {0};
+    uint8_t last[KEYS], type;
+    uint64_t singles = 1 + rng_below(&rng, 60), ranges = rng_below(&rng, 5), op = 0, seq;
+    memset(last, NOTHING, sizeof last);
+    while (singles + ranges > 0) {
+        bool single = ranges == 0 || (singles > 0 && rng_below(&rng, 6) > 0);
+        uint64_t low = rng_below(&rng, KEYS), high = low + 1 + rng_below(&rng, KEYS - low);
+        char lower[2] = {(char)('a' + low)}, upper[2] = {(char)('a' + high)};
+        if (single) {
+            singles--;
+            last[low] = rng_below(&rng, 2) ? ENTRY_PUT : ENTRY_DELETE;
+            must(memtable_add(buffer, slice_of_str(lower), ++op, last[low],
+                              slice_of_str(last[low] == ENTRY_PUT ? "v" : ""), &test_err));
+        } else {
+            ranges--;
+            memset(last + low, CHANGE_DELETE_RANGE, high - low);
+            buffer_delete_range(buffer, lower, high < KEYS ? upper : NULL, ++op);
+        }
+    }
+    must(batch_put_memtable(&payload, buffer, &totals, &test_err));
+    must(batch_insert(buf_slice(&payload), memtable, 9, "here", &test_err));
+    for (int i = 0; i < KEYS; i++) {
+        char text[2] = {(char)('a' + i)};
+        slice key = slice_of_str(text), value;
+        int rc = memtable_get(memtable, key, 9, &type, &seq, &value);
+        bool single = last[i] <= ENTRY_PUT;
+        ck_assert_int_eq(rc, single ? 0 : KEVO_NOTFOUND);
+        if (single) ck_assert_int_eq(type, last[i]);
+        if (last[i] == CHANGE_DELETE_RANGE) ck_assert_uint_eq(memtable_cover(memtable, key, 9), 9);
+        if (last[i] == NOTHING) ck_assert_uint_eq(memtable_cover(memtable, key, 9), 0);
+    }
+    memtable_unref(buffer);
+}
+END_TEST
+
 /* A stack of range tombstones against an array, with random undoing. */
 START_TEST(range_stack_against_an_array) {
     enum { KEYS = 26, OPS = 400 };
@@ -320,6 +361,7 @@ int main(void) {
     tcase_add_loop_test(tc, round_trip, 0, 6);
     tcase_add_loop_test(tc, the_newest_version_counts, 0, 4);
     tcase_add_test(tc, ranges_apply_in_order);
+    tcase_add_loop_test(tc, buffers_against_an_array, 0, 300);
     tcase_add_loop_test(tc, range_stack_against_an_array, 0, 6);
     tcase_add_loop_test(tc, nonsense_is_corrupt, 0, sizeof nonsense / sizeof nonsense[0]);
     tcase_add_test(tc, any_bytes_are_safe);
