@@ -297,15 +297,19 @@ static void link_after(struct memnode *before, struct memnode *n, int level) {
     atomic_store_explicit(&before->next[level], n, memory_order_release);
 }
 
-/* Make the node part of the list, by itself. */
-static void link_node(struct memtable *m, struct memnode *n) {
-    struct target t = {n->prefix, node_key(n), n->seq};
-    move_splice(m, &t);
+/* Make the node part of the list, by itself, where the splice is. */
+static void link_here(struct memtable *m, struct memnode *n) {
     raise_to(m, n->height);
     for (int i = 0; i < n->height; i++) {
         link_after(m->splice[i], n, i);
         m->splice[i] = n;
     }
+}
+
+static void link_node(struct memtable *m, struct memnode *n) {
+    struct target t = {n->prefix, node_key(n), n->seq};
+    move_splice(m, &t);
+    link_here(m, n);
 }
 
 /* The last node before the target on a level, starting from what was right before the nodes
@@ -379,7 +383,7 @@ static bool link_at_once(struct memtable *m, struct memnode *n) {
     struct target t = {n->prefix, node_key(n), n->seq};
     if (is_any_apart(m) || !brackets(m, m->splice[0], 0, &t)) return false;
     if (m->filter.words) key_filter_set(&m->filter, key_hash(t.key));
-    link_node(m, n);
+    link_here(m, n); /* the levels above bracket it as well: see move_splice() */
     return true;
 }
 
