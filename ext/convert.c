@@ -115,6 +115,11 @@ static void result_text(sqlite3_context *context, slice text) {
     sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
 }
 
+void result_text_to_compare(sqlite3_context *context, slice text) {
+    sqlite3_result_text64(context, text.len ? (const char *)text.data : "", text.len,
+                          SQLITE_TRANSIENT, SQLITE_UTF8);
+}
+
 void result_value(sqlite3_context *context, const struct value *v) {
     switch (v->type) {
     case VALUE_NULL: sqlite3_result_null(context); break;

@@ -26,5 +26,8 @@ bool texts_are_utf8(sqlite3 *db);
 
 /* Give the value to SQLite, which copies its bytes. */
 void result_value(sqlite3_context *context, const struct value *v);
+/* The same for a text that nobody asks for by sqlite3_column_text(): a zero byte behind it
+ * would be of no use. */
+void result_text_to_compare(sqlite3_context *context, slice text);
 
 #endif

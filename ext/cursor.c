@@ -29,6 +29,7 @@ struct cursor {
     const struct kevo_entry *entry; /* what it stands on */
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
+    bool of_writer;                 /* the statement began the transaction */
     bool reads;                     /* read_now() was called since the cursor was opened, */
     unsigned read_epoch;            /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
@@ -73,6 +74,7 @@ static char **message_of(struct cursor *c) {
 int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
     struct vtab *t = vtab_of(table);
     struct cursor *c = t->spare;
+    bool joining = t->joining;
     t->joining = false;
     if (c) {
         t->spare = NULL;
@@ -84,6 +86,7 @@ int cursor_open(sqlite3_vtab *table, sqlite3_vtab_cursor **cursor) {
     }
     c->eof = true;
     c->reads = false;
+    c->of_writer = joining;
     session_cursor_opened(t->session);
     *cursor = &c->base;
     return SQLITE_OK;
@@ -754,12 +757,16 @@ static int result_whole_key(struct cursor *c, sqlite3_context *context) {
     return SQLITE_OK;
 }
 
-/* The same where the key is one column that needs no decoding. */
+/* The same where the key is one column that needs no decoding. Statements that write do not show it
+ * to anybody: they compare it, and put it into a list. */
 static void result_verbatim(struct cursor *c, sqlite3_context *context) {
     size_t at = c->verbatim_at < c->key.len ? c->verbatim_at : c->key.len;
     struct value v = {.bytes = slice_of(c->key.data + at, c->key.len - at)};
     v.type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
-    result_value(context, &v);
+    if (v.type == VALUE_TEXT && (c->of_writer || c->plan.presumed))
+        result_text_to_compare(context, v.bytes);
+    else
+        result_value(context, &v);
 }
 
 /* An UPDATE that leaves a column alone need not carry it along. Of the key it is worth asking where
