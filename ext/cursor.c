@@ -4,6 +4,7 @@
 #include "engine/base/error.h"
 #include "ext/equality.h"
 #include "ext/reprepare.h"
+#include "ext/thin.h"
 #include "ext/vtab.h"
 #include "sql/indexcode.h"
 
@@ -453,50 +454,24 @@ static int list_ranges(struct cursor *c, bool coarse, int argc, sqlite3_value **
     return rc;
 }
 
-/* Searches for the first key of a range. */
-struct probe {
-    struct cursor *c;
-    struct kevo_read read; /* its upper bound is the iterator's */
-    kevo_iter *iter;
-};
-
-static int probe_first(void *arg, slice lower, slice upper, slice *key, struct kevo_err *err) {
-    struct probe *p = arg;
-    int rc;
-    if (p->iter && p->read.upper.data == upper.data) {
-        rc = kevo_iter_seek(p->iter, lower, err);
-    } else {
-        kevo_iter_free(p->iter);
-        p->read.lower = lower;
-        p->read.upper = upper;
-        rc = kevo_iter_new(session_of(p->c)->store, &p->read, &p->iter, err);
-        if (rc == 0) rc = kevo_iter_first(p->iter, err);
-    }
-    if (rc) return rc;
-    if (!kevo_iter_valid(p->iter)) return KEVO_NOTFOUND;
-    *key = kevo_iter_key(p->iter);
-    return 0;
-}
-
 /* Leave out the texts that are equal to a number where there are none. */
-static int thin_ranges(struct cursor *c) {
-    struct probe p = {.c = c};
+static int leave_out_texts(struct cursor *c) {
+    struct kevo_read read;
     struct kevo_err err;
-    int rc = session_read(session_of(c), &p.read, message_of(c));
+    int rc = session_read(session_of(c), &read, message_of(c));
     if (rc != SQLITE_OK) return rc;
-    rc = plan_ranges_thin(&c->ranges, probe_first, &p, &err);
-    kevo_iter_free(p.iter);
-    return rc ? vtab_report(c->table, &err) : SQLITE_OK;
+    return thin_ranges(&c->ranges, session_of(c)->store, &read, &err) ? vtab_report(c->table, &err)
+                                                                      : SQLITE_OK;
 }
 
 /* Numbers may be equal to texts that look like them. Mostly nothing there looks like a number:
  * one search for any such text is cheaper than to make the many ranges of one number. */
 static int make_ranges(struct cursor *c, int argc, sqlite3_value **argv) {
     int rc = list_ranges(c, true, argc, argv);
-    if (rc == SQLITE_OK && c->ranges.texts) rc = thin_ranges(c);
+    if (rc == SQLITE_OK && c->ranges.texts) rc = leave_out_texts(c);
     if (rc != SQLITE_OK || !c->ranges.texts) return rc;
     rc = list_ranges(c, false, argc, argv);
-    return rc == SQLITE_OK ? thin_ranges(c) : rc;
+    return rc == SQLITE_OK ? leave_out_texts(c) : rc;
 }
 
 /* ---- rows that have to be sorted -------------------------------------------------------- */
