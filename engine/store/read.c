@@ -238,7 +238,7 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
     rc = version_lookup_get(&q, cover, v, err);
     if (q.filter_checks) {
         count(&s->counters.filter_checks, q.filter_checks);
-        count(&s->counters.filter_rejects, q.filter_rejects);
+        if (q.filter_rejects) count(&s->counters.filter_rejects, q.filter_rejects);
     }
     return rc;
 }
@@ -266,7 +266,6 @@ static int get_own(kevo_store *store, struct memtable *buffer, slice key, bool *
     int rc = memtable_look(buffer, key, hash, SEQ_MAX, &v, &cover);
     *decided = rc == 0 || cover;
     if (rc || v.type == ENTRY_DELETE) return KEVO_NOTFOUND;
-    count(&store->counters.gets_found, 1);
     memtable_ref(buffer); /* its bytes never move */
     value->slice = v.value;
     value->pin[BUFFER] = buffer;
@@ -313,7 +312,6 @@ static int get_value(kevo_store *store, const struct kevo_read *read, slice key,
         superversion_release(sv);
         return rc;
     }
-    count(&store->counters.gets_found, 1);
     if (runs) version_ref(runs);
     value->slice = v.value;
     value->pin[RUNS] = runs;
@@ -327,10 +325,11 @@ static int sampled_get(kevo_store *store, const struct kevo_read *read, slice ke
                        struct superversion *sv, struct kevo_value *value, struct kevo_err *err) {
     uint64_t nth = atomic_fetch_add_explicit(&store->counters.gets, 1, memory_order_relaxed);
     /* Two looks at the clock would be a tenth of a short read. */
-    if (nth % KEVO_GET_SAMPLE != 0) return get_value(store, read, key, sv, value, err);
-    uint64_t start = store_now(store);
+    bool timed = nth % KEVO_GET_SAMPLE == 0;
+    uint64_t start = timed ? store_now(store) : 0;
     int rc = get_value(store, read, key, sv, value, err);
-    count_since(store, &store->counters.get, start);
+    if (timed) count_since(store, &store->counters.get, start);
+    if (rc) count(&store->counters.gets_missed, 1);
     return rc;
 }
 

@@ -86,7 +86,7 @@ struct commit_sample {
 };
 
 struct counters {
-    _Atomic uint64_t batches, puts, deletes, range_deletes, gets, gets_found, iterators, seeks,
+    _Atomic uint64_t batches, puts, deletes, range_deletes, gets, gets_missed, iterators, seeks,
         user_bytes, wal_bytes, wal_syncs, settled_memtables, settled_merges, flushes, flush_bytes,
         compactions, compact_read_bytes, compact_write_bytes, trivial_moves, dropped_tables, stalls,
         stall_us, max_stall_us, filter_checks, filter_rejects, iterator_sources,

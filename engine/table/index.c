@@ -191,12 +191,21 @@ static size_t find_group(const struct table_index *index, uint64_t head) {
     return first;
 }
 
+/* How many heads of a whole group are below `head`: all are compared, none waits for another. */
+static size_t count_below(const uint8_t *heads, uint64_t head) {
+    size_t n = 0;
+    for (size_t i = 0; i < POST_GROUP; i++)
+        n += get_fixed64(heads + 8 * i) < head;
+    return n;
+}
+
 /* The first separator whose head is >= head, or count. */
 static size_t find_head(const struct table_index *index, uint64_t head) {
     if (!index->posts) return lower_head(index->heads, index->count, head);
     size_t first = find_group(index, head);
-    size_t n = index->count - first < POST_GROUP ? index->count - first : POST_GROUP;
-    return first + lower_head(index->heads + 8 * first, n, head);
+    const uint8_t *heads = index->heads + 8 * first;
+    size_t n = index->count - first;
+    return first + (n < POST_GROUP ? lower_head(heads, n, head) : count_below(heads, head));
 }
 
 /* Key against the common prefix: below, above, or inside (0, with its rest). */

@@ -262,10 +262,12 @@ static void find_deeper(struct version_lookup *q) {
         const struct level *level = &q->version->levels[l];
         if (level->count == 0) continue;
         size_t i = level_find(level, q->key), at = count;
-        if (i == level->count || !may_hold(level->files[i], q->key, q->max_seq)) continue;
-        for (; at > 0 && q->deeper[at - 1]->max_seq < level->files[i]->max_seq; at--)
+        if (i == level->count) continue;
+        struct table_file *f = level->files[i]; /* which is not below the key */
+        if (f->min_seq > q->max_seq || table_file_is_above(f, q->key)) continue;
+        for (; at > 0 && q->deeper[at - 1]->max_seq < f->max_seq; at--)
             q->deeper[at] = q->deeper[at - 1];
-        q->deeper[at] = level->files[i];
+        q->deeper[at] = f;
         count++;
     }
     q->deeper_count = count;
