@@ -162,16 +162,21 @@ void table_index_set_posts(struct table_index *index, uint64_t *posts) {
     index->posts = posts;
 }
 
-/* The first of n signposts that is >= head, or n. */
+/* The first of n signposts that is >= head, or n. Three are compared at a time: one step waits for
+ * the one before it, comparisons do not wait for one another. */
 static size_t lower_post(const uint64_t *posts, size_t n, uint64_t head) {
     const uint64_t *base = posts;
-    if (n == 0) return 0;
-    while (n > 1) {
-        size_t half = n / 2;
-        base += only_if(base[half - 1] < head, half);
-        n -= half;
+    while (n > 3) {
+        size_t quarter = n / 4;
+        base += only_if(base[quarter - 1] < head, quarter) +
+                only_if(base[2 * quarter - 1] < head, quarter) +
+                only_if(base[3 * quarter - 1] < head, quarter);
+        n -= 3 * quarter;
     }
-    return (size_t)(base - posts) + (*base < head);
+    size_t low = (size_t)(base - posts);
+    for (size_t i = 0; i < n; i++)
+        low += base[i] < head;
+    return low;
 }
 
 /* Where the group begins that holds the first head >= `head`; what is read of it, and beside

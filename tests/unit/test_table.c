@@ -1,5 +1,6 @@
 #include "engine/table/table.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -316,6 +317,27 @@ START_TEST(blocks_come_and_go) {
 }
 END_TEST
 
+static void *get_numbers(void *arg) {
+    for (uint64_t i = 0; i < 5 * SCANNED; i++)
+        get_number(arg, i * 7919 % SCANNED);
+    return NULL;
+}
+
+/* All ask for the same blocks at the same time, for the first time and for the fifth. */
+START_TEST(readers_at_once) {
+    enum { READERS = 4 };
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(_i ? 100 << 10 : 4 << 20, 0)};
+    pthread_t readers[READERS];
+    write_numbers(&o);
+    ck_ok(one_table_open(&o));
+    for (int i = 0; i < READERS; i++)
+        ck_assert_int_eq(pthread_create(&readers[i], NULL, get_numbers, &o), 0);
+    for (int i = 0; i < READERS; i++)
+        pthread_join(readers[i], NULL);
+    one_table_release(&o);
+}
+END_TEST
+
 /* ---- range tombstones ------------------------------------------------------------------ */
 
 static struct range_set *random_ranges(struct rng *rng, const struct iter_suite_set *set,
@@ -476,6 +498,7 @@ int main(void) {
     tcase_add_test(tcase, filter_is_asked);
     tcase_add_test(tcase, scans_spare_the_cache);
     tcase_add_loop_test(tcase, blocks_come_and_go, 0, 2);
+    tcase_add_loop_test(tcase, readers_at_once, 0, 2);
     tcase_add_loop_test(tcase, range_tombstones, 0, 40);
     tcase_add_test(tcase, memory_behind_is_given_back);
     tcase_add_test(tcase, on_disk);
