@@ -1,6 +1,7 @@
 #include "ext/beside.h"
 
 #include "ext/marker.h"
+#include "ext/session.h"
 
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other) {
     sqlite3_vfs *vfs = NULL;
@@ -17,9 +18,9 @@ int beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
     sqlite3_stmt *stmt = NULL;
     struct kevo_commit last;
     char *ignored = NULL;
-    const char *path = sqlite3_db_filename(db, schema);
+    const char *path = session_filename(db, schema);
     *newer = false;
-    if (!path || !*path || sqlite3_uri_boolean(path, "immutable", 0)) return SQLITE_OK;
+    if (!path || sqlite3_uri_boolean(path, "immutable", 0)) return SQLITE_OK;
     int rc = beside_open(db, schema, path, &other);
     if (rc == SQLITE_OK) rc = marker_read(other, "main", store_row, &stmt, &last, &ignored);
     *newer = rc == SQLITE_OK && last.batch > seen.batch;

@@ -38,7 +38,7 @@ static void read_claim(kevo_store *store, struct claim *c) {
 /* That of the database; none when it has no file. stat() only: opening and closing the file would
  * drop SQLite's locks on it. */
 static void make_claim(sqlite3 *db, const char *schema, struct claim *c, struct stat *st) {
-    const char *filename = sqlite3_db_filename(db, schema);
+    const char *filename = session_filename(db, schema);
     size_t n = filename ? strlen(filename) : 0;
     c->len = 0;
     if (n == 0 || n > ENV_PATH_MAX || world_stat(filename, st) != 0) return;

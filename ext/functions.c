@@ -90,7 +90,6 @@ static void repair(sqlite3_context *context, int argc, sqlite3_value **argv) {
     const struct connection *c = sqlite3_user_data(context);
     const char *dir = (const char *)sqlite3_value_text(argv[0]);
     const char *newdir = (const char *)sqlite3_value_text(argv[1]);
-    const char *filename = sqlite3_db_filename(c->db, "main");
     struct kevo_options o;
     struct kevo_err err;
     (void)argc;
@@ -110,7 +109,7 @@ static void repair(sqlite3_context *context, int argc, sqlite3_value **argv) {
                                    .cancelled = repair_interrupted,
                                    .cancelled_arg = probe};
     kevo_options_default(&o);
-    if (filename && *filename) o.authority = KEVO_AUTHORITY_EXTERNAL;
+    if (session_filename(c->db, "main")) o.authority = KEVO_AUTHORITY_EXTERNAL;
     rc = kevo_repair(dir, newdir, &o, &r, &err);
     sqlite3_finalize(probe);
     if (rc == 0) sum_up(text, newdir, &r);

@@ -489,10 +489,18 @@ static int find_anywhere(struct connection *c, const char *name, struct vtab **t
     }
 }
 
-/* `name` is table or schema.table. */
+static bool is_schema(sqlite3 *db, const char *name, size_t len) {
+    const char *schema;
+    for (int i = 0; (schema = sqlite3_db_name(db, i)); i++)
+        if (strlen(schema) == len && sqlite3_strnicmp(schema, name, (int)len) == 0) return true;
+    return false;
+}
+
+/* `name` is table or schema.table. A table may have a dot in its name, too. */
 int vtab_find(struct connection *connection, const char *name, struct vtab **table,
               char **message) {
     const char *dot = strchr(name, '.');
+    if (dot && !is_schema(connection->db, name, (size_t)(dot - name))) dot = NULL;
     char *schema = dot ? sqlite3_mprintf("%.*s", (int)(dot - name), name) : NULL;
     *table = NULL;
     int rc = dot && !schema ? SQLITE_NOMEM

@@ -21,14 +21,21 @@
 
 /* ---- where the store is ---------------------------------------------------------- */
 
-/* Whether the schema has a file; *filename is SQLite's, symbolic links resolved. Some VFSs
- * have names without files behind them. The file is not opened: closing it would drop
- * SQLite's locks on it. */
+const char *session_filename(sqlite3 *db, const char *schema) {
+    sqlite3_vfs *vfs = NULL;
+    const char *filename = sqlite3_db_filename(db, schema);
+    if (!filename || !*filename) return NULL;
+    sqlite3_file_control(db, schema, SQLITE_FCNTL_VFS_POINTER, &vfs);
+    return vfs && strcmp(vfs->zName, "memdb") == 0 ? NULL : filename;
+}
+
+/* Whether the schema has a file. Some VFSs have names without files behind them. The file is not
+ * opened: closing it would drop SQLite's locks on it. */
 static bool find_file(sqlite3 *db, const char *schema, const char **filename, struct env_stat *st) {
     struct env *env = world_env();
     struct kevo_err ignored;
-    *filename = sqlite3_db_filename(db, schema);
-    return *filename && **filename && env->stat(env, *filename, st, &ignored) == KEVO_OK;
+    *filename = session_filename(db, schema);
+    return *filename && env->stat(env, *filename, st, &ignored) == KEVO_OK;
 }
 
 int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,

@@ -132,6 +132,11 @@ void session_unref(struct session *s);
 /* At the connection's end. */
 void session_free_all(struct connection *connection);
 
+/* The schema's file as SQLite has it, symbolic links resolved. NULL: it is in memory or temporary;
+ * one in memory may have a name (of the VFS memdb, which sqlite3_deserialize() uses too), and so may
+ * some file. */
+const char *session_filename(sqlite3 *db, const char *schema);
+
 /* The directory for a store of the schema: `directory` as in CREATE, or NULL. *path is
  * for sqlite3_free; NULL: in memory. */
 int session_resolve_path(sqlite3 *db, const char *schema, const char *directory, char **path,

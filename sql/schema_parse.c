@@ -81,14 +81,23 @@ static const struct {
     {"WHERE", "an index has all rows"},
 };
 
+static const char *why_refused(struct token t, const char **word) {
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        if (!token_is(t, refused[i].word)) continue;
+        *word = refused[i].word;
+        return refused[i].why;
+    }
+    return NULL;
+}
+
 /* Refuse the current token in the definition of `of` ("column kv.a"). */
 static int fail_token(struct parser *ps, const char *of) {
     struct token t = ps->token;
+    const char *word, *why = why_refused(t, &word);
     if (t.kind == TOKEN_OPEN) return fail_open(ps);
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
-        if (token_is(t, refused[i].word))
-            return kevo_fail(ps->err, KEVO_INVALID, "%s of table %s: no %s here: %s", of,
-                             ps->s->table, refused[i].word, refused[i].why);
+    if (why)
+        return kevo_fail(ps->err, KEVO_INVALID, "%s of table %s: no %s here: %s", of, ps->s->table,
+                         word, why);
     if (t.kind == TOKEN_END)
         return kevo_fail(ps->err, KEVO_INVALID, "%s of table %s is not complete", of, ps->s->table);
     return kevo_fail(ps->err, KEVO_INVALID, "%s of table %s: %.*s is not understood here", of,
@@ -203,7 +212,8 @@ static int parse_type(struct parser *ps, struct column *c, const char *of) {
         advance(ps);
         return 0;
     }
-    if (ps->token.kind == TOKEN_OPEN) return fail_open(ps);
+    const char *word;
+    if (ps->token.kind == TOKEN_OPEN || why_refused(ps->token, &word)) return fail_token(ps, of);
     if (ps->token.kind == TOKEN_END || begins_column_constraint(ps->token))
         return kevo_fail(ps->err, KEVO_INVALID,
                          "missing type of %s of table %s: give " TYPES

@@ -83,11 +83,32 @@ START_TEST(arguments) {
 }
 END_TEST
 
+/* What stands before a dot is a database only if there is one of that name. */
+START_TEST(names_with_dots) {
+    sql_exec(db, "CREATE VIRTUAL TABLE \"a.b\" USING kevo; INSERT INTO \"a.b\" VALUES('k', 1)");
+    sql_exec(db, "CREATE VIRTUAL TABLE \"main.kv\" USING kevo");
+    expect_rows(db, "ok", "SELECT kevo_check('a.b')");
+    expect_rows(db, "ok", "SELECT kevo_check('MAIN.a.b')");
+    expect_rows(db, "ok", "SELECT kevo_delete_range('a.b')");
+    expect_rows(db, "0", "SELECT count(*) FROM \"a.b\"");
+    sql_exec(db, "INSERT INTO kv VALUES('k', 1); SELECT kevo_delete_range('main.kv')");
+    expect_rows(db, "0", "SELECT count(*) FROM kv");
+    expect_error(db, SQLITE_ERROR, "no such table: nobody.b", "SELECT kevo_check('nobody.b')");
+    expect_error(db, SQLITE_ERROR, "no such table: main.nothing",
+                 "SELECT kevo_check('main.nothing')");
+    sql_exec(db, "ATTACH ':memory:' AS a; CREATE VIRTUAL TABLE a.b USING kevo");
+    expect_rows(db, "a", "SELECT schema FROM kevo_tables WHERE name = 'b'");
+    sql_exec(db, "INSERT INTO a.b VALUES('k', 1); SELECT kevo_delete_range('a.b')");
+    expect_rows(db, "0", "SELECT count(*) FROM a.b");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("store_functions");
     TCase *tcase = tcase_create("store_functions");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, options_in_force);
+    tcase_add_test(tcase, names_with_dots);
     tcase_add_test(tcase, options_as_a_definition);
     tcase_add_test(tcase, every_option);
     tcase_add_loop_test(tcase, arguments, 0, 2);
