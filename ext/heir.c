@@ -75,6 +75,7 @@ static int heir_connect(sqlite3 *db, void *arg, int argc, const char *const *arg
 }
 
 static int heir_disconnect(sqlite3_vtab *table) {
+    sqlite3_free(table->zErrMsg);
     sqlite3_free(table);
     return SQLITE_OK;
 }

@@ -59,6 +59,7 @@ static void vtab_free(struct vtab *t) {
     buf_release(&t->kept);
     buf_release(&t->scratch);
     clearing_release(&t->clearing);
+    sqlite3_free(t->base.zErrMsg); /* what xDestroy said SQLite does not take */
     sqlite3_free(t->schema_name);
     sqlite3_free(t->name);
     sqlite3_free(t);

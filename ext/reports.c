@@ -228,6 +228,7 @@ static int report_connect(sqlite3 *db, void *arg, int argc, const char *const *a
 }
 
 static int report_disconnect(sqlite3_vtab *table) {
+    sqlite3_free(table->zErrMsg);
     sqlite3_free(table);
     return SQLITE_OK;
 }

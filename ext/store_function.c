@@ -45,6 +45,7 @@ static int function_connect(sqlite3 *db, void *arg, int argc, const char *const 
 }
 
 static int function_disconnect(sqlite3_vtab *table) {
+    sqlite3_free(table->zErrMsg);
     sqlite3_free(table);
     return SQLITE_OK;
 }
