@@ -183,7 +183,8 @@ START_TEST(hostile_bytes) {
         put_file(o.env, ONE_TABLE_PATH, buf_slice(&bad));
         int rc = one_table_open(&o);
         o.summary.checksum = checksum;
-        if (rc != 0 && rc != KEVO_CORRUPT) ck_abort_msg("open: %d, %s", rc, test_err.msg);
+        if (rc != 0 && rc != KEVO_CORRUPT && rc != KEVO_NEWER)
+            ck_abort_msg("open: %d, %s", rc, test_err.msg);
         if (rc) continue;
         opened++;
         exercise(o.table, o.cache, set);
@@ -213,7 +214,7 @@ static const struct {
     {"ranges offset", 72, 1, "places"},
     {"ranges length", 64, 200, "places"},
     {"properties length", 40, 200, "places"},
-    {"version", 24, 3, "version"},
+    {"version", 24, 0, "version"}, /* one above the newest is no damage */
     {"reserved", 20, 1, "version"},
     {"magic", 16, 'K', "not a table"},
 };
