@@ -335,7 +335,7 @@ static inline bool unpack_head(struct unpacking *u, uint32_t i, bool restart) {
     return true;
 }
 
-/* Up to fifteen bytes behind them are read, and up to sixteen written, as well. */
+/* Up to sixteen bytes behind them are read, and written, as well. */
 static inline void copy_sixteens(uint8_t *to, const uint8_t *from, size_t len) {
     bytes16 first = load16(from);
     memcpy(to, &first, sizeof first);

@@ -72,9 +72,9 @@ static unsigned find_tag(const struct block_tags *t, unsigned from, uint8_t tag)
     unsigned i = from / BLOCK_TAGS_GROUP * BLOCK_TAGS_GROUP;
     uint64_t before = (UINT64_C(1) << 8 * (from - i)) - 1;
     for (; i < t->count; i += BLOCK_TAGS_GROUP, before = 0) {
-        uint64_t differ = get_fixed64(t->tags + i) ^ ones * tag;
+        uint64_t differ = (get_fixed64(t->tags + i) ^ ones * tag) | before;
         /* The lowest of the bits that are set is that of the first byte that is zero. */
-        uint64_t zero = (differ - ones) & ~differ & tops & ~before;
+        uint64_t zero = (differ - ones) & ~differ & tops;
         if (zero) return i + (unsigned)__builtin_ctzll(zero) / 8;
     }
     return i;

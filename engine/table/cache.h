@@ -72,8 +72,8 @@ bool cache_peek(struct cache *c, uint64_t id, uint64_t offset);
 struct cache_block *cache_new_block(struct cache *c, uint32_t len);
 uint8_t *cache_block_bytes(struct cache_block *b);
 
-/* Room for notes about a block, and how much it is: a part of the block's length at most. The block's
- * memory ends where the struct begins. */
+/* Room for notes about a block, and how much it is: a part of the block's length, rounded up, where
+ * its memory has as much left, and often none. Their memory ends where the struct begins. */
 enum { CACHE_ROOM_PART = 32 };
 static inline uint8_t *cache_block_room(const struct cache_block *b, size_t *bytes) {
     const uint8_t *end = b->data + b->len;
