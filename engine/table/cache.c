@@ -481,19 +481,20 @@ static void unref_all(struct cache *c, struct entry *victims) {
     }
 }
 
-/* The memory of a block that goes, of the shards in turn. NULL: what comes next there is in use,
- * as it is where most of what is read is read again: the cache grows then. */
+/* The memory of a block that goes, of the shards in turn; not of a protected one. NULL: what comes
+ * next is in use, as it is where most of what is read is read again: the cache grows then. */
 static struct entry *take_over(struct cache *c, size_t room) {
     enum { MOST_STEPS = 8 };
     struct entry *victims = NULL;
     unsigned turn = atomic_fetch_add_explicit(&c->last_victim, 1, memory_order_relaxed) + 1;
     struct shard *s = &c->shards[turn & (c->shard_count - 1)];
     pthread_mutex_lock(&s->mutex);
-    for (unsigned i = 0; i < MOST_STEPS && !victims && evict_step(s, &victims); i++)
-        continue;
+    for (unsigned i = 0; i < MOST_STEPS && !victims && s->probation.oldest; i++)
+        evict_step(s, &victims);
     pthread_mutex_unlock(&s->mutex);
+    if (!victims) return NULL;
     unref_all(c, victims);
-    return victims ? take_spare(&c->spares, room) : NULL;
+    return take_spare(&c->spares, room);
 }
 
 static struct cache_block *pin(struct entry *e) {

@@ -174,15 +174,21 @@ static bool has(uint64_t block) {
     return true;
 }
 
+/* A cache whose thread makes nothing ready. */
+static void setup_late(struct env *slow) {
+    *slow = *env_posix();
+    slow->thread_start = start_late;
+    slow->thread_join = join_late;
+    cache_free(cache);
+    cache = cache_new(2 * PAGES * MEM_HUGE_BYTES, 0);
+    cache_prepare(cache, slow);
+}
+
 /* Blocks that nobody asks for again leave the place to others; those that are in use stay, and let
  * the cache grow. */
 START_TEST(a_page_that_is_awaited) {
-    struct env slow = *env_posix();
-    slow.thread_start = start_late;
-    slow.thread_join = join_late;
-    cache_free(cache);
-    cache = cache_new(2 * PAGES * MEM_HUGE_BYTES, 0);
-    cache_prepare(cache, &slow);
+    struct env slow;
+    setup_late(&slow);
     load(PAGE);
     for (uint64_t i = 0; i < blocks; i += 4)
         ck_assert(has(i));
@@ -201,6 +207,24 @@ START_TEST(a_page_that_is_awaited) {
         has(i);
     load(PAGE);
     ck_assert_uint_gt(used_bytes(), full);
+    cache_free(cache);
+    cache = NULL;
+}
+END_TEST
+
+/* What was asked for again leaves its place to no newcomer while the cache may grow: not either where
+ * a shard has nothing else. */
+START_TEST(protected_blocks_stay_while_a_page_is_awaited) {
+    enum { USED = 2 * PAGE - PAGE / 4, STEP = 10 };
+    struct env slow;
+    setup_late(&slow);
+    load(USED);
+    for (uint64_t i = 0; i < USED; i += STEP)
+        ck_assert(has(i));
+    load(60 * PAGE);
+    for (uint64_t i = 0; i < USED; i += STEP)
+        ck_assert(has(i));
+    ck_assert_uint_lt(used_bytes(), PAGES * MEM_HUGE_BYTES);
     cache_free(cache);
     cache = NULL;
 }
@@ -399,6 +423,7 @@ int main(void) {
     tcase_add_test(caches, pages_of_memtables);
     tcase_add_test(caches, threads_that_cannot_be_started);
     tcase_add_test(caches, a_page_that_is_awaited);
+    tcase_add_test(caches, protected_blocks_stay_while_a_page_is_awaited);
     tcase_add_test(caches, no_thread_without_an_env);
     tcase_add_test(caches, no_thread_for_an_allocator_of_the_hosts_own);
     tcase_add_test(caches, released_at_any_moment);
