@@ -492,6 +492,13 @@ int kevo_get_again(kevo_store *store, const struct kevo_read *read, struct kevo_
  * made to read->txn later are seen from the next motion on. */
 int kevo_iter_new(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
                   struct kevo_err *err);
+/* The same with the memory of *iter, which may be NULL, or an iterator that is not needed any more.
+ * NULL after an error. For many short ranges one after the other. */
+int kevo_iter_again(kevo_store *store, const struct kevo_read *read, kevo_iter **iter,
+                    struct kevo_err *err);
+/* Let the iterator, which may be NULL, go of all that it holds but some memory. Only
+ * kevo_iter_again() and kevo_iter_free() may follow, the latter even when the store is closed. */
+void kevo_iter_park(kevo_iter *iter);
 /* Motions return 0 also when they leave the range: ask kevo_iter_valid(). On
  * error the iterator is invalid. */
 int kevo_iter_first(kevo_iter *iter, struct kevo_err *err);

@@ -27,6 +27,7 @@ struct cursor {
     bool eof;
     bool on_point;                  /* the row is `value`, not the iterator's */
     kevo_iter *iter;                /* in a range that is no point */
+    kevo_iter *parked;              /* else: it, for the next one to take over its memory */
     const struct kevo_entry *entry; /* what it stands on */
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
@@ -114,7 +115,9 @@ static void stop_counting(struct cursor *c) {
 static void leave_span(struct cursor *c) {
     clearing_end(&c->table->clearing, c);
     if (c->counting.counter) stop_counting(c);
-    kevo_iter_free(c->iter);
+    if (!c->iter) return;
+    kevo_iter_park(c->iter);
+    c->parked = c->iter;
     c->iter = NULL;
 }
 
@@ -124,6 +127,7 @@ static void leave_range(struct cursor *c) {
 }
 
 static void cursor_free(struct cursor *c) {
+    kevo_iter_free(c->parked);
     plan_ranges_release(&c->ranges);
     buf_release(&c->scratch);
     buf_release(&c->lookup.key);
@@ -197,7 +201,9 @@ static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, sli
     forget_start(c);
     read->lower = lower;
     read->upper = upper;
-    int rc = kevo_iter_new(session_of(c)->store, read, &c->iter, err);
+    int rc = kevo_iter_again(session_of(c)->store, read, &c->parked, err);
+    c->iter = c->parked;
+    c->parked = NULL;
     if (rc == 0) {
         c->entry = kevo_iter_entry(c->iter);
         rc = c->plan.reverse ? kevo_iter_last(c->iter, err) : kevo_iter_first(c->iter, err);

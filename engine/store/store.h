@@ -21,7 +21,8 @@
  *     runs.c       what of a transaction memory does not hold
  *     hide.c       what deletions of ranges hide from a reader
  *     superversion.c  what a reader needs, and when tables are closed
- *     read.c       snapshots, get, iterators
+ *     read.c       snapshots, get
+ *     iterate.c    iterators
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
  *     settle.c     both, when nothing is written for a while
@@ -398,6 +399,9 @@ void store_close_tables(void *store); /* for struct open_tables. Takes mutex. */
 /* A superversion for long use, which keeps no table from being closed, instead of `sv`,
  * which is released. Its tables are not to be borrowed. NULL: no memory. */
 struct superversion *superversion_own(struct superversion *sv);
+/* The same in memory of the caller's, who empties it afterwards; its version is NULL then. */
+void superversion_copy(struct superversion *own, struct superversion *sv);
+void superversion_empty(struct superversion *sv);
 struct superversion *superversion_acquire(kevo_store *s);
 void superversion_release(struct superversion *sv); /* sv may be NULL */
 /* A superversion of these parts; references are taken. `sv` comes from
@@ -411,6 +415,10 @@ void superversion_init(struct superversion *sv, struct memtable *active,
 struct superversion *superversion_install(kevo_store *s, struct superversion *sv);
 
 /* ---- read.c ---- */
+/* What a read may see, and where. The caller's snapshot keeps what it needs. Without one
+ * the newest state is used; what that needs is in the superversion of the same moment: a
+ * later one may come from a compaction that kept only what was newest by then. */
+struct superversion *read_begin(kevo_store *s, const struct kevo_read *read, uint64_t *seq);
 /* Pin or release a batch id. Needs mutex. pin_add: KEVO_NOMEM. */
 int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
 void pin_remove(kevo_store *s, uint64_t id);

@@ -60,13 +60,18 @@ struct superversion *superversion_acquire(kevo_store *s) {
     return sv;
 }
 
-void superversion_release(struct superversion *sv) {
-    if (!sv || atomic_fetch_sub_explicit(&sv->refs, 1, memory_order_acq_rel) > 1) return;
+void superversion_empty(struct superversion *sv) {
     memtable_unref(sv->active);
     for (unsigned i = 0; i < sv->immutable_count; i++)
         memtable_unref(sv->immutable[i]);
     version_unref(sv->version);
     epoch_unref(sv->epoch);
+    sv->version = NULL;
+}
+
+void superversion_release(struct superversion *sv) {
+    if (!sv || atomic_fetch_sub_explicit(&sv->refs, 1, memory_order_acq_rel) > 1) return;
+    superversion_empty(sv);
     mem_free(sv);
 }
 
@@ -81,9 +86,17 @@ struct superversion *superversion_install(kevo_store *s, struct superversion *sv
 
 struct superversion *superversion_own(struct superversion *sv) {
     struct superversion *own = superversion_alloc();
-    if (own) superversion_init(own, sv->active, sv->immutable, sv->immutable_count, sv->version);
-    superversion_release(sv);
+    if (own)
+        superversion_copy(own, sv);
+    else
+        superversion_release(sv);
     return own;
+}
+
+void superversion_copy(struct superversion *own, struct superversion *sv) {
+    superversion_init(own, sv->active, sv->immutable, sv->immutable_count, sv->version);
+    own->epoch = NULL;
+    superversion_release(sv);
 }
 
 /* Without memory they stay where they are until the next table is opened. */

@@ -155,6 +155,10 @@ void table_will_get(const struct table *t, uint64_t hash);
  * (compaction): blocks they decompress do not enter the cache, and the memory of the map behind
  * them is given back. */
 int table_iter_new(struct table *t, bool keep, struct iter **it, struct kevo_err *err);
+/* Let an iterator of table_iter_new() go on to another table, as a new one would. */
+void table_iter_bind(struct iter *it, struct table *t);
+/* Let it go of its table, so that it is memory for another one and nothing else. */
+void table_iter_park(struct iter *it);
 
 /* About how many bytes of the file, and entries, hold keys < `key`. Index and filter belong
  * to the blocks they are about. */

@@ -23,6 +23,9 @@ struct table_iter {
  * costs less in a buffer that stays in the processor's cache than memory of its own. */
 enum { SCAN_RUN = 8 };
 
+/* What a parked iterator keeps at most of what it needed to go backward. */
+enum { PARKED_BYTES = 64 << 10 };
+
 /* ---- blocks ---------------------------------------------------------------- */
 
 static void leave_block(struct table_iter *it) {
@@ -181,7 +184,7 @@ static int table_seek_before(struct iter *base, slice key, struct kevo_err *err)
 
 static void table_iter_close(struct iter *base) {
     struct table_iter *it = (struct table_iter *)base;
-    leave_block(it);
+    if (it->table) leave_block(it);
     block_iter_release(&it->block);
     buf_release(&it->scratch);
     mem_free(it);
@@ -198,16 +201,32 @@ static const struct iter_ops table_iter_ops = {
     .aim = table_aim,
 };
 
+void table_iter_bind(struct iter *base, struct table *t) {
+    struct table_iter *it = (struct table_iter *)base;
+    if (it->table) leave_block(it);
+    it->block.base_seq = t->base_seq;
+    it->table = t;
+    it->at = t->index.count;
+    it->run = 0;
+    it->passed = 0;
+}
+
+void table_iter_park(struct iter *base) {
+    struct table_iter *it = (struct table_iter *)base;
+    if (it->table) leave_block(it);
+    it->table = NULL;
+    buf_release(&it->scratch);
+    if (it->block.run_keys.cap > PARKED_BYTES) block_iter_release(&it->block);
+}
+
 int table_iter_new(struct table *t, bool keep, struct iter **iter, struct kevo_err *err) {
     *iter = NULL;
     struct table_iter *it = mem_zalloc(sizeof *it);
     if (!it) return kevo_nomem(err);
     block_iter_init(&it->block);
     it->block.base.ops = &table_iter_ops;
-    it->block.base_seq = t->base_seq;
-    it->table = t;
     it->keep = keep;
-    it->at = t->index.count;
+    table_iter_bind(&it->block.base, t);
     *iter = &it->block.base;
     return 0;
 }

@@ -12,10 +12,11 @@ struct level_iter {
     struct table_file **files; /* those inside the bounds */
     size_t count;
     size_t at;                      /* the file of `child` */
-    struct iter *child;             /* NULL: none opened yet */
+    struct iter *child;             /* NULL: none opened yet; in no table: to be used again */
+    bool plain;                     /* `child` is the table's iterator, with nothing around it */
     bool forward;                   /* the direction of the last motion */
     bool aimed;                     /* `child` is where the seek announced will begin */
-    struct table *table;            /* that `child` is in, a reference */
+    struct table *table;            /* that `child` is in, a reference, or NULL */
     bool keep;                      /* blocks read enter the cache */
     const struct range_set *hidden; /* NULL: nothing is left out */
     struct version *version;        /* what keeps the files, or NULL */
@@ -49,32 +50,50 @@ static size_t shown_before(const struct level_iter *l, size_t n) {
     return n;
 }
 
+static bool hides_in(const struct level_iter *l, const struct table_file *f) {
+    return l->hidden && l->hidden->max_seq > f->max_seq;
+}
+
 static int open_child(const struct level_iter *l, const struct table_file *f, struct table *t,
                       struct iter **child, struct kevo_err *err) {
     struct iter *it = NULL;
     int rc = table_iter_new(t, l->keep, &it, err);
     *child = it;
-    if (rc || !l->hidden || l->hidden->max_seq <= f->max_seq) return rc;
+    if (rc || !hides_in(l, f)) return rc;
     rc = hide_iter_new(it, l->hidden, f->max_seq, child, err);
     if (rc) iter_close(it);
     return rc;
 }
 
+/* Make `child` an iterator over that table. */
+static int enter_table(struct level_iter *l, const struct table_file *f, struct table *t,
+                       struct kevo_err *err) {
+    bool plain = !hides_in(l, f);
+    struct iter *child;
+    if (plain && l->plain) {
+        table_iter_bind(l->child, t);
+        return 0;
+    }
+    int rc = open_child(l, f, t, &child, err);
+    if (rc) return rc;
+    iter_close(l->child);
+    l->child = child;
+    l->plain = plain;
+    return 0;
+}
+
 /* Make `child` an iterator over files[at]. */
 static int use_file(struct level_iter *l, size_t at, struct kevo_err *err) {
     struct table *t;
-    struct iter *child;
-    if (l->child && l->at == at) return 0;
+    if (l->table && l->at == at) return 0;
     int rc = table_file_acquire(l->files[at], &t, err);
     if (rc) return broken(l, rc);
-    rc = open_child(l, l->files[at], t, &child, err);
+    rc = enter_table(l, l->files[at], t, err);
     if (rc) {
         table_close(t);
         return broken(l, rc);
     }
-    iter_close(l->child);
     table_close(l->table);
-    l->child = child;
     l->table = t;
     l->at = at;
     return 0;
@@ -222,17 +241,31 @@ static struct level_iter *level_iter_alloc(bool keep) {
 
 void level_iter_hide(struct iter *it, const struct range_set *hidden) {
     struct level_iter *l = (struct level_iter *)it;
-    assert(it->ops == &level_ops && !l->child);
+    assert(it->ops == &level_ops && !l->table);
     l->hidden = hidden;
 }
 
-int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,
-                   struct iter **it, struct kevo_err *err) {
+void level_iter_park(struct iter *it) {
+    struct level_iter *l = (struct level_iter *)it;
+    assert(it->ops == &level_ops);
+    if (l->plain) {
+        table_iter_park(l->child);
+    } else {
+        iter_close(l->child);
+        l->child = NULL;
+    }
+    table_close(l->table);
+    version_unref(l->version);
+    table_file_unref(l->single);
+    *l = (struct level_iter){
+        .base.ops = &level_ops, .child = l->child, .plain = l->plain, .keep = l->keep};
+}
+
+void level_iter_bind(struct iter *it, struct version *version, unsigned level, slice lower,
+                     slice upper) {
+    struct level_iter *l = (struct level_iter *)it;
     const struct level *all = &version->levels[level];
-    assert(level > 0 && level < KEVO_MAX_LEVELS);
-    *it = NULL;
-    struct level_iter *l = level_iter_alloc(keep);
-    if (!l) return kevo_nomem(err);
+    assert(level > 0 && level < KEVO_MAX_LEVELS && !l->table && !l->version);
     size_t begin = lower.data ? level_find(all, lower) : 0;
     size_t end = upper.data ? files_before(all->files, all->count, upper) : all->count;
     l->version = version;
@@ -241,18 +274,32 @@ int level_iter_new(struct version *version, unsigned level, slice lower, slice u
         l->files = all->files + begin;
         l->count = end - begin;
     }
+}
+
+int level_iter_new(struct version *version, unsigned level, slice lower, slice upper, bool keep,
+                   struct iter **it, struct kevo_err *err) {
+    *it = NULL;
+    struct level_iter *l = level_iter_alloc(keep);
+    if (!l) return kevo_nomem(err);
+    level_iter_bind(&l->base, version, level, lower, upper);
     *it = &l->base;
     return 0;
+}
+
+void file_iter_bind(struct iter *it, struct table_file *f) {
+    struct level_iter *l = (struct level_iter *)it;
+    assert(!l->table && !l->single);
+    l->single = f;
+    l->files = &l->single;
+    l->count = 1;
+    table_file_ref(f);
 }
 
 int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err) {
     *it = NULL;
     struct level_iter *l = level_iter_alloc(keep);
     if (!l) return kevo_nomem(err);
-    l->single = f;
-    l->files = &l->single;
-    l->count = 1;
-    table_file_ref(f);
+    file_iter_bind(&l->base, f);
     *it = &l->base;
     return 0;
 }

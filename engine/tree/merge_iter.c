@@ -230,13 +230,23 @@ static int merge_rejoin(struct iter *it, struct kevo_err *err) {
     return 0;
 }
 
-static void merge_close(struct iter *it) {
-    struct merge_iter *m = (struct merge_iter *)it;
+static bool is_among(struct iter *const *list, size_t count, const struct iter *it) {
+    for (size_t i = 0; i < count; i++)
+        if (list[i] == it) return true;
+    return false;
+}
+
+/* Close it, but not the children in the list. */
+static void close_but(struct merge_iter *m, struct iter *const *kept, size_t count) {
     for (size_t i = 0; i < m->count; i++)
-        iter_close(m->children[i]);
+        if (!is_among(kept, count, m->children[i])) iter_close(m->children[i]);
     mem_free(m->children);
     mem_free(m->heap);
     mem_free(m);
+}
+
+static void merge_close(struct iter *it) {
+    close_but((struct merge_iter *)it, NULL, 0);
 }
 
 static const struct iter_ops merge_ops = {
@@ -250,6 +260,14 @@ static const struct iter_ops merge_ops = {
     .stretch = merge_stretch,
     .rejoin = merge_rejoin,
 };
+
+void merge_iter_close_but(struct iter *it, struct iter *const *kept, size_t count) {
+    if (!it || is_among(kept, count, it)) return;
+    if (it->ops == &merge_ops)
+        close_but((struct merge_iter *)it, kept, count);
+    else
+        iter_close(it);
+}
 
 int merge_iter_new(struct iter **children, size_t count, struct iter **it, struct kevo_err *err) {
     *it = NULL;

@@ -14,4 +14,8 @@
  * *it is that child; with none an empty iterator. KEVO_NOMEM. */
 int merge_iter_new(struct iter **children, size_t count, struct iter **it, struct kevo_err *err);
 
+/* Close an iterator of merge_iter_new(), NULL or any other, but none of those in the list, which
+ * the caller has again. */
+void merge_iter_close_but(struct iter *it, struct iter *const *kept, size_t count);
+
 #endif

@@ -83,6 +83,14 @@ void level_iter_hide(struct iter *it, const struct range_set *hidden);
 /* An iterator over one table file; holds a reference on it. */
 int file_iter_new(struct table_file *f, bool keep, struct iter **it, struct kevo_err *err);
 
+/* Let an iterator of level_iter_new() or file_iter_new() go of all that it holds, so that it is
+ * memory and nothing else, for these to make what the functions above do, with the same `keep`,
+ * of it. They cannot fail. */
+void level_iter_park(struct iter *it);
+void level_iter_bind(struct iter *it, struct version *version, unsigned level, slice lower,
+                     slice upper);
+void file_iter_bind(struct iter *it, struct table_file *f);
+
 /* An iterator over disjoint files in ascending order, as compactions have them: one
  * child for a merge instead of many. The array and the files must outlive it. */
 int files_iter_new(struct table_file **files, size_t count, bool keep, struct iter **it,

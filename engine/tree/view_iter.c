@@ -8,6 +8,9 @@
  * rest of them. */
 enum { PATIENCE = 16 };
 
+/* What is kept at most of a value that was shown. */
+enum { PARKED_BYTES = 64 << 10 };
+
 /* Fragments passed one by one before a search goes for the right one. */
 enum { NEAR_FRAGMENTS = 4 };
 
@@ -34,19 +37,39 @@ static inline int save_key(struct view_iter *v, slice key, struct kevo_err *err)
     return iter_save_key(&v->saved_key, key) ? 0 : kevo_nomem(err);
 }
 
+/* A seek follows, which positions all there is. */
+static void forget_stretch(struct view_iter *v) {
+    v->stretch.leaf = NULL;
+}
+
 int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
                    slice upper, struct kevo_err *err) {
-    *v = (struct view_iter){.snapshot = snapshot, .upper_prefix = UINT64_MAX};
+    *v = (struct view_iter){0};
+    int rc = view_iter_again(v, source, snapshot, lower, upper, err);
+    if (rc) view_iter_release(v);
+    return rc;
+}
+
+int view_iter_again(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
+                    slice upper, struct kevo_err *err) {
+    if (!buf_set(&v->lower, lower) || !buf_set(&v->upper, upper)) return kevo_nomem(err);
     v->has_lower = lower.data != NULL;
     v->has_upper = upper.data != NULL;
-    if (!buf_set(&v->lower, lower) || !buf_set(&v->upper, upper)) {
-        view_iter_release(v);
-        return kevo_nomem(err);
-    }
-    if (v->has_lower) v->lower_prefix = slice_prefix64(lower);
-    if (v->has_upper) v->upper_prefix = slice_prefix64(upper);
+    v->lower_prefix = v->has_lower ? slice_prefix64(lower) : 0;
+    v->upper_prefix = v->has_upper ? slice_prefix64(upper) : UINT64_MAX;
+    v->snapshot = snapshot;
     v->source = source;
     return 0;
+}
+
+struct iter *view_iter_park(struct view_iter *v) {
+    struct iter *source = v->source;
+    v->source = NULL;
+    v->entry = (struct kevo_entry){.valid = false};
+    view_iter_hide(v, NULL);
+    forget_stretch(v);
+    if (v->saved_value.cap > PARKED_BYTES) buf_release(&v->saved_value);
+    return source;
 }
 
 void view_iter_hide(struct view_iter *v, const struct range_set *hidden) {
@@ -96,11 +119,6 @@ static int end_stretch(struct view_iter *v, struct kevo_err *err) {
     if (!v->stretch.leaf) return 0;
     v->stretch.leaf = NULL;
     return iter_rejoin(v->source, err);
-}
-
-/* A seek follows, which positions all there is. */
-static void forget_stretch(struct view_iter *v) {
-    v->stretch.leaf = NULL;
 }
 
 /* ---- forward: the source stands on the entry that is shown ---------------- */

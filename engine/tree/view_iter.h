@@ -36,6 +36,12 @@ struct view_iter {
 int view_iter_init(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
                    slice upper, struct kevo_err *err);
 void view_iter_release(struct view_iter *v); /* closes the source */
+/* Keep nothing but memory; the source, or NULL, is the caller's again. */
+struct iter *view_iter_park(struct view_iter *v);
+/* view_iter_init() with the memory of a view that was parked, or of a zeroed struct. That stays
+ * to be released after a failure. */
+int view_iter_again(struct view_iter *v, struct iter *source, uint64_t snapshot, slice lower,
+                    slice upper, struct kevo_err *err);
 
 /* Before the first motion: what hides keys from this reader, with one sequence number, the
  * largest that is visible, a fragment. NULL: nothing. It must outlive the iterator. */

@@ -273,6 +273,126 @@ START_TEST(an_iterator_without_memory_is_invalid) {
 }
 END_TEST
 
+/* ---- iterators that are used again ---- */
+
+static int again(kevo_iter **it, const struct kevo_read *read) {
+    return kevo_iter_again(store, read, it, &test_err);
+}
+
+/* What an iterator used again shows is what a new one does; it is left where `stop` entries
+ * were seen, either way. */
+static void check_again(kevo_iter **it, const struct kevo_read *read, bool backward,
+                        unsigned stop) {
+    kevo_iter *fresh = kv_iter(store, read);
+    ck_ok(again(it, read));
+    ck_assert(!kevo_iter_valid(*it));
+    ck_ok(backward ? kevo_iter_last(*it, &test_err) : kevo_iter_first(*it, &test_err));
+    ck_ok(backward ? kevo_iter_last(fresh, &test_err) : kevo_iter_first(fresh, &test_err));
+    for (unsigned n = 0; n < stop; n++) {
+        ck_assert_str_eq(kv_entry(*it), kv_entry(fresh));
+        if (!kevo_iter_valid(fresh)) break;
+        ck_ok(backward ? kevo_iter_prev(*it, &test_err) : kevo_iter_next(*it, &test_err));
+        ck_ok(backward ? kevo_iter_prev(fresh, &test_err) : kevo_iter_next(fresh, &test_err));
+    }
+    kevo_iter_free(fresh);
+}
+
+/* Something else to be seen, and other sources. */
+static void change_store(struct rng *r) {
+    const char key[] = {(char)('a' + rng_below(r, 26)), (char)('a' + rng_below(r, 26)), 0};
+    switch (rng_below(r, 8)) {
+    case 0: ck_ok(kevo_flush(store, &test_err)); break;
+    case 1: kv_delete(store, key); break;
+    case 2:
+        if (rng_below(r, 4) == 0) ck_ok(kv_compact(store, &test_err));
+        break;
+    case 3:
+        if (rng_below(r, 4) == 0)
+            ck_ok(kevo_delete_range(store, kv_slice(key), kv_slice("q"), &test_err));
+        break;
+    default: kv_put(store, key, key + 1);
+    }
+}
+
+static void random_range(struct rng *r, struct kevo_read *read, char lower[3], char upper[3]) {
+    for (int i = 0; i < 2; i++) {
+        lower[i] = (char)('a' + rng_below(r, 26));
+        upper[i] = (char)('a' + rng_below(r, 26));
+    }
+    lower[2] = upper[2] = 0;
+    if (rng_below(r, 8)) read->lower = kv_slice(lower);
+    if (rng_below(r, 8)) read->upper = kv_slice(upper);
+    if (rng_below(r, 8) == 0) read->suffix = kv_slice("e");
+}
+
+START_TEST(iterators_are_used_again) {
+    struct rng r = rng_of(harness_seed() + (uint64_t)_i);
+    kevo_iter *it = NULL;
+    put_spread(_i);
+    for (unsigned round = 0; round < 600; round++) {
+        struct kevo_read read = {.snapshot = NULL};
+        char lower[3], upper[3];
+        change_store(&r);
+        random_range(&r, &read, lower, upper);
+        kevo_txn *txn = rng_below(&r, 4) ? NULL : kv_txn(store);
+        kevo_snapshot *snapshot = txn || rng_below(&r, 2) ? NULL : kv_snapshot(store);
+        if (txn) kv_txn_put(txn, "mm", "own");
+        read.txn = txn;
+        read.snapshot = snapshot;
+        check_again(&it, &read, rng_below(&r, 2), (unsigned)rng_below(&r, 40));
+        if (txn && rng_below(&r, 2)) { /* it is in use, and has to look at other things */
+            ck_ok(kevo_txn_delete_range(txn, kv_slice("c"), kv_slice("k"), &test_err));
+            ck_ok(kevo_iter_first(it, &test_err));
+            check_again(&it, &read, rng_below(&r, 2), 1000);
+        }
+        if (rng_below(&r, 2)) kevo_iter_park(it);
+        if (txn) kevo_txn_rollback(txn);
+        kevo_txn_unref(txn);
+        kevo_snapshot_free(snapshot);
+    }
+    kevo_iter_free(it);
+}
+END_TEST
+
+START_TEST(a_parked_iterator_needs_no_store) {
+    struct kevo_read read = {.lower = kv_slice("b")};
+    kevo_iter *it = NULL;
+    kevo_iter_park(NULL);
+    put_spread(_i);
+    for (unsigned n = 0; n < 3; n++) {
+        check_again(&it, &read, n % 2, 2);
+        kevo_iter_park(it);
+        kevo_iter_park(it);
+        reopen();
+    }
+    kevo_close(store);
+    kevo_iter_free(it);
+    store = kv_open(&options);
+}
+END_TEST
+
+START_TEST(an_iterator_is_gone_where_there_is_no_memory) {
+    struct kevo_read reads[] = {{.lower = kv_slice("b")}, {.upper = kv_slice("x")}};
+    put_spread(_i);
+    bool hit = true;
+    for (uint64_t n = 1; hit; n++) {
+        kevo_iter *it = NULL;
+        ck_ok(again(&it, &reads[n % 2]));
+        ck_ok(kevo_iter_last(it, &test_err));
+        kv_put(store, n % 2 ? "c" : "w", "to be longer than what there was");
+        if (n % 3 == 0) ck_ok(kevo_flush(store, &test_err));
+        fault_alloc_fail_at(n, false);
+        int rc = again(&it, &reads[(n + 1) % 2]);
+        if (rc) ck_assert_ptr_null(it);
+        if (rc == 0) rc = kevo_iter_last(it, &test_err);
+        hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
+        kevo_iter_free(it);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("store_reads");
     TCase *reading = tcase_create("reading");
@@ -285,6 +405,9 @@ int main(void) {
     tcase_add_test(reading, snapshots_stay_as_they_are);
     tcase_add_loop_test(reading, values_stay_where_they_are_until_released, 0, PLACES);
     tcase_add_loop_test(reading, an_iterator_without_memory_is_invalid, 0, PLACES);
+    tcase_add_loop_test(reading, iterators_are_used_again, 0, PLACES);
+    tcase_add_loop_test(reading, a_parked_iterator_needs_no_store, 0, PLACES);
+    tcase_add_loop_test(reading, an_iterator_is_gone_where_there_is_no_memory, 0, PLACES);
     suite_add_tcase(suite, reading);
     return harness_run(suite);
 }
