@@ -1,3 +1,5 @@
+#include "ext/cursor.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -5,68 +7,10 @@
 #include "ext/equality.h"
 #include "ext/reprepare.h"
 #include "ext/thin.h"
-#include "ext/vtab.h"
-#include "sql/indexcode.h"
 
 enum { MAX_ARGS = SCHEMA_MAX_LAYOUT + 4 };
 
-/* Walks the ranges of a plan, each by an iterator or, when it is a point, by a get. Over an
- * index it stands on entries, and gets the row of one only when a column is asked for that
- * the entry does not have. */
-struct cursor {
-    sqlite3_vtab_cursor base; /* must be first */
-    struct vtab *table;
-    int index; /* as SQLite numbers the plan */
-    struct plan plan;
-    const struct schema *keys; /* of the table, or of the index that the plan uses; NULL: no plan */
-    size_t verbatim_at;        /* 0, or where in a key its only column stands as it is */
-    bool one_text;             /* the plan is the one key that is a text, and nothing else */
-    uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES]; /* of the keys; with verbatim_at */
-    struct plan_ranges ranges;
-    size_t range; /* index of the range we are in */
-    bool eof;
-    bool on_point;                  /* the row is `value`, not the iterator's */
-    kevo_iter *iter;                /* in a range that is no point */
-    kevo_iter *parked;              /* else: it, for the next one to take over its memory */
-    const struct kevo_entry *entry; /* what it stands on */
-    struct kevo_value value;        /* on a point */
-    unsigned epoch;                 /* of the session when the iterator was made */
-    bool of_writer;                 /* the statement began the transaction */
-    bool reads;                     /* read_now() was called since the cursor was opened, */
-    unsigned read_epoch;            /* ... at last in this epoch of the session */
-    slice key, row;           /* of the row or entry we stand on, or stood on before counting */
-    struct row_reader reader; /* over the row */
-    struct key_place place;   /* in the key */
-    struct key_place start;   /* ... behind what the keys of the range have in common, */
-    bool start_known;         /* ... or at its beginning as long as nobody asks for columns */
-    struct looked_up {        /* over an index */
-        bool have_key, have_row;
-        struct buf key;          /* of the entry's row */
-        struct kevo_value value; /* the row, or the one before */
-    } lookup;
-    struct buf scratch;        /* of a key column that had to be decoded */
-    struct buf saved;          /* the key to go on from */
-    struct buf sorted;         /* see sort_rows() */
-    struct counting {          /* see start_counting() */
-        bool refused;          /* not in this query */
-        unsigned unseen;       /* rows of the range visited, and no question about them */
-        kevo_counter *counter; /* NULL: every row is visited */
-        uint64_t visited;      /* rows that it has still to count though they were visited */
-        uint64_t ahead;        /* rows known to come in this stretch */
-        uint64_t behind;       /* rows that went by since the one the iterator stands on */
-    } counting;
-};
-
-static struct cursor *cursor_of(sqlite3_vtab_cursor *c) {
-    return (struct cursor *)c;
-}
-
-static struct session *session_of(struct cursor *c) {
-    return c->table->session;
-}
-
-/* The message that a session's function may replace. */
-static char **message_of(struct cursor *c) {
+char **cursor_message(struct cursor *c) {
     sqlite3_free(c->table->base.zErrMsg);
     c->table->base.zErrMsg = NULL;
     return &c->table->base.zErrMsg;
@@ -155,11 +99,10 @@ int cursor_close(sqlite3_vtab_cursor *cursor) {
 
 /* ---- moving ------------------------------------------------------------------------ */
 
-/* What the cursor sees now. */
-static int read_now(struct cursor *c, struct kevo_read *read) {
+int cursor_read_now(struct cursor *c, struct kevo_read *read) {
     struct session *s = session_of(c);
-    int rc = c->reads ? session_read_on(s, c->read_epoch, read, message_of(c))
-                      : session_read(s, read, message_of(c));
+    int rc = c->reads ? session_read_on(s, c->read_epoch, read, cursor_message(c))
+                      : session_read(s, read, cursor_message(c));
     c->reads = rc == SQLITE_OK;
     c->read_epoch = s->epoch;
     return rc;
@@ -217,24 +160,15 @@ static int enter_span(struct cursor *c, struct kevo_read *read, slice lower, sli
     return rc;
 }
 
-/* The i-th range that is visited. */
-static struct key_range range_at(const struct cursor *c, size_t i) {
-    return plan_range_at(&c->ranges, c->plan.reverse ? c->ranges.count - 1 - i : i);
-}
-
-static struct key_range current_range(const struct cursor *c) {
-    return range_at(c, c->range);
-}
-
 /* Stand on the first row of this range or of one of the next. */
 static int enter_ranges(struct cursor *c) {
     struct kevo_read read;
     struct kevo_err err;
     bool found = false;
     int rc = SQLITE_OK;
-    if (c->range < c->ranges.count) rc = read_now(c, &read);
+    if (c->range < c->ranges.count) rc = cursor_read_now(c, &read);
     for (; rc == SQLITE_OK && c->range < c->ranges.count; c->range++) {
-        struct key_range r = current_range(c);
+        struct key_range r = cursor_range(c);
         if (r.point ? enter_point(c, &read, r.lower, &found, &err)
                     : enter_span(c, &read, r.lower, r.upper, &found, &err))
             return vtab_report(c->table, &err);
@@ -250,12 +184,12 @@ static int enter_again(struct cursor *c) {
     struct kevo_read read;
     struct kevo_err err;
     bool found;
-    struct key_range r = current_range(c);
+    struct key_range r = cursor_range(c);
     if (!buf_set(&c->saved, c->key)) return SQLITE_NOMEM;
     if (!c->plan.reverse && !buf_append(&c->saved, "", 1)) return SQLITE_NOMEM;
     leave_range(c);
     c->counting.refused = true; /* its rows are no more those of one moment */
-    int rc = session_read(session_of(c), &read, message_of(c));
+    int rc = session_read(session_of(c), &read, cursor_message(c));
     if (rc != SQLITE_OK) return rc;
     slice lower = c->plan.reverse ? r.lower : buf_slice(&c->saved);
     slice upper = c->plan.reverse ? buf_slice(&c->saved) : r.upper;
@@ -307,9 +241,9 @@ static int leave_counter(struct cursor *c) {
     bool found;
     if (!buf_set(&c->saved, kevo_counter_end(c->counting.counter))) return SQLITE_NOMEM;
     leave_range(c);
-    int rc = session_read(session_of(c), &read, message_of(c));
+    int rc = session_read(session_of(c), &read, cursor_message(c));
     if (rc != SQLITE_OK) return rc;
-    if (enter_span(c, &read, buf_slice(&c->saved), current_range(c).upper, &found, &err))
+    if (enter_span(c, &read, buf_slice(&c->saved), cursor_range(c).upper, &found, &err))
         return vtab_report(c->table, &err);
     if (found) return SQLITE_OK;
     c->range++;
@@ -344,8 +278,8 @@ static int count_on(struct cursor *c) {
 static int start_counting(struct cursor *c) {
     struct kevo_read read;
     struct kevo_err err;
-    struct key_range r = current_range(c);
-    int rc = session_read(session_of(c), &read, message_of(c));
+    struct key_range r = cursor_range(c);
+    int rc = session_read(session_of(c), &read, cursor_message(c));
     if (rc != SQLITE_OK) return rc;
     read.lower = r.lower;
     read.upper = r.upper;
@@ -357,8 +291,7 @@ static int start_counting(struct cursor *c) {
     return advance(c);
 }
 
-/* A question about a row: stand on it. */
-static int be_seen(struct cursor *c) {
+int cursor_be_seen(struct cursor *c) {
     struct kevo_err err;
     c->counting.refused = true;
     for (; c->counting.behind; c->counting.behind--) {
@@ -464,7 +397,7 @@ static int list_ranges(struct cursor *c, bool coarse, int argc, sqlite3_value **
 static int leave_out_texts(struct cursor *c) {
     struct kevo_read read;
     struct kevo_err err;
-    int rc = session_read(session_of(c), &read, message_of(c));
+    int rc = session_read(session_of(c), &read, cursor_message(c));
     if (rc != SQLITE_OK) return rc;
     return thin_ranges(&c->ranges, session_of(c)->store, &read, &err) ? vtab_report(c->table, &err)
                                                                       : SQLITE_OK;
@@ -524,24 +457,10 @@ static int refuse_several(struct cursor *c) {
     c->table->several = true;
     leave_range(c);
     if (reprepare_is_safe(db)) return SQLITE_SCHEMA;
-    *message_of(c) = sqlite3_mprintf("kevo: several keys of table %s equal the number; BEGIN a "
-                                     "transaction, or end the statements that are running",
-                                     c->table->name);
+    *cursor_message(c) = sqlite3_mprintf("kevo: several keys of table %s equal the number; BEGIN a "
+                                         "transaction, or end the statements that are running",
+                                         c->table->name);
     return SQLITE_LOCKED;
-}
-
-static void find_start(struct cursor *c) {
-    struct key_range r = current_range(c);
-    c->start_known = true;
-    if (r.point) return;
-    c->place = c->start = keycode_common(c->keys, c->table->table_id, r.lower, r.upper);
-}
-
-static int key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
-    if (!c->start_known) find_start(c);
-    return c->plan.index
-               ? indexcode_column(c->keys, c->key, c->row, &c->place, n, v, &c->scratch, err)
-               : keycode_column_from(c->keys, c->key, &c->place, n, v, &c->scratch, err);
 }
 
 /* Whether the n-th column of the key is equal to its argument, whatever the comparison is of. */
@@ -550,7 +469,7 @@ static int may_equal(struct cursor *c, unsigned n, sqlite3_value *arg, bool *may
     int type = sqlite3_value_type(arg);
     struct kevo_err err;
     struct value v, wanted;
-    if (key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
+    if (cursor_key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
     if (v.type == VALUE_TEXT && (type == SQLITE_INTEGER || type == SQLITE_FLOAT))
         return text_equals_number(s->connection->db, &s->equality, v.bytes, arg, may);
     if (value_in_place(arg, c->table->utf8, &wanted, &err)) return SQLITE_NOMEM;
@@ -597,7 +516,7 @@ static int narrow_to_one(struct cursor *c, sqlite3_value **argv) {
 static int make_sure_of_one(struct cursor *c, sqlite3_value **argv) {
     c->range = 0;
     c->eof = false;
-    if (c->ranges.count == 0 || (c->ranges.count == 1 && current_range(c).point)) return SQLITE_OK;
+    if (c->ranges.count == 0 || (c->ranges.count == 1 && cursor_range(c).point)) return SQLITE_OK;
     return narrow_to_one(c, argv);
 }
 
@@ -650,142 +569,4 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     rc = enter_ranges(c);
     if (rc == SQLITE_OK && c->plan.has_offset) rc = skip_offset(c, argv[plan_offset_arg(&c->plan)]);
     return rc;
-}
-
-/* ---- columns ------------------------------------------------------------------------------ */
-
-/* c->lookup.key is the key of the row that the entry is of. */
-static int find_row_key(struct cursor *c) {
-    struct vtab *t = c->table;
-    struct kevo_err err;
-    if (c->lookup.have_key) return SQLITE_OK;
-    if (!c->start_known) find_start(c);
-    if (indexcode_row_key(t->schema, c->keys, t->table_id, c->key, &c->place, t->values,
-                          &c->scratch, &c->lookup.key, &err))
-        return vtab_report(t, &err);
-    c->lookup.have_key = true;
-    return SQLITE_OK;
-}
-
-/* The row of the entry is not there. A statement of this connection may have deleted it since
- * the cursor came to the entry, which is then gone as well: columns of such a row are NULL, as
- * in SQLite. */
-static int miss_row(struct cursor *c, const struct kevo_read *read) {
-    struct vtab *t = c->table;
-    struct kevo_value entry;
-    struct kevo_err err;
-    int rc = kevo_get(session_of(c)->store, read, c->key, &entry, &err);
-    if (rc == 0) {
-        kevo_value_release(&entry);
-        rc = kevo_fail(&err, KEVO_CORRUPT,
-                       "index %s of table %s has an entry of a row that is not there: SELECT "
-                       "kevo_reindex('%s')",
-                       c->keys->name, t->name, t->name);
-    }
-    return rc == KEVO_NOTFOUND ? SQLITE_OK : vtab_report(t, &err);
-}
-
-/* Get the row of the entry that the cursor stands on; c->reader is over it. */
-static int look_up_row(struct cursor *c) {
-    struct kevo_read read;
-    struct kevo_err err;
-    if (c->lookup.have_row) return SQLITE_OK;
-    int rc = find_row_key(c);
-    if (rc == SQLITE_OK) rc = read_now(c, &read);
-    if (rc != SQLITE_OK) return rc;
-    rc = kevo_get_again(session_of(c)->store, &read, buf_slice(&c->lookup.key), &c->lookup.value,
-                        &err);
-    if (rc < 0) return vtab_report(c->table, &err);
-    if (rc == KEVO_NOTFOUND) {
-        c->reader = row_reader_of(slice_of(NULL, 0));
-        return miss_row(c, &read);
-    }
-    c->lookup.have_row = true;
-    c->reader = row_reader_of(c->lookup.value.slice);
-    return SQLITE_OK;
-}
-
-/* The n-th column of the key that the cursor stands on. */
-static int result_key_column(struct cursor *c, sqlite3_context *context, unsigned n) {
-    struct kevo_err err;
-    struct value v;
-    if (key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
-    result_value(context, &v);
-    return SQLITE_OK;
-}
-
-static int result_row_column(struct cursor *c, sqlite3_context *context, unsigned index) {
-    struct kevo_err err;
-    struct value v;
-    if (c->plan.index) {
-        int rc = look_up_row(c);
-        if (rc != SQLITE_OK) return rc;
-    }
-    if (row_reader_column(&c->reader, index, &v, &err)) return vtab_report(c->table, &err);
-    result_value(context, &v);
-    return SQLITE_OK;
-}
-
-/* The hidden column: the encoded key of the row. */
-static int result_whole_key(struct cursor *c, sqlite3_context *context) {
-    slice key = c->key;
-    if (c->plan.index) {
-        int rc = find_row_key(c);
-        if (rc != SQLITE_OK) return rc;
-        key = buf_slice(&c->lookup.key);
-    }
-    sqlite3_result_blob64(context, key.data, key.len, SQLITE_TRANSIENT);
-    return SQLITE_OK;
-}
-
-/* The same where the key is one column that needs no decoding. Statements that write do not show it
- * to anybody: they compare it, and put it into a list. */
-static void result_verbatim(struct cursor *c, sqlite3_context *context) {
-    size_t at = c->verbatim_at < c->key.len ? c->verbatim_at : c->key.len;
-    struct value v = {.bytes = slice_of(c->key.data + at, c->key.len - at)};
-    v.type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
-    if (v.type == VALUE_TEXT && (c->of_writer || c->plan.presumed))
-        result_text_to_compare(context, v.bytes);
-    else
-        result_value(context, &v);
-}
-
-/* An UPDATE that leaves a column alone need not carry it along. Of the key it is worth asking where
- * one row is changed; that a rowid is left alone is seen by its value. */
-static bool may_keep_key(const struct cursor *c) {
-    return c->plan.presumed && c->table->schema->kind != SCHEMA_ROWID;
-}
-
-int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
-    struct cursor *c = cursor_of(cursor);
-    const struct schema *s = c->table->schema;
-    if (!c->counting.refused) {
-        int rc = be_seen(c);
-        if (rc != SQLITE_OK) return rc;
-    }
-    bool hidden = column == (int)s->column_count;
-    int index = hidden ? -1 : s->row_index[column];
-    if ((index >= 0 || may_keep_key(c)) && sqlite3_vtab_nochange(context)) return SQLITE_OK;
-    if (hidden) return result_whole_key(c, context);
-    if (index >= 0 && !c->plan.index) return result_row_column(c, context, (unsigned)index);
-    if (c->verbatim_at) {
-        result_verbatim(c, context);
-        return SQLITE_OK;
-    }
-    int n = schema_key_position(c->keys, column);
-    return n >= 0 ? result_key_column(c, context, (unsigned)n)
-                  : result_row_column(c, context, (unsigned)index);
-}
-
-int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {
-    struct cursor *c = cursor_of(cursor);
-    struct kevo_err err;
-    int64_t value;
-    int rc = c->counting.refused ? SQLITE_OK : be_seen(c);
-    if (rc == SQLITE_OK && c->plan.index) rc = find_row_key(c);
-    if (rc != SQLITE_OK) return rc;
-    if (keycode_rowid(c->plan.index ? buf_slice(&c->lookup.key) : c->key, &value, &err))
-        return vtab_report(c->table, &err);
-    *rowid = value;
-    return SQLITE_OK;
 }
