@@ -361,7 +361,7 @@ int keycode_rowid(slice key, int64_t *rowid, struct kevo_err *err) {
 }
 
 /* The class that the values of a column without a tag have. */
-static uint8_t class_of_column(enum column_type type) {
+static inline uint8_t class_of_column(enum column_type type) {
     switch (type) {
     case COLUMN_TEXT: return CLASS_TEXT;
     case COLUMN_BLOB: return CLASS_BLOB;
@@ -372,7 +372,7 @@ static uint8_t class_of_column(enum column_type type) {
 
 /* The class of the n-th column's value, which begins at *p; *p is moved behind the tag.
  * CLASS_NONE: not one of ours. */
-static uint8_t get_class(const struct key_column *k, const uint8_t **p, const uint8_t *end) {
+static inline uint8_t get_class(const struct key_column *k, const uint8_t **p, const uint8_t *end) {
     uint8_t of_type = class_of_column(k->type);
     if (!k->tagged) return of_type;
     if (*p == end) return CLASS_NONE;
@@ -506,15 +506,18 @@ static const uint8_t *read_column(const struct schema *s, unsigned n, const uint
 
 int keycode_column_from(const struct schema *s, slice key, struct key_place *from, unsigned n,
                         struct value *v, struct buf *scratch, struct kevo_err *err) {
-    int rc = keycode_go_to(s, key, from, n, err);
+    bool there = from->at && from->column == n;
+    int rc = there ? 0 : keycode_go_to(s, key, from, n, err);
     if (rc) return rc;
     const uint8_t *p = key.data + from->at, *end = key.data + key.len;
-    if (keycode_is_verbatim(s, n)) {
-        take_verbatim(s, n, p, end, v);
-        return 0;
+    if (s->key[n].type >= COLUMN_TEXT) {
+        if (keycode_is_verbatim(s, n)) {
+            take_verbatim(s, n, p, end, v);
+            return 0;
+        }
+        buf_reset(scratch);
+        if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
     }
-    buf_reset(scratch);
-    if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
     p = read_column(s, n, p, end, scratch, v);
     if (!p) return fail_column(s, n, err);
     return n + 1 == s->key_count && p != end ? fail_column(s, n + 1, err) : 0;
