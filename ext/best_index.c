@@ -110,6 +110,16 @@ static void describe_choice(struct knowledge *k, sqlite3_index_info *info, struc
     q->arg = k;
 }
 
+/* What is wanted of the order of rows. SQLite 3.40 says of GROUP BY a, b ORDER BY a, b that rows
+ * are to be grouped, but does not sort the groups if they are; 3.53 says that they are to be
+ * ordered. */
+static enum plan_distinct distinct_of(sqlite3_index_info *info) {
+    enum { TELLS_ORDERED_GROUPS = 3053000 };
+    enum plan_distinct distinct = (enum plan_distinct)sqlite3_vtab_distinct(info);
+    bool tells = sqlite3_libversion_number() >= TELLS_ORDERED_GROUPS;
+    return distinct == PLAN_GROUPED && !tells ? PLAN_DISTINCT_ORDERED : distinct;
+}
+
 /* ---- xBestIndex ------------------------------------------------------------------------------ */
 
 int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
@@ -119,7 +129,7 @@ int vtab_best_index(sqlite3_vtab *table, sqlite3_index_info *info) {
         .constraints = mem_array((size_t)info->nConstraint + 1, sizeof *q.constraints),
         .constraint_count = (unsigned)info->nConstraint,
         .order_count = (unsigned)info->nOrderBy,
-        .distinct = (enum plan_distinct)sqlite3_vtab_distinct(info),
+        .distinct = distinct_of(info),
         .rows = vtab_row_estimate(t),
         .patterns_match_blobs = t->connection->patterns_match_blobs,
         .utf16 = !t->utf8,

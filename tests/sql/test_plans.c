@@ -349,7 +349,6 @@ START_TEST(no_temporary_tree) {
         "SELECT a, count(*) FROM m GROUP BY a",
         "SELECT a, count(*) FROM m GROUP BY a ORDER BY a DESC",
         "SELECT x, z, count(*) FROM m GROUP BY x, z",
-        "SELECT x, z, count(*) FROM m GROUP BY z, x",
         "SELECT z, count(*) FROM m WHERE x = 5 GROUP BY z",
         "SELECT x, count(*) FROM m GROUP BY x ORDER BY x DESC",
         "SELECT * FROM m ORDER BY a, b DESC",
@@ -383,6 +382,8 @@ START_TEST(as_of_a_table) {
         "SELECT g, t FROM %s WHERE t = CAST(?1 AS INTEGER) ORDER BY g DESC, t DESC",
         "SELECT g, t FROM %s WHERE t = CAST(?1 AS INTEGER) ORDER BY g, t DESC",
         "SELECT id FROM %s WHERE a GLOB 'I*' ORDER BY id",
+        "SELECT g, t, count(*) FROM %s GROUP BY g, t ORDER BY g, t",
+        "SELECT t, g, count(*) FROM %s GROUP BY t, g ORDER BY t DESC, g DESC",
     };
     sqlite3 *db = open_database();
     sql_exec(db, "CREATE VIRTUAL TABLE k USING kevo(id INTEGER PRIMARY KEY, a ANY, g INT, t TEXT, "
@@ -425,6 +426,10 @@ START_TEST(sorted_by_sqlite) {
     expect_rows(db, sql_rows(db, "SELECT a FROM m GROUP BY a"), "SELECT DISTINCT a FROM m");
     expect_plan(db, "SELECT a FROM m GROUP BY a", "kevo: full scan", "TEMP B-TREE");
     expect_plan(db, "SELECT * FROM m ORDER BY x DESC, z", "TEMP B-TREE", NULL);
+    /* Before 3.53 it does not tell this from the same with ORDER BY z, x. */
+    bool tells = sqlite3_libversion_number() >= 3053000;
+    expect_plan(db, "SELECT x, z, count(*) FROM m GROUP BY z, x", tells ? "kevo: " : "TEMP B-TREE",
+                tells ? "TEMP B-TREE" : NULL);
     sql_close(db);
 }
 END_TEST
@@ -480,8 +485,8 @@ int main(void) {
     tcase_add_loop_test(tcase, casts_of_parameters, 0, 4);
     tcase_add_loop_test(tcase, order_of_lists, 0, 4);
     tcase_add_loop_test(tcase, least_and_largest, 0, 9);
-    tcase_add_loop_test(tcase, no_temporary_tree, 0, 10);
-    tcase_add_loop_test(tcase, as_of_a_table, 0, 10);
+    tcase_add_loop_test(tcase, no_temporary_tree, 0, 9);
+    tcase_add_loop_test(tcase, as_of_a_table, 0, 12);
     tcase_add_test(tcase, sorted_by_sqlite);
     tcase_add_loop_test(tcase, tests_again, 0, TESTED);
     suite_add_tcase(suite, tcase);
