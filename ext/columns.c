@@ -10,11 +10,42 @@ static void find_start(struct cursor *c) {
     c->place = c->start = keycode_common(c->keys, c->table->table_id, r.lower, r.upper);
 }
 
+static int decode_column(struct cursor *c, struct key_place *from, unsigned n, struct value *v,
+                         struct kevo_err *err) {
+    return c->plan.index ? indexcode_column(c->keys, c->key, c->row, from, n, v, &c->scratch, err)
+                         : keycode_column_from(c->keys, c->key, from, n, v, &c->scratch, err);
+}
+
+/* Decode a column that all keys of the range have in common, and keep it. */
+static int keep_common(struct cursor *c, unsigned n, struct kevo_err *err) {
+    struct common *common = &c->common;
+    struct key_place from = {0};
+    common->known = false;
+    int rc = decode_column(c, &from, n, &common->value, err);
+    if (rc) return rc;
+    if (common->value.type >= VALUE_TEXT && common->value.bytes.len) {
+        if (!buf_set(&common->bytes, common->value.bytes)) return kevo_nomem(err);
+        common->value.bytes = buf_slice(&common->bytes);
+    }
+    common->n = n;
+    common->known = true;
+    return 0;
+}
+
+/* Of a column of type ANY each entry of an index says what its numbers are. */
+static bool is_common(const struct cursor *c, unsigned n) {
+    return n < c->start.column && c->keys->key[n].type != COLUMN_ANY;
+}
+
 int cursor_key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
     if (!c->start_known) find_start(c);
-    return c->plan.index
-               ? indexcode_column(c->keys, c->key, c->row, &c->place, n, v, &c->scratch, err)
-               : keycode_column_from(c->keys, c->key, &c->place, n, v, &c->scratch, err);
+    if (!is_common(c, n)) return decode_column(c, &c->place, n, v, err);
+    if (!c->common.known || c->common.n != n) {
+        int rc = keep_common(c, n, err);
+        if (rc) return rc;
+    }
+    *v = c->common.value;
+    return 0;
 }
 
 /* c->lookup.key is the key of the row that the entry is of. */

@@ -74,6 +74,7 @@ static void cursor_free(struct cursor *c) {
     kevo_iter_free(c->parked);
     plan_ranges_release(&c->ranges);
     buf_release(&c->scratch);
+    buf_release(&c->common.bytes);
     buf_release(&c->lookup.key);
     buf_release(&c->saved);
     buf_release(&c->sorted);
@@ -121,7 +122,7 @@ static void stand_on(struct cursor *c, slice key, slice row) {
 /* Another range is entered. */
 static void forget_start(struct cursor *c) {
     c->start = (struct key_place){0};
-    c->start_known = false;
+    c->start_known = c->common.known = false;
 }
 
 static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,

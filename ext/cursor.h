@@ -39,7 +39,13 @@ struct cursor {
         struct buf key;          /* of the entry's row */
         struct kevo_value value; /* the row, or the one before */
     } lookup;
-    struct buf scratch;        /* of a key column that had to be decoded */
+    struct buf scratch; /* of a key column that had to be decoded */
+    struct common {     /* a column in front of `start`, when it was decoded */
+        bool known;
+        unsigned n;
+        struct value value;
+        struct buf bytes; /* of the value */
+    } common;
     struct buf saved;          /* the key to go on from */
     struct buf sorted;         /* see sort_rows() */
     struct counting {          /* see start_counting() */
@@ -78,8 +84,8 @@ int cursor_read_now(struct cursor *c, struct kevo_read *read);
 int cursor_be_seen(struct cursor *c);
 
 /* columns.c */
-/* The n-th column of the key that the cursor stands on; its bytes lie in the key or in
- * c->scratch. 0 or a negative enum kevo_rc. */
+/* The n-th column of the key that the cursor stands on; its bytes lie in the key or in the
+ * cursor until another one is asked for. 0 or a negative enum kevo_rc. */
 int cursor_key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err);
 
 #endif

@@ -75,6 +75,42 @@ START_TEST(every_kind) {
 }
 END_TEST
 
+/* Columns in front of those that a range's entries differ in, in any order, of one range after
+ * the other. */
+START_TEST(columns_of_ranges) {
+    static const char *const queries[] = {
+        "SELECT b, a, id, a, c FROM t WHERE a = 'x' AND b = 1 ORDER BY c, id",
+        "SELECT c, b, a, b, id FROM t WHERE a IN ('x', '', 'yy', 'none') AND b = 2 ORDER BY a, c, "
+        "id",
+        "SELECT c, quote(a), b, id FROM t WHERE a IS NULL AND b > 0 ORDER BY b, c, id",
+        "SELECT a, id, quote(c) FROM t WHERE a = 'yy' ORDER BY b DESC, c DESC, id DESC",
+        "SELECT quote(d), typeof(d), a, id FROM t WHERE d = 1 ORDER BY a, id",
+        "SELECT quote(d), typeof(d), a, id FROM t WHERE d IN (1, 0, '1', x'31') ORDER BY id",
+        "SELECT p.a, t.a, t.b, t.id FROM t AS p, t WHERE t.a = p.a AND t.b = p.b ORDER BY p.id, "
+        "t.id",
+        "SELECT a, b, count(*), max(c) FROM t GROUP BY a, b ORDER BY a, b",
+    };
+    static const char *const columns = "id INTEGER PRIMARY KEY, a TEXT, b INTEGER, c TEXT, d ANY";
+    sqlite3 *db = sql_open(sql_file("a.db")), *plain = sql_open_plain(":memory:");
+    const char *sides = _i ? "DESC" : "ASC";
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(%s, INDEX i (a %s, b, c), INDEX j (d, a %s))",
+             columns, sides, sides);
+    sql_exec(plain, "CREATE TABLE t(%s) STRICT", columns);
+    for (int i = 0; i < 2; i++)
+        sql_exec(
+            i ? plain : db,
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200) "
+            "INSERT INTO t SELECT i, CASE i %% 5 WHEN 0 THEN NULL WHEN 1 THEN '' WHEN 2 THEN "
+            "'yy' ELSE 'x' END, i / 5 %% 4, CASE i %% 7 WHEN 0 THEN '' ELSE 'c' || i %% 3 END, "
+            "CASE i %% 6 WHEN 0 THEN 1 WHEN 1 THEN 1.0 WHEN 2 THEN -0.0 WHEN 3 THEN '1' "
+            "WHEN 4 THEN x'31' END FROM n");
+    for (unsigned q = 0; q < sizeof queries / sizeof queries[0]; q++)
+        expect_rows(db, sql_rows(plain, "%s", queries[q]), "%s", queries[q]);
+    sql_close(db);
+    sql_close(plain);
+}
+END_TEST
+
 /* ---- transactions --------------------------------------------------------------------------- */
 
 static void fill(sqlite3 *db) {
@@ -363,6 +399,7 @@ int main(void) {
     TCase *tc = tcase_create("indexes");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, every_kind, 0, sizeof kinds / sizeof kinds[0]);
+    tcase_add_loop_test(tc, columns_of_ranges, 0, 2);
     tcase_add_test(tc, transactions);
     tcase_add_test(tc, snapshots);
     tcase_add_test(tc, open_cursor);
