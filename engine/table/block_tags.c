@@ -1,15 +1,20 @@
 #include "engine/table/block_tags.h"
 
-#include "engine/base/checksum.h"
+#include <stddef.h>
+
 #include "engine/table/block_entry.h"
 
-enum { MOST_TAGS = 1024 };
+enum { MOST_TAGS = 1024, TAGGED_BYTES = 16, MOST_TRIES = 3 };
 
-/* The key of the entry that a walk has come to, with room behind it for a wide copy. */
+/* The key of the entry that a walk has come to, with zeros before it and room behind it for a wide
+ * copy. */
 struct walk {
     size_t len;
+    uint8_t zeros[TAGGED_BYTES];
     uint8_t key[BLOCK_TAGS_MAX_KEY + BLOCK_KEY_SLOP];
 };
+_Static_assert(offsetof(struct walk, key) == offsetof(struct walk, zeros) + TAGGED_BYTES,
+               "in a row");
 
 /* False: the entry does not fit the one before, or its key is too long. */
 static inline bool take_key(struct walk *w, const struct block_frame *f,
@@ -22,8 +27,19 @@ static inline bool take_key(struct walk *w, const struct block_frame *f,
     return true;
 }
 
-static inline uint8_t tag_of(uint64_t hash) {
-    return (uint8_t)hash;
+/* Of a key that ends there: of its length and its last bytes, in which those of a block differ,
+ * mostly. TAGGED_BYTES before the end are read. */
+static inline uint8_t tag_of(const uint8_t *end, size_t len) {
+    uint64_t h = (get_fixed64(end - 8) + len) * UINT64_C(0x9e3779b97f4a7c15);
+    h = (get_fixed64(end - 16) ^ h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    return (uint8_t)(h >> 56);
+}
+
+static uint8_t tag_of_key(slice key) {
+    uint8_t bytes[2 * TAGGED_BYTES] = {0};
+    if (key.len >= TAGGED_BYTES) return tag_of(key.data + key.len, key.len);
+    memcpy(bytes + TAGGED_BYTES, key.data, key.len);
+    return tag_of(bytes + TAGGED_BYTES + key.len, key.len);
 }
 
 /* ---- making ---------------------------------------------------------------------- */
@@ -34,9 +50,10 @@ static unsigned tag_run(const struct block_frame *f, struct block_entry *e, uint
                         uint8_t *to, size_t room) {
     struct walk w;
     w.len = 0;
+    memset(w.zeros, 0, sizeof w.zeros);
     for (unsigned n = 0; n < room; n++) {
         if (!take_key(&w, f, e)) return 0;
-        to[n] = tag_of(key_hash(slice_of(w.key, w.len)));
+        to[n] = tag_of(w.key + w.len, w.len);
         if (e->end >= end) return e->end == end ? n + 1 : 0;
         if (!block_entry_decode(f, e->end, e->value_end, e)) return 0;
     }
@@ -110,14 +127,18 @@ static bool walk_to(const struct block_frame *f, const struct block_tags *t, uns
     return w.len == key.len && memcmp(w.key, key.data, key.len) == 0;
 }
 
-bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t hash,
-                    uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value) {
+bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t max_seq,
+                    uint8_t *type, uint64_t *seq, slice *value) {
     struct block_frame f;
     struct block_entry e;
     if (key.len == 0 || block_frame_of(block, &f, "", 0, NULL)) return false;
-    unsigned i = find_tag(t, 0, tag_of(hash));
-    for (; i < t->count; i = find_tag(t, i + 1, tag_of(hash))) {
-        if (!walk_to(&f, t, i, key, &e)) continue;
+    uint8_t tag = tag_of_key(key);
+    unsigned i = find_tag(t, 0, tag);
+    for (unsigned tries = 0; i < t->count && tries < MOST_TRIES; tries++) {
+        if (!walk_to(&f, t, i, key, &e)) {
+            i = find_tag(t, i + 1, tag);
+            continue;
+        }
         if (e.seq > max_seq) break;
         *type = e.type;
         *seq = e.seq;

@@ -1,7 +1,7 @@
-/* block_tags.h - a byte of each entry's key_hash(), in the order of the entries, beside a block in
- * memory: a point lookup compares them with its own all at once and goes to the one entry that has
- * the same, where a search takes several steps of which each may go either way. And it knows where
- * the value will be before it has come to the entry.
+/* block_tags.h - a byte for each entry, made of its key, in the order of the entries, beside a block
+ * in memory: a point lookup compares them with its own all at once and goes to the one entry that
+ * has the same, where a search takes several steps of which each may go either way. And it knows
+ * where the value will be before it has come to the entry.
  *
  * The byte of a key that is there is among them; that it is does not mean that the key is there.
  *
@@ -28,9 +28,9 @@ static inline size_t block_tags_room(size_t count) {
  * BLOCK_TAGS_MAX_KEY, or the block is not like those that builders make. */
 bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t);
 
-/* As block_get(), for a key of that key_hash() that is in the block, most likely. False: ask
+/* As block_get(), for a key that is in the block, most likely. False: ask
  * block_get(), which tells as well what may be wrong. */
-bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t hash,
-                    uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value);
+bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t max_seq,
+                    uint8_t *type, uint64_t *seq, slice *value);
 
 #endif

@@ -201,11 +201,11 @@ static size_t find_block(const struct table *t, slice key) {
     return i;
 }
 
-static int search(const struct table *t, const struct table_block *b, slice key, uint64_t hash,
-                  uint64_t max_seq, struct table_value *v, bool *past_end, struct kevo_err *err) {
+static int search(const struct table *t, const struct table_block *b, slice key, uint64_t max_seq,
+                  struct table_value *v, bool *past_end, struct kevo_err *err) {
     struct block_tags tags;
     if (table_block_tags(b, &tags) &&
-        block_tags_get(b->bytes, &tags, key, hash, max_seq, &v->type, &v->seq, &v->value))
+        block_tags_get(b->bytes, &tags, key, max_seq, &v->type, &v->seq, &v->value))
         return 0;
     return block_get(b->bytes, key, max_seq, &v->type, &v->seq, &v->value, past_end, t->path,
                      b->offset, err);
@@ -224,7 +224,7 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
         struct table_block b;
         int rc = table_block_get(t, i, NULL, &b, err);
         if (rc) return rc;
-        rc = search(t, &b, key, hash, max_seq - t->base_seq, v, &past_end, err);
+        rc = search(t, &b, key, max_seq - t->base_seq, v, &past_end, err);
         if (rc == 0) {
             v->seq += t->base_seq;
             v->block = b.pin;
