@@ -1,28 +1,25 @@
 #include "engine/table/block_tags.h"
 
-#include <stddef.h>
-
 #include "engine/table/block_entry.h"
 
 enum { MOST_TAGS = 1024, TAGGED_BYTES = 16, MOST_TRIES = 3 };
 
-/* The key of the entry that a walk has come to, with zeros before it and room behind it for a wide
- * copy. */
+/* The key of the entry that a walk has come to, with room before it for zeros, which tag_of() reads,
+ * and behind it for a wide copy. */
 struct walk {
     size_t len;
-    uint8_t zeros[TAGGED_BYTES];
-    uint8_t key[BLOCK_TAGS_MAX_KEY + BLOCK_KEY_SLOP];
+    unsigned keys; /* while tags are made: other ones than the one before */
+    uint8_t bytes[TAGGED_BYTES + BLOCK_TAGS_MAX_KEY + BLOCK_KEY_SLOP];
 };
-_Static_assert(offsetof(struct walk, key) == offsetof(struct walk, zeros) + TAGGED_BYTES,
-               "in a row");
 
 /* False: the entry does not fit the one before, or its key is too long. */
 static inline bool take_key(struct walk *w, const struct block_frame *f,
                             const struct block_entry *e) {
     size_t len = (size_t)e->shared + e->unshared;
     if (unlikely(e->shared > w->len || len > BLOCK_TAGS_MAX_KEY)) return false;
-    memcpy(w->key + e->shared, f->data + e->key_at, 16);
-    if (unlikely(e->unshared > 16)) memcpy(w->key + e->shared, f->data + e->key_at, e->unshared);
+    uint8_t *to = w->bytes + TAGGED_BYTES + e->shared;
+    memcpy(to, f->data + e->key_at, 16);
+    if (unlikely(e->unshared > 16)) memcpy(to, f->data + e->key_at, e->unshared);
     w->len = len;
     return true;
 }
@@ -44,25 +41,45 @@ static uint8_t tag_of_key(slice key) {
 
 /* ---- making ---------------------------------------------------------------------- */
 
+/* Whether it has the key of the entry before. But for restart points an entry shares all that it
+ * can. */
+static inline bool is_same_key(const struct walk *w, const struct block_frame *f,
+                               const struct block_entry *e, bool restart) {
+    if ((size_t)e->shared + e->unshared != w->len) return false;
+    if (e->unshared == 0 || !restart) return e->unshared == 0;
+    return memcmp(w->bytes + TAGGED_BYTES, f->data + e->key_at, w->len) == 0;
+}
+
 /* The tags of the entries from a restart point to `end`, where the next one is. Returns their count,
  * 0 when that goes wrong. */
-static unsigned tag_run(const struct block_frame *f, struct block_entry *e, uint32_t end,
-                        uint8_t *to, size_t room) {
-    struct walk w;
-    w.len = 0;
-    memset(w.zeros, 0, sizeof w.zeros);
+static unsigned tag_run(struct walk *w, const struct block_frame *f, struct block_entry *e,
+                        uint32_t end, uint8_t *to, size_t room) {
     for (unsigned n = 0; n < room; n++) {
-        if (!take_key(&w, f, e)) return 0;
-        to[n] = tag_of(w.key + w.len, w.len);
+        w->keys += !is_same_key(w, f, e, n == 0);
+        if (!take_key(w, f, e)) return 0;
+        to[n] = tag_of(w->bytes + TAGGED_BYTES + w->len, w->len);
         if (e->end >= end) return e->end == end ? n + 1 : 0;
         if (!block_entry_decode(f, e->end, e->value_end, e)) return 0;
     }
     return 0;
 }
 
+/* Whether there are half as many tags as keys, or half of all tags: where keys end alike, and
+ * differ farther ahead, a get would go to several entries that are not its own, and then search. */
+static bool tell_apart(const uint8_t *tags, unsigned count, unsigned keys) {
+    uint64_t seen[4] = {0};
+    unsigned distinct = 0;
+    for (unsigned i = 0; i < count; i++)
+        seen[tags[i] / 64] |= UINT64_C(1) << tags[i] % 64;
+    for (unsigned i = 0; i < 4; i++)
+        distinct += (unsigned)__builtin_popcountll(seen[i]);
+    return distinct >= (keys < 256 ? keys : 256) / 2;
+}
+
 bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t) {
     struct block_frame f;
     struct block_entry e;
+    struct walk w = {.len = 0};
     unsigned count = 0, interval = 0;
     if (block_frame_of(block, &f, "", 0, NULL) || f.heads_at == f.heads_end) return false;
     room = room / BLOCK_TAGS_GROUP * BLOCK_TAGS_GROUP;
@@ -70,12 +87,13 @@ bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t
     for (uint32_t i = 0; i < f.restart_count; i++) {
         bool last = i + 1 == f.restart_count;
         if (!block_restart_decode(&f, i, &e)) return false;
-        unsigned n = tag_run(&f, &e, last ? f.heads_end : block_restart_at(&f, i + 1), to + count,
-                             room - count);
+        unsigned n = tag_run(&w, &f, &e, last ? f.heads_end : block_restart_at(&f, i + 1),
+                             to + count, room - count);
         if (i == 0) interval = n;
         if (n == 0 || n > interval || (n < interval && !last)) return false;
         count += n;
     }
+    if (!tell_apart(to, count, w.keys)) return false;
     memset(to + count, 0, block_tags_room(count) - count);
     *t = (struct block_tags){to, (uint16_t)count, (uint16_t)interval};
     return true;
@@ -124,7 +142,7 @@ static bool walk_to(const struct block_frame *f, const struct block_tags *t, uns
         if (left == 0) break;
         if (unlikely(!block_entry_decode(f, e->end, e->value_end, e))) return false;
     }
-    return w.len == key.len && memcmp(w.key, key.data, key.len) == 0;
+    return w.len == key.len && memcmp(w.bytes + TAGGED_BYTES, key.data, key.len) == 0;
 }
 
 bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t max_seq,

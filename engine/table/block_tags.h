@@ -25,7 +25,8 @@ static inline size_t block_tags_room(size_t count) {
 }
 
 /* Make the tags of a block at `to`. False when they need more room, a key is longer than
- * BLOCK_TAGS_MAX_KEY, or the block is not like those that builders make. */
+ * BLOCK_TAGS_MAX_KEY, keys end alike so that tags do not tell them apart, or the block is not like
+ * those that builders make. */
 bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t);
 
 /* As block_get(), for a key that is in the block, most likely. False: ask

@@ -157,6 +157,32 @@ START_TEST(long_key) {
 }
 END_TEST
 
+/* Keys whose ends say little about which one it is: of so many kinds, or versions of one key. */
+START_TEST(keys_that_end_alike) {
+    enum { COUNT = 40, LEN = 28 };
+    static const struct {
+        unsigned kinds, versions;
+        bool made;
+    } cases[] = {{1, 1, false},    {4, 1, false},    {16, 1, false},       {30, 1, true},
+                 {COUNT, 1, true}, {1, COUNT, true}, {2, COUNT / 2, true}, {10, 4, true}};
+    uint8_t keys[COUNT][LEN] = {0};
+    struct iter_suite_entry entries[COUNT];
+    struct tagged t;
+    for (unsigned i = 0; i < COUNT; i++) {
+        unsigned key = i / cases[_i].versions;
+        keys[i][0] = (uint8_t)(key / cases[_i].kinds);
+        keys[i][LEN - 1] = (uint8_t)(key % cases[_i].kinds);
+        entries[i] = (struct iter_suite_entry){slice_of(keys[i], LEN), COUNT - i, ENTRY_PUT,
+                                               slice_of(keys[i], i % 5)};
+    }
+    make(&t, build(entries, COUNT, 16), block_tags_room(COUNT));
+    ck_assert(t.made == cases[_i].made);
+    for (unsigned i = 0; t.made && i < COUNT; i++)
+        ask(&t, t.block, entries[i].key, entries[i].seq);
+    release(&t);
+}
+END_TEST
+
 START_TEST(empty_block) {
     struct tagged t;
     make(&t, build(NULL, 0, 16), 64);
@@ -213,6 +239,7 @@ int main(void) {
     tcase_add_test(tc, same_tags);
     tcase_add_test(tc, too_little_room);
     tcase_add_test(tc, long_key);
+    tcase_add_loop_test(tc, keys_that_end_alike, 0, 8);
     tcase_add_test(tc, empty_block);
     tcase_add_loop_test(tc, damaged, 0, 40);
     suite_add_tcase(suite, tc);
