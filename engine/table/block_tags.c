@@ -91,6 +91,8 @@ bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t
                              to + count, room - count);
         if (i == 0) interval = n;
         if (n == 0 || n > interval || (n < interval && !last)) return false;
+        /* Known behind the first run already, where there will be too many. */
+        if ((uint64_t)interval * (f.restart_count - 1) >= room) return false;
         count += n;
     }
     if (!tell_apart(to, count, w.keys)) return false;
