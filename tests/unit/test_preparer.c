@@ -1,6 +1,7 @@
 /* Pages that are made ready by a thread of a cache, or of a store, before they are needed. */
 #include "engine/base/preparer.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -230,6 +231,41 @@ START_TEST(protected_blocks_stay_while_a_page_is_awaited) {
 }
 END_TEST
 
+/* One of several that bring in blocks of their own, and look for those of all. */
+static void *bring_in(void *arg) {
+    uint64_t id = *(const uint64_t *)arg;
+    for (uint64_t n = 0; n < 6 * PAGE; n++) {
+        struct cache_block *b = cache_new_block(cache, BLOCK);
+        memset(cache_block_bytes(b), (int)n, BLOCK);
+        b = cache_publish(cache, b, id, n, true);
+        struct cache_block *other = cache_get(cache, 1 + n % 4, n / 2);
+        if (other && other->data[n % BLOCK] != (uint8_t)(n / 2)) abort();
+        if (b->data[0] != (uint8_t)n || b->data[BLOCK - 1] != (uint8_t)n) abort();
+        if (other) cache_unpin(cache, other);
+        cache_unpin(cache, b);
+    }
+    return NULL;
+}
+
+START_TEST(many_threads_while_a_page_is_awaited) {
+    enum { THREADS = 3 };
+    struct env slow;
+    pthread_t threads[THREADS];
+    uint64_t ids[THREADS];
+    setup_late(&slow);
+    load(2 * PAGE);
+    for (unsigned i = 0; i < THREADS; i++) {
+        ids[i] = 2 + i;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, bring_in, &ids[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_le(used_bytes(), 2 * PAGES * MEM_HUGE_BYTES);
+    cache_free(cache);
+    cache = NULL;
+}
+END_TEST
+
 START_TEST(no_thread_without_an_env) {
     cache_free(cache);
     cache = cache_new(PAGES * MEM_HUGE_BYTES, 0);
@@ -424,6 +460,7 @@ int main(void) {
     tcase_add_test(caches, threads_that_cannot_be_started);
     tcase_add_test(caches, a_page_that_is_awaited);
     tcase_add_test(caches, protected_blocks_stay_while_a_page_is_awaited);
+    tcase_add_test(caches, many_threads_while_a_page_is_awaited);
     tcase_add_test(caches, no_thread_without_an_env);
     tcase_add_test(caches, no_thread_for_an_allocator_of_the_hosts_own);
     tcase_add_test(caches, released_at_any_moment);
