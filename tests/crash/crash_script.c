@@ -55,7 +55,10 @@ static void put_op(struct script *p, sqlite3_str *s) {
                             ++p->number, bytes);
         break;
     }
-    case 6: sqlite3_str_appendf(s, "DELETE FROM pad WHERE k = %u;", k); break;
+    case 6:
+        sqlite3_str_appendf(s, "DELETE FROM pad WHERE k BETWEEN %u AND %u;", k,
+                            rng_below(r, 2) ? k : (unsigned)rng_below(r, PADS));
+        break;
     case 7:
         sqlite3_str_appendf(s,
                             "INSERT OR REPLACE INTO two VALUES('x%u', %u, 0);"

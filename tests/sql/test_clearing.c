@@ -232,6 +232,57 @@ START_TEST(beside_another_cursor) {
 }
 END_TEST
 
+/* Who began to read before sees all rows as long as it reads, wherever they have gone meanwhile. */
+START_TEST(old_snapshot) {
+    sqlite3 *db, *reader;
+    sql_close(open_filled(_i));
+    db = sql_open(path);
+    sql_exec(db, "PRAGMA journal_mode=WAL");
+    reader = sql_open(path);
+    sql_exec(reader, "BEGIN");
+    expect_rows(reader, "5000|1|5000|12502500", COUNTS);
+    sql_exec(db, "DELETE FROM t");
+    ck_assert_int_eq(stat_of(db, "range_deletes"), 1);
+    insert_one(db, _i, 7);
+    for (int n = 0; n < 3; n++) {
+        expect_rows(db, "1|7|7|7", COUNTS);
+        expect_rows(reader, "5000|1|5000|12502500", COUNTS);
+        expect_rows(reader, "3000", "SELECT i FROM t WHERE i = 3000");
+        if (n < 2) sql_exec(db, "SELECT kevo_%s('t')", n ? "compact" : "flush");
+    }
+    sql_exec(reader, "COMMIT");
+    expect_rows(reader, "1|7|7|7", COUNTS);
+    CHECK(reader);
+    sql_close(reader);
+    sql_close(db);
+}
+END_TEST
+
+/* A transaction that has gone on in files, cleared by a trigger of an ordinary table. */
+START_TEST(trigger_in_files) {
+    bool goes_back = _i % 2;
+    sqlite3 *db = sql_open(path);
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(%s, txn_memory_size=65536)",
+             definitions[3 * (_i / 2)].columns);
+    sql_exec(db, "CREATE TABLE o(a); CREATE TRIGGER clear AFTER INSERT ON o BEGIN "
+                 "DELETE FROM t WHERE i > 0; END");
+    sql_exec(db,
+             "BEGIN; WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) "
+             "INSERT INTO t SELECT %s, i FROM n",
+             ROWS, definitions[3 * (_i / 2)].key);
+    sql_exec(db, "SAVEPOINT s; INSERT INTO o VALUES(1)");
+    expect_rows(db, "0|NULL|NULL|NULL", COUNTS);
+    insert_one(db, 3 * (_i / 2), 7);
+    if (goes_back) sql_exec(db, "ROLLBACK TO s");
+    for (int n = 0; n < 2; n++) {
+        expect_rows(db, goes_back ? "5000|1|5000|12502500" : "1|7|7|7", COUNTS);
+        CHECK(db);
+        if (n == 0) sql_exec(db, "COMMIT");
+    }
+    sql_close(db);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("clearing");
     TCase *tc = tcase_create("clearing");
@@ -243,6 +294,8 @@ int main(void) {
     tcase_add_loop_test(tc, changed_meanwhile, 0, 7);
     tcase_add_loop_test(tc, one_by_one, 0, 4);
     tcase_add_test(tc, beside_another_cursor);
+    tcase_add_loop_test(tc, old_snapshot, 0, 2);
+    tcase_add_loop_test(tc, trigger_in_files, 0, 4);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

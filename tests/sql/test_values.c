@@ -367,6 +367,42 @@ START_TEST(one_statement) {
 }
 END_TEST
 
+/* What a statement that writes gets to know of a text key, which is handed to it without a zero byte,
+ * as functions, sorters and aggregates take it. */
+START_TEST(keys_in_writes) {
+    static const char *const writes[] = {
+        "INSERT INTO %s SELECT upper(k) || length(k) || typeof(k), instr(k, 'a') FROM %s",
+        "INSERT OR REPLACE INTO %s SELECT substr(k, 1, 40) || replace(k, 'a', 'bb'), "
+        "CAST(k AS INTEGER) FROM %s WHERE k GLOB '*1*'",
+        "UPDATE %s SET v = (SELECT length(group_concat(k)) FROM %s) WHERE v %% 7 = 0",
+        "UPDATE %s SET v = length(k) + unicode(k || 'q') WHERE k = '12'",
+        "UPDATE %s SET k = upper(k) || (SELECT max(k) FROM %s), v = v + 1 WHERE k = '1e1'",
+        "UPDATE %s SET v = 1 + v WHERE k = 12",
+        "INSERT INTO %s SELECT DISTINCT lower(k) || '~', count(*) FROM %s "
+        "GROUP BY substr(k, 1, 3) ORDER BY 1",
+        "INSERT INTO %s SELECT x.k || '^' || y.k, 7 FROM plain x JOIN %s y ON y.v = x.v "
+        "WHERE x.k < y.k",
+        "DELETE FROM %s WHERE k = (SELECT max(k) FROM %s) OR upper(k) LIKE 'B%%1'",
+        "DELETE FROM %s WHERE k IN (SELECT min(k) FROM %s) OR printf('%%s', k) = '012'",
+    };
+    sql_exec(db, "CREATE VIRTUAL TABLE t USING kevo(k TEXT PRIMARY KEY, v INTEGER);"
+                 "CREATE TABLE plain(k TEXT PRIMARY KEY, v INTEGER) STRICT, WITHOUT ROWID");
+    sql_exec(db, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) INSERT INTO "
+                 "plain SELECT printf('%%.*c%%d', i * 37 %% 70, char(97 + i %% 26), i), i FROM n;"
+                 "INSERT INTO plain VALUES('', 0), ('é' || char(0x1F600), -1), "
+                 "(printf('%%300s', 'x'), -3), ('12', -4), ('012', -5), ('1e1', -6);"
+                 "INSERT INTO t SELECT * FROM plain");
+    for (size_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
+        sql_exec(db, writes[i], "t", "t");
+        sql_exec(db, writes[i], "plain", "plain");
+        expect_rows(db, "0|1",
+                    "SELECT count(*), (SELECT count(*) > 90 FROM t) FROM "
+                    "(SELECT * FROM t EXCEPT SELECT * FROM plain)");
+        expect_rows(db, "0", "SELECT count(*) FROM (SELECT * FROM plain EXCEPT SELECT * FROM t)");
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("values");
     TCase *tcase = tcase_create("values"), *utf16 = tcase_create("utf16");
@@ -377,6 +413,7 @@ int main(void) {
         tcase_add_loop_test(both[i], value, 0, (int)(sizeof values / sizeof values[0]));
         tcase_add_loop_test(both[i], compare_text_key, 0, OPERANDS);
         tcase_add_test(both[i], one_statement);
+        tcase_add_test(both[i], keys_in_writes);
     }
     tcase_add_test(tcase, negative_zero);
     tcase_add_test(tcase, keys);
