@@ -27,7 +27,7 @@ struct cursor {
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
     bool of_writer;                 /* the statement began the transaction */
-    bool reads;                     /* read_now() was called since the cursor was opened, */
+    bool reads;                     /* cursor_read_now() was called since it was opened, */
     unsigned read_epoch;            /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     struct row_reader reader; /* over the row */

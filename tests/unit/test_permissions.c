@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/child.h"
 #include "tests/lib/kv.h"
 
 static struct kevo_options options, reading;
@@ -18,14 +19,6 @@ static void set_options(void) {
 static void teardown(void) {
     ck_assert_uint_eq(fault_alloc_live(), 0);
 }
-
-#define CHILD_EXPECTS(condition)                                                                   \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s: %s\n", #condition, test_err.msg);                                 \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 static char posix_dir[600];
 
@@ -42,22 +35,6 @@ static void make_posix_store(unsigned file_mode) {
     ck_ok(kevo_flush(s, &test_err));
     kv_put(s, "b", "2");
     kevo_close(s);
-}
-
-/* Run in a child, as somebody else if this is root. */
-static void as_somebody(void (*run)(void)) {
-    fflush(NULL);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) _exit(2);
-        run();
-        _exit(0);
-    }
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
 }
 
 static void read_without_permission(void) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/slice.h"
+#include "tests/lib/child.h"
 #include "tests/lib/fault_env.h"
 #include "tests/lib/kv.h"
 
@@ -28,29 +29,6 @@ static void posix_teardown(void) {
     kevo_close(store);
     ck_assert_uint_eq(fault_alloc_live(), 0);
 }
-
-/* Run in a child, which must exit by itself with status 0. */
-static void in_child(void (*run)(void)) {
-    fflush(NULL);
-    pid_t pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0) {
-        alarm(20);
-        run();
-        _exit(0);
-    }
-    int status;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
-}
-
-#define CHILD_EXPECTS(condition)                                                                   \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s: %s\n", #condition, test_err.msg);                                 \
-            _exit(1);                                                                              \
-        }                                                                                          \
-    } while (0)
 
 static void open_again(void) {
     kevo_store *s;

@@ -3,22 +3,7 @@
 #include <stdio.h>
 
 #include "engine/base/slice.h"
-#include "tests/lib/kv.h"
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static bool in_runs; /* each write goes to a file */
-
-static void setup_with(int authority) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-    if (in_runs) options.txn_memory_bytes = 4096;
-    options.authority = authority;
-    store = kv_open(&options);
-}
+#include "tests/lib/txn_store.h"
 
 static void setup_self(void) {
     setup_with(KEVO_AUTHORITY_SELF);
@@ -27,46 +12,6 @@ static void setup_self(void) {
 static void setup_self_runs(void) {
     in_runs = true;
     setup_self();
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static void reopen(void) {
-    kevo_close(store);
-    store = kv_open(&options);
-}
-
-/* The process is killed: what it had not written is lost, its lock released. */
-static void kill_and_reopen(void) {
-    struct env *copy = kv_copy(env);
-    kevo_close(store);
-    env_memory_free(env);
-    options.env = env = copy;
-    store = kv_open(&options);
-}
-
-static void expect_error(int rc, int code, const char *part) {
-    ck_assert_msg(rc == code, "expected %d, got %d: %s", code, rc, test_err.msg);
-    ck_assert_msg(strstr(test_err.msg, part), "\"%s\" does not say \"%s\"", test_err.msg, part);
-}
-
-static struct kevo_commit prepare(kevo_txn *t) {
-    struct kevo_commit c;
-    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err));
-    return c;
-}
-
-static bool same(struct kevo_commit a, struct kevo_commit b) {
-    return a.batch == b.batch && a.nonce == b.nonce;
-}
-
-static const char *dump(kevo_txn *t) {
-    struct kevo_read read = {.txn = t};
-    return kv_dump(store, t ? &read : NULL);
 }
 
 /* ---- the write buffer -------------------------------------------------------------- */
