@@ -20,8 +20,14 @@
 
 #include "engine/tree/iter.h"
 #include "ext/session.h"
+#include "ext/world.h"
 
 enum { CLEARING_LEAST_ROWS = 1000 };
+
+/* Rows that make it worth it. */
+static inline uint64_t clearing_least_rows(void) {
+    return world.clearing_rows ? world.clearing_rows : CLEARING_LEAST_ROWS;
+}
 
 struct clearing {
     const void *by;         /* the cursor that shows rows; NULL: none any more */
@@ -60,7 +66,7 @@ static inline void clearing_end(struct clearing *c, const void *by) {
 bool clearing_is_next(struct clearing *c, const struct session *s, uint64_t op, slice key);
 static inline bool clearing_goes_on(struct clearing *c, const struct session *s, uint64_t op,
                                     slice key) {
-    return c->shown >= CLEARING_LEAST_ROWS && clearing_is_next(c, s, op, key);
+    return c->shown >= clearing_least_rows() && clearing_is_next(c, s, op, key);
 }
 
 /* Take note of it, and delete the range if that was its last row. An error of the engine: then the

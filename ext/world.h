@@ -9,8 +9,9 @@
 #include "engine/base/env.h"
 
 struct world {
-    struct env *env; /* NULL: the operating system */
-    bool no_threads; /* stores do their work on the thread that waits for it */
+    struct env *env;        /* NULL: the operating system */
+    bool no_threads;        /* stores do their work on the thread that waits for it */
+    uint64_t clearing_rows; /* what is said of them in clearing.h; 0: the usual number */
 };
 extern struct world world;
 

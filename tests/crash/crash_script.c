@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ACCOUNTS = 4, PADS = 6 };
+enum { ACCOUNTS = 4, PADS = 6, MANY = 24 };
 
 static const char options[] = "memtable_size=%d, memtable_count=2, l0_trigger=2, l0_slow=3, "
                               "l0_stop=3, table_size=4096, level1_size=4096, retain_ms=0%s";
@@ -13,6 +13,7 @@ static const char create_all[] =
     "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, %s);"
     "CREATE VIRTUAL TABLE two USING kevo(b TEXT, a INTEGER, v INTEGER, "
     "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
+    "CREATE VIRTUAL TABLE many USING kevo(k INTEGER PRIMARY KEY, n INTEGER);"
     "CREATE VIRTUAL TABLE pad USING kevo('second.store', k INTEGER, n INTEGER, body BLOB, "
     "PRIMARY KEY(k DESC), INDEX by_n (n DESC), %s);";
 
@@ -38,11 +39,30 @@ static unsigned any_account(struct script *p) {
     return (unsigned)rng_below(&p->rng, p->kind.attached ? 5 * ACCOUNTS : 3 * ACCOUNTS);
 }
 
+/* Rows side by side that come, or are written over. */
+static void put_fill(struct script *p, sqlite3_str *s) {
+    unsigned from = (unsigned)rng_below(&p->rng, MANY / 2);
+    sqlite3_str_appendf(s,
+                        "WITH r(i) AS (SELECT %u UNION ALL SELECT i + 1 FROM r WHERE i < %u) "
+                        "REPLACE INTO many SELECT i, %u FROM r;",
+                        from, from + (unsigned)rng_below(&p->rng, MANY), ++p->number);
+}
+
+/* ... that go at once, which often leaves a range. */
+static void put_clearing(struct script *p, sqlite3_str *s) {
+    unsigned from = (unsigned)rng_below(&p->rng, MANY);
+    if (rng_below(&p->rng, 3))
+        sqlite3_str_appendf(s, "DELETE FROM many WHERE k BETWEEN %u AND %u;", from,
+                            from + (unsigned)rng_below(&p->rng, MANY / 2));
+    else
+        sqlite3_str_appendall(s, "DELETE FROM many;");
+}
+
 static void put_op(struct script *p, sqlite3_str *s) {
     struct rng *r = &p->rng;
     unsigned k = (unsigned)rng_below(r, PADS);
     int amount = 1 + (int)rng_below(r, 99);
-    switch (rng_below(r, 8)) {
+    switch (rng_below(r, 10)) {
     default:
         put_account(s, any_account(p), -amount);
         put_account(s, any_account(p), amount);
@@ -56,8 +76,15 @@ static void put_op(struct script *p, sqlite3_str *s) {
         break;
     }
     case 6:
-        sqlite3_str_appendf(s, "DELETE FROM pad WHERE k BETWEEN %u AND %u;", k,
+        sqlite3_str_appendf(s, "DELETE FROM %s WHERE k BETWEEN %u AND %u;",
+                            p->kind.attached && rng_below(r, 2) ? "padx" : "pad", k,
                             rng_below(r, 2) ? k : (unsigned)rng_below(r, PADS));
+        break;
+    case 8:
+    case 9:
+        if (rng_below(r, 4)) put_fill(p, s);
+        if (rng_below(r, 4)) put_clearing(p, s);
+        if (rng_below(r, 4) == 0) put_fill(p, s);
         break;
     case 7:
         sqlite3_str_appendf(s,
@@ -144,7 +171,10 @@ enum { UPKEEP = sizeof upkeep / sizeof upkeep[0], UPKEEP_OF_MAIN = UPKEEP - 4 };
 
 static void put_step(struct script *p, sqlite3_str *s) {
     struct rng *r = &p->rng;
-    switch (rng_below(r, 16)) {
+    switch (rng_below(r, 18)) {
+    case 16:
+        sqlite3_str_appendall(s, p->kind.long_reads ? SCRIPT_LONG_READ : "DELETE FROM many");
+        break;
     case 0:
         sqlite3_str_appendall(s, upkeep[rng_below(r, p->kind.attached ? UPKEEP : UPKEEP_OF_MAIN)]);
         break;

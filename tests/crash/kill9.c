@@ -16,16 +16,26 @@
 
 #include "tests/lib/sql.h"
 
-enum { ACCOUNTS = 20, PLACES = 3, PADS = 1500, MAX_OPS = 40, ACK_FD = 3, ROUNDS_PER_FILE = 10 };
+enum { ACCOUNTS = 20, PLACES = 3, PADS = 1500, MANY = 4000 };
+enum { MAX_OPS = 40, ACK_FD = 3, ROUNDS_PER_FILE = 10 };
 
 /* ---- what transaction n does ------------------------------------------------------------- */
 
-enum op_kind { OP_MOVE, OP_PUT, OP_DELETE, OP_DELETE_RANGE, OP_REMAKE };
+enum op_kind {
+    OP_MOVE,
+    OP_PUT,
+    OP_DELETE,
+    OP_DELETE_RANGE,
+    OP_REMAKE,
+    OP_FILL, /* a row for each of these numbers */
+    OP_CLEAR /* a DELETE of them, which leaves a range when they are many */
+};
 
 struct op {
     enum op_kind kind;
-    unsigned from, to; /* accounts, counted over all places; or the pad, and behind the last */
-    int amount;        /* money, or bytes */
+    unsigned from,
+        to;     /* accounts, counted over all places; or the pad or row, and behind the last */
+    int amount; /* money, or bytes */
 };
 
 struct plan {
@@ -55,6 +65,12 @@ static void make_plan(struct plan *p, uint64_t seed, uint64_t n) {
         op->to = (unsigned)rng_below(&r, PLACES * ACCOUNTS);
         if (op->kind == OP_DELETE_RANGE) op->to = op->from + (unsigned)rng_below(&r, PADS / 4);
         op->amount = (int)rng_below(&r, op->kind == OP_MOVE ? 100 : 3000);
+        if (rng_below(&r, 40) == 0) {
+            op->kind = rng_below(&r, 2) ? OP_FILL : OP_CLEAR;
+            op->from = (unsigned)rng_below(&r, MANY);
+            op->to = op->from + 1 + (unsigned)rng_below(&r, MANY);
+            if (op->to > MANY) op->to = MANY;
+        }
     }
 }
 
@@ -62,7 +78,7 @@ static void make_plan(struct plan *p, uint64_t seed, uint64_t n) {
 
 struct child {
     sqlite3 *db;
-    sqlite3_stmt *add[PLACES], *put, *delete, *log, *klog;
+    sqlite3_stmt *add[PLACES], *put, *delete, *fill, *clear, *log, *klog;
     uint64_t seed;
 };
 
@@ -76,6 +92,7 @@ static void create_tables(sqlite3 *db, uint64_t seed) {
              "CREATE VIRTUAL TABLE kv USING kevo(key TEXT PRIMARY KEY, value INTEGER, %s);"
              "CREATE VIRTUAL TABLE two USING kevo(a INTEGER, b TEXT, v INTEGER, "
              "PRIMARY KEY(a, b DESC), INDEX by_v (v), UNIQUE (b));"
+             "CREATE VIRTUAL TABLE many USING kevo(k INTEGER PRIMARY KEY, n INTEGER);"
              "CREATE VIRTUAL TABLE klog USING kevo(n INTEGER PRIMARY KEY)",
              memory);
     char second[64];
@@ -124,6 +141,13 @@ static void remake(struct child *c, uint64_t n) {
              (long long)n);
 }
 
+static void run_many(struct child *c, sqlite3_stmt *stmt, const struct op *op, uint64_t n) {
+    sqlite3_bind_int(stmt, 1, (int)op->from);
+    sqlite3_bind_int(stmt, 2, (int)op->to);
+    if (op->kind == OP_FILL) sqlite3_bind_int64(stmt, 3, (sqlite3_int64)n);
+    run(c, stmt);
+}
+
 static void do_op(struct child *c, const struct op *op, uint64_t n) {
     switch (op->kind) {
     case OP_MOVE:
@@ -144,6 +168,8 @@ static void do_op(struct child *c, const struct op *op, uint64_t n) {
         sql_exec(c->db, "SELECT kevo_delete_range('pad', 'k >=', %u, 'k <', %u)", op->from, op->to);
         break;
     case OP_REMAKE: remake(c, n); break;
+    case OP_FILL: run_many(c, c->fill, op, n); break;
+    case OP_CLEAR: run_many(c, c->clear, op, n); break;
     }
 }
 
@@ -190,6 +216,9 @@ static _Noreturn void child_main(char **argv) {
     c.add[2] = sql_prepare(c.db, "UPDATE two SET v = v + ?1 WHERE b = ?2 AND a = ?3");
     c.put = sql_prepare(c.db, "REPLACE INTO pad VALUES(?1, ?2, ?3)");
     c.delete = sql_prepare(c.db, "DELETE FROM pad WHERE k = ?1");
+    c.fill = sql_prepare(c.db, "WITH r(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM r WHERE i + 1 "
+                               "< ?2) REPLACE INTO many SELECT i, ?3 FROM r");
+    c.clear = sql_prepare(c.db, "DELETE FROM many WHERE k >= ?1 AND k < ?2");
     c.log = sql_prepare(c.db, "INSERT INTO log VALUES(?1)");
     c.klog = sql_prepare(c.db, "INSERT INTO klog VALUES(?1)");
     uint64_t n = (uint64_t)sql_int(c.db, "SELECT max(n) FROM log");
@@ -206,7 +235,8 @@ struct model {
         uint64_t n; /* 0: not there */
         int bytes;
     } pads[PADS];
-    uint64_t made; /* the transaction that made the table last; 0: there is none */
+    uint64_t many[MANY]; /* by which transaction; 0: not there */
+    uint64_t made;       /* the transaction that made the table last; 0: there is none */
 };
 
 static void model_reset(struct model *m) {
@@ -227,6 +257,9 @@ static void model_step(struct model *m, uint64_t seed) {
         } else if (op->kind == OP_DELETE_RANGE) {
             for (unsigned k = op->from; k < op->to && k < PADS; k++)
                 m->pads[k].n = 0;
+        } else if (op->kind == OP_FILL || op->kind == OP_CLEAR) {
+            for (unsigned k = op->from; k < op->to; k++)
+                m->many[k] = op->kind == OP_FILL ? m->n : 0;
         } else if (op->kind == OP_REMAKE) {
             m->made = m->n;
         } else {
@@ -261,6 +294,18 @@ static void check_pads(sqlite3 *db, const struct model *m) {
         ck_assert_int_eq(sqlite3_column_int(stmt, 0), k);
         ck_assert_int_eq(sqlite3_column_int64(stmt, 1), (int64_t)m->pads[k].n);
         ck_assert_int_eq(sqlite3_column_int(stmt, 2), m->pads[k].bytes);
+    }
+    ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+}
+
+static void check_many(sqlite3 *db, const struct model *m) {
+    sqlite3_stmt *stmt = sql_prepare(db, "SELECT k, n FROM many ORDER BY k");
+    for (int k = 0; k < MANY; k++) {
+        if (m->many[k] == 0) continue;
+        ck_assert_msg(sqlite3_step(stmt) == SQLITE_ROW, "row %d: %s", k, sqlite3_errmsg(db));
+        ck_assert_int_eq(sqlite3_column_int(stmt, 0), k);
+        ck_assert_int_eq(sqlite3_column_int64(stmt, 1), (int64_t)m->many[k]);
     }
     ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
     sqlite3_finalize(stmt);
@@ -359,9 +404,11 @@ static void check_file(struct file *f) {
         model_step(&f->model, f->seed);
     check_money(db, &f->model);
     check_pads(db, &f->model);
+    check_many(db, &f->model);
     check_made(db, &f->model);
-    expect_rows(db, "ok;ok;ok;ok",
+    expect_rows(db, "ok;ok;ok;ok;ok",
                 "SELECT kevo_check('kv'); SELECT kevo_check('pad'); SELECT kevo_check('two');"
+                "SELECT kevo_check('many');"
                 "PRAGMA integrity_check");
     f->acknowledged = last;
     f->kills = 0;

@@ -8,6 +8,9 @@
  * it, after the last one that was acknowledged or the one that was under way. Nothing may be
  * damaged, no store in the way of a new one, and writing must go on.
  *
+ * Where there is a WAL, connections that read for long see what was there when they began, whatever
+ * the script does meanwhile.
+ *
  * Where SQLite promises less, less is asked for. Two databases commit together with a rollback
  * journal on disk that is synced, else each for itself. With the journal modes MEMORY and OFF all
  * that holds between transactions; in the middle of one SQLite's file may come to anything, but
@@ -44,6 +47,8 @@ struct machine {
     struct env *disk;
     struct disk_vfs *vfs;
     sqlite3 *db;
+    sqlite3 *reader;         /* reads for long; NULL: there is none */
+    char *was_read[SCHEMAS]; /* when it began */
 };
 
 static int set_up(sqlite3 *db, const char *schema, const struct mode *mode, int page_bytes) {
@@ -53,20 +58,25 @@ static int set_up(sqlite3 *db, const char *schema, const struct mode *mode, int 
                    schema, page_bytes, schema, mode->journal, schema, mode->synchronous, schema);
 }
 
-static int connect_to(struct machine *m, const struct mode *mode, int page_bytes) {
+static int connect_as(const struct machine *m, sqlite3 **db, const struct mode *mode,
+                      int page_bytes) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
-    int rc = sqlite3_open_v2("/app.db", &m->db, flags, disk_vfs_name(m->vfs));
+    int rc = sqlite3_open_v2("/app.db", db, flags, disk_vfs_name(m->vfs));
     if (rc == SQLITE_OK)
-        rc = sql_try(m->db, "PRAGMA wal_autocheckpoint=15; PRAGMA temp_store=MEMORY");
-    if (rc == SQLITE_OK) rc = set_up(m->db, "main", mode, page_bytes);
+        rc = sql_try(*db, "PRAGMA wal_autocheckpoint=15; PRAGMA temp_store=MEMORY");
+    if (rc == SQLITE_OK) rc = set_up(*db, "main", mode, page_bytes);
     if (rc != SQLITE_OK || !mode->attached) return rc;
-    rc = sql_try(m->db, "ATTACH '/other.db' AS x");
-    return rc == SQLITE_OK ? set_up(m->db, "x", mode, page_bytes) : rc;
+    rc = sql_try(*db, "ATTACH '/other.db' AS x");
+    return rc == SQLITE_OK ? set_up(*db, "x", mode, page_bytes) : rc;
+}
+
+static int connect_to(struct machine *m, const struct mode *mode, int page_bytes) {
+    return connect_as(m, &m->db, mode, page_bytes);
 }
 
 static void start(struct machine *m, struct env *disk, bool powersafe) {
     *m = (struct machine){.disk = disk, .vfs = disk_vfs_new(disk, powersafe)};
-    world = (struct world){.env = disk, .no_threads = true};
+    world = (struct world){.env = disk, .no_threads = true, .clearing_rows = SCRIPT_CLEARING_ROWS};
 }
 
 static void stop(struct machine *m) {
@@ -212,8 +222,38 @@ struct run {
     unsigned checked, checked_again, refused, torn;
 };
 
+static void begin_long_read(struct run *run, struct machine *m) {
+    ck_assert_int_eq(connect_as(m, &m->reader, run->mode, run->script.page_bytes), SQLITE_OK);
+    sql_exec(m->reader, "BEGIN");
+    for (unsigned i = 0; i < run->schemas; i++)
+        if (dump(m->reader, schemas[i], &m->was_read[i]) != SQLITE_OK)
+            ck_abort_msg("seed %llu, step %u, reading: %s", (unsigned long long)run->seed,
+                         run->acknowledged, m->was_read[i]);
+}
+
+static void end_long_read(const struct run *run, struct machine *m) {
+    for (unsigned i = 0; i < run->schemas; i++) {
+        char *now;
+        if (dump(m->reader, schemas[i], &now) != SQLITE_OK || strcmp(now, m->was_read[i]) != 0)
+            ck_abort_msg("seed %llu, step %u, read for long:\n%sand before\n%s",
+                         (unsigned long long)run->seed, run->acknowledged, now, m->was_read[i]);
+        sqlite3_free(now);
+        sqlite3_free(m->was_read[i]);
+        m->was_read[i] = NULL;
+    }
+    sql_close(m->reader);
+    m->reader = NULL;
+}
+
 static void run_step(struct run *run, struct machine *m, const char *sql) {
     run->pictures.rest = run->pictures.change;
+    if (sql && strcmp(sql, SCRIPT_LONG_READ) == 0) {
+        if (m->reader)
+            end_long_read(run, m);
+        else
+            begin_long_read(run, m);
+        return;
+    }
     if (!sql) {
         sql_close(m->db);
         ck_assert_int_eq(connect_to(m, run->mode, run->script.page_bytes), SQLITE_OK);
@@ -252,6 +292,7 @@ static uint64_t run_script(struct run *run) {
         note_state(run, &m);
     }
     crash_env_watch(disk, NULL, NULL);
+    if (m.reader) end_long_read(run, &m);
     stop(&m);
     crash_env_free(disk);
     return run->pictures.change;
@@ -620,7 +661,7 @@ START_TEST(crashes) {
     static struct run run;
     const struct mode *mode = &modes[_i];
     uint64_t scripts = harness_count("KEVO_SCRIPTS", 0);
-    struct script_kind kind = {mode->attached, !is(mode->journal, "OFF")};
+    struct script_kind kind = {mode->attached, !is(mode->journal, "OFF"), is(mode->journal, "WAL")};
     sqlite3_auto_extension((void (*)(void))linked_load);
     for (uint64_t n = 0; n < (scripts ? scripts : 1); n++) {
         run = (struct run){.mode = mode, .seed = harness_seed() + n * MODES + (unsigned)_i};
