@@ -100,8 +100,8 @@ static char *tell_taken(const struct stories *told) {
 static int take_as_it_is(struct session *s, struct stories *told, char **message) {
     struct kevo_err err;
     if (kevo_newest_commit(s->store, &told->newest, &err)) return report(message, &err);
-    return marker_adopt(s->connection->db, s->schema, s->store_row, kevo_store_uuid(s->store),
-                        told->newest, message);
+    return catalogue_adopt(s->connection->db, s->schema, s->store_row, kevo_store_uuid(s->store),
+                           told->newest, message);
 }
 
 /* SQLite's write lock is held. */
@@ -117,8 +117,8 @@ static int agree(struct session *s, char **text, char **message) {
     if (engine_rc)
         rc = take_as_it_is(s, &told, message);
     else /* all of it is durable in the log: the marker need keep nothing, and is whole again */
-        rc = marker_adopt(s->connection->db, s->schema, s->store_row, kevo_store_uuid(s->store),
-                          told.marker, message);
+        rc = catalogue_adopt(s->connection->db, s->schema, s->store_row, kevo_store_uuid(s->store),
+                             told.marker, message);
     if (rc != SQLITE_OK) return rc;
     *text = engine_rc ? tell_taken(&told) : tell_dropped(&told);
     return *text ? SQLITE_OK : SQLITE_NOMEM;
@@ -131,7 +131,7 @@ static int agree_in_transaction(struct session *s, char **told, char **message) 
     if (rc != SQLITE_OK) return rc;
     rc = inner_run(db, message, "UPDATE \"%w\".kevo_store SET id = id WHERE 0", s->schema);
     /* The marker may be lost with its table. */
-    if (rc == SQLITE_OK) rc = marker_init(db, s->schema, message);
+    if (rc == SQLITE_OK) rc = catalogue_init(db, s->schema, message);
     if (rc == SQLITE_OK) rc = agree(s, told, message);
     return own_end(&own, rc, message);
 }

@@ -28,8 +28,8 @@ static int sweep_table(void *arg, uint32_t table_id, char **message) {
 
 int dropped_sweep(struct session *s, bool *found, uint64_t *bytes, char **message) {
     struct sweep w = {.s = s};
-    int rc =
-        marker_take_dropped(s->connection->db, s->schema, s->store_row, sweep_table, &w, message);
+    int rc = catalogue_take_dropped(s->connection->db, s->schema, s->store_row, sweep_table, &w,
+                                    message);
     *found = w.count > 0;
     *bytes = w.bytes;
     buf_release(&w.lower);

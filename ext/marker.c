@@ -1,120 +1,18 @@
 #include "ext/marker.h"
 
-#include <stdarg.h>
 #include <string.h>
 
 #include "engine/base/coding.h"
-#include "ext/inner_sql.h"
+#include "ext/shadow.h"
 
 enum { OVERFLOW_LINK_BYTES = 4 }; /* of each page that holds nothing but a part of a value */
 
-/* SQLite names a table that the user has not made. */
-static void explain_missing(char **message) {
-    static const char missing[] = "no such table: ";
-    if (!*message || strncmp(*message, missing, sizeof missing - 1) != 0) return;
-    const char *way = strstr(*message, "kevo_marker") ? ", or take the store as it is: SELECT "
-                                                        "kevo_adopt('TABLE')"
-                                                      : ", or DROP TABLE all kevo tables";
-    char *longer = sqlite3_mprintf("kevo: %s: kevo keeps there what was committed, and refuses to "
-                                   "guess; put back a backup of the database file%s",
-                                   *message, way);
-    if (!longer) return;
-    sqlite3_free(*message);
-    *message = longer;
-}
-
-/* The connection's own error as a message. */
-static int fail(sqlite3 *db, int rc, char **message) {
-    inner_error(db, rc, NULL, message);
-    explain_missing(message);
-    return rc;
-}
-
-static int corrupt(const char *schema, const char *what, char **message) {
-    sqlite3_free(*message);
-    *message = sqlite3_mprintf("kevo: %s.%s", schema, what);
-    return SQLITE_CORRUPT_VTAB;
-}
-
-static int prepare(sqlite3 *db, sqlite3_stmt **stmt, char **message, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    int rc = inner_prepare_va(db, SQLITE_PREPARE_PERSISTENT, stmt, message, format, args);
-    va_end(args);
-    if (rc != SQLITE_OK) explain_missing(message);
-    return rc;
-}
-
-/* How many columns a query's program fetches: not those for which an authorizer has put NULL by
- * SQLITE_IGNORE. */
-static int count_fetched(sqlite3 *db, const char *schema, const char *query, int *count,
-                         char **message) {
-    sqlite3_stmt *stmt;
-    *count = 0;
-    int rc = prepare(db, &stmt, message, query, schema);
-    if (rc != SQLITE_OK) return rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        const char *opcode = (const char *)sqlite3_column_text(stmt, 1);
-        *count += opcode && (strcmp(opcode, "Column") == 0 || strcmp(opcode, "Rowid") == 0);
-    }
-    if (rc != SQLITE_DONE) fail(db, rc, message);
-    sqlite3_finalize(stmt);
-    return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-/* The result of a statement that could not be prepared because of `why`; a table that is missing is
- * no failure. */
-static int unless_missing(int rc, char *why, char **message) {
-    if (rc == SQLITE_ERROR) {
-        sqlite3_free(why);
-        return SQLITE_OK;
-    }
-    sqlite3_free(*message);
-    *message = why;
-    return rc;
-}
-
-static int refuse_hidden_in(sqlite3 *db, const char *schema, const char *query, int columns,
-                            char **message) {
-    char *why = NULL;
-    int fetched;
-    int rc = count_fetched(db, schema, query, &fetched, &why);
-    if (rc != SQLITE_OK) return unless_missing(rc, why, message);
-    if (fetched >= columns) return SQLITE_OK;
-    sqlite3_free(*message);
-    *message = sqlite3_mprintf("kevo: the application's authorizer has to let kevo read "
-                               "%s.kevo_store and %s.kevo_table",
-                               schema, schema);
-    return SQLITE_AUTH;
-}
-
-/* SQLITE_AUTH when an authorizer hides what is in the tables: looked at before NULLs are taken for
- * the truth, and rows for missing. */
-static int refuse_hidden(sqlite3 *db, const char *schema, char **message) {
-    static const char stores[] =
-        "EXPLAIN SELECT id, directory, uuid, next_table FROM \"%w\".kevo_store";
-    static const char tables[] = "EXPLAIN SELECT store, id, name FROM \"%w\".kevo_table";
-    int rc = refuse_hidden_in(db, schema, stores, 4, message);
-    return rc == SQLITE_OK ? refuse_hidden_in(db, schema, tables, 3, message) : rc;
-}
-
-/* Run a statement that returns nothing, and finalize it. What it inserts is no
- * business of last_insert_rowid(). */
-static int finish(sqlite3 *db, sqlite3_stmt *stmt, char **message) {
-    sqlite3_int64 rowid = sqlite3_last_insert_rowid(db);
-    int rc = sqlite3_step(stmt);
-    if (rc == SQLITE_DONE || rc == SQLITE_ROW) rc = SQLITE_OK;
-    if (rc != SQLITE_OK) fail(db, rc, message);
-    sqlite3_finalize(stmt);
-    sqlite3_set_last_insert_rowid(db, rowid);
-    return rc;
-}
-
 static int row_is_lost(const char *schema, char **message) {
-    return corrupt(schema,
-                   "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
-                   "another from what the store has",
-                   message);
+    return shadow_corrupt(
+        schema,
+        "kevo_marker: the store's row is missing; SELECT kevo_adopt('TABLE') makes "
+        "another from what the store has",
+        message);
 }
 
 static int open_blob(sqlite3 *db, const char *schema, const char *column, sqlite3_int64 store_row,
@@ -125,121 +23,14 @@ static int open_blob(sqlite3 *db, const char *schema, const char *column, sqlite
     static const char missing[] = "no such rowid";
     if (strncmp(sqlite3_errmsg(db), missing, sizeof missing - 1) == 0)
         return row_is_lost(schema, message);
-    return fail(db, rc, message);
+    return shadow_fail(db, rc, message);
 }
 
 /* After a use of the blob that ended with `rc`. */
 static int close_blob(sqlite3 *db, sqlite3_blob *blob, int rc, char **message) {
-    if (rc != SQLITE_OK && !*message) fail(db, rc, message);
+    if (rc != SQLITE_OK && !*message) shadow_fail(db, rc, message);
     int close_rc = sqlite3_blob_close(blob);
-    return rc == SQLITE_OK && close_rc != SQLITE_OK ? fail(db, close_rc, message) : rc;
-}
-
-static int create_table(sqlite3 *db, const char *schema, const char *definition, char **message) {
-    sqlite3_stmt *stmt;
-    int rc =
-        prepare(db, &stmt, message, "CREATE TABLE IF NOT EXISTS \"%w\".%s", schema, definition);
-    return rc == SQLITE_OK ? finish(db, stmt, message) : rc;
-}
-
-int marker_init(sqlite3 *db, const char *schema, char **message) {
-    static const char *const definitions[] = {
-        "kevo_store(id INTEGER PRIMARY KEY, directory TEXT, uuid BLOB NOT NULL, "
-        "next_table INTEGER NOT NULL)",
-        "kevo_marker(store INTEGER PRIMARY KEY, state BLOB NOT NULL, log BLOB)",
-        "kevo_table(store INTEGER NOT NULL, id INTEGER NOT NULL, "
-        "name TEXT COLLATE NOCASE UNIQUE, PRIMARY KEY(store, id)) WITHOUT ROWID",
-    };
-    int rc = SQLITE_OK;
-    for (size_t i = 0; rc == SQLITE_OK && i < sizeof definitions / sizeof definitions[0]; i++)
-        rc = create_table(db, schema, definitions[i], message);
-    return rc;
-}
-
-/* Columns first, first + 1, first + 2: id, directory, uuid. */
-static int read_store(sqlite3_stmt *stmt, int first, const char *schema, struct marker_store *store,
-                      char **message) {
-    *store = (struct marker_store){.row = sqlite3_column_int64(stmt, first)};
-    const void *uuid = sqlite3_column_blob(stmt, first + 2);
-    if (!uuid || sqlite3_column_bytes(stmt, first + 2) != (int)sizeof store->uuid) {
-        int rc = refuse_hidden(sqlite3_db_handle(stmt), schema, message);
-        if (rc != SQLITE_OK) return rc;
-        return corrupt(schema,
-                       "kevo_store: the uuid is damaged; put back a backup of the database file, "
-                       "or DROP TABLE all kevo tables and DELETE that row",
-                       message);
-    }
-    memcpy(store->uuid, uuid, sizeof store->uuid);
-    if (sqlite3_column_type(stmt, first + 1) != SQLITE_NULL) {
-        store->directory = sqlite3_mprintf("%s", sqlite3_column_text(stmt, first + 1));
-        if (!store->directory) return SQLITE_NOMEM;
-    }
-    return SQLITE_OK;
-}
-
-static int damaged_id(sqlite3 *db, const char *schema, char **message) {
-    int rc = refuse_hidden(db, schema, message);
-    return rc == SQLITE_OK ? corrupt(schema, "kevo_table: a table's id is damaged", message) : rc;
-}
-
-static int not_named(sqlite3 *db, const char *schema, const char *table, char **message) {
-    int rc = refuse_hidden(db, schema, message);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_free(*message);
-    *message = sqlite3_mprintf("kevo: %s.kevo_table and kevo_store do not name the store of "
-                               "table %s; put back a backup of the database file, or DROP TABLE it",
-                               schema, table);
-    return SQLITE_CORRUPT_VTAB;
-}
-
-int marker_find_table(sqlite3 *db, const char *schema, const char *table,
-                      struct marker_store *store, uint32_t *table_id, char **message) {
-    sqlite3_stmt *stmt;
-    *store = (struct marker_store){.row = 0};
-    int rc = prepare(db, &stmt, message,
-                     "SELECT s.id, s.directory, s.uuid, t.id FROM \"%w\".kevo_table t "
-                     "JOIN \"%w\".kevo_store s ON s.id = t.store WHERE t.name = ?1",
-                     schema, schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW) {
-        rc = read_store(stmt, 0, schema, store, message);
-        sqlite3_int64 id = sqlite3_column_int64(stmt, 3);
-        *table_id = (uint32_t)id;
-        if (rc == SQLITE_OK && (id < 1 || id > UINT32_MAX)) rc = damaged_id(db, schema, message);
-    } else if (rc == SQLITE_DONE) {
-        rc = not_named(db, schema, table, message);
-    } else {
-        fail(db, rc, message);
-    }
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-int marker_each_store(sqlite3 *db, const char *schema,
-                      bool (*visit)(void *arg, const struct marker_store *store), void *arg,
-                      bool *found, char **message) {
-    sqlite3_stmt *stmt;
-    *found = false;
-    int rc = refuse_hidden(db, schema, message);
-    if (rc == SQLITE_OK)
-        rc = prepare(db, &stmt, message, "SELECT id, directory, uuid FROM \"%w\".kevo_store",
-                     schema);
-    if (rc != SQLITE_OK) return rc;
-    while (!*found && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        struct marker_store store;
-        rc = read_store(stmt, 0, schema, &store, message);
-        if (rc == SQLITE_OK) *found = visit(arg, &store);
-        sqlite3_free(store.directory);
-        if (rc != SQLITE_OK) break;
-    }
-    if (rc == SQLITE_DONE)
-        rc = SQLITE_OK;
-    else if (rc != SQLITE_OK && !*message)
-        fail(db, rc, message);
-    sqlite3_finalize(stmt);
-    return rc;
+    return rc == SQLITE_OK && close_rc != SQLITE_OK ? shadow_fail(db, close_rc, message) : rc;
 }
 
 /* A marker without `log` is as earlier builds made it. */
@@ -283,10 +74,11 @@ static bool decode(const uint8_t *blob, int len, struct marker_state *state) {
 }
 
 static int damaged(const char *schema, char **message) {
-    return corrupt(schema,
-                   "kevo_marker: the marker is damaged; SELECT kevo_adopt('TABLE') makes another "
-                   "from what the store has",
-                   message);
+    return shadow_corrupt(
+        schema,
+        "kevo_marker: the marker is damaged; SELECT kevo_adopt('TABLE') makes another "
+        "from what the store has",
+        message);
 }
 
 /* What to say of a marker that decode() does not take. */
@@ -304,7 +96,7 @@ static int strange(const uint8_t *blob, int len, const char *schema, char **mess
  * own. */
 static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, char **message) {
     sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message, "PRAGMA \"%w\".page_size", schema);
+    int rc = shadow_prepare(db, &stmt, message, "PRAGMA \"%w\".page_size", schema);
     if (rc != SQLITE_OK) return rc;
     int page = sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 4096;
     sqlite3_finalize(stmt);
@@ -317,55 +109,29 @@ static int marker_bytes(sqlite3 *db, const char *schema, int *state, int *log, c
     if (rc == SQLITE_ERROR)
         *log = 0;
     else if (rc != SQLITE_OK)
-        return fail(db, rc, message);
+        return shadow_fail(db, rc, message);
     return SQLITE_OK;
-}
-
-/* Not under a number that tables still have whose store's row was deleted. */
-static int insert_store(sqlite3 *db, const char *schema, struct marker_store *store,
-                        char **message) {
-    sqlite3_stmt *stmt;
-    int rc =
-        prepare(db, &stmt, message,
-                "INSERT INTO \"%w\".kevo_store(id, directory, uuid, next_table) "
-                "SELECT coalesce(max(id), 0) + 1, ?1, ?2, 1 FROM (SELECT id FROM "
-                "\"%w\".kevo_store UNION ALL SELECT store FROM \"%w\".kevo_table) RETURNING id",
-                schema, schema, schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_text(stmt, 1, store->directory, -1, SQLITE_STATIC);
-    sqlite3_bind_blob(stmt, 2, store->uuid, sizeof store->uuid, SQLITE_STATIC);
-    sqlite3_int64 rowid = sqlite3_last_insert_rowid(db);
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW) {
-        store->row = sqlite3_column_int64(stmt, 0);
-        rc = SQLITE_OK;
-    } else {
-        fail(db, rc, message);
-    }
-    sqlite3_finalize(stmt);
-    sqlite3_set_last_insert_rowid(db, rowid);
-    return rc;
 }
 
 static int insert_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row, int state_bytes,
                          int log_bytes, char **message) {
     sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message,
-                     log_bytes ? "REPLACE INTO \"%w\".kevo_marker(store, state, log) "
-                                 "VALUES(?1, zeroblob(?2), zeroblob(?3))"
-                               : "REPLACE INTO \"%w\".kevo_marker(store, state) "
-                                 "VALUES(?1, zeroblob(?2))",
-                     schema);
+    int rc = shadow_prepare(db, &stmt, message,
+                            log_bytes ? "REPLACE INTO \"%w\".kevo_marker(store, state, log) "
+                                        "VALUES(?1, zeroblob(?2), zeroblob(?3))"
+                                      : "REPLACE INTO \"%w\".kevo_marker(store, state) "
+                                        "VALUES(?1, zeroblob(?2))",
+                            schema);
     if (rc != SQLITE_OK) return rc;
     sqlite3_bind_int64(stmt, 1, store_row);
     sqlite3_bind_int(stmt, 2, state_bytes);
     if (log_bytes) sqlite3_bind_int(stmt, 3, log_bytes);
-    return finish(db, stmt, message);
+    return shadow_finish(db, stmt, message);
 }
 
 /* A marker of full size in a row of its own. */
-static int put_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                      struct kevo_commit last, char **message) {
+int marker_put(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,
+               char **message) {
     struct marker_state state = {.last = last};
     uint8_t header[MARKER_HEADER_BYTES];
     sqlite3_blob *blob;
@@ -379,242 +145,13 @@ static int put_marker(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
     return close_blob(db, blob, sqlite3_blob_write(blob, header, header_bytes(&state), 0), message);
 }
 
-int marker_add_store(sqlite3 *db, const char *schema, struct marker_store *store,
-                     struct kevo_commit last, char **message) {
-    int rc = insert_store(db, schema, store, message);
-    return rc == SQLITE_OK ? put_marker(db, schema, store->row, last, message) : rc;
-}
-
-int marker_read_uuid(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint8_t uuid[16],
-                     char **message) {
-    sqlite3_stmt *stmt;
-    struct marker_store store = {.row = 0};
-    int rc = prepare(db, &stmt, message,
-                     "SELECT id, directory, uuid FROM \"%w\".kevo_store WHERE id = ?1", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW)
-        rc = read_store(stmt, 0, schema, &store, message);
-    else if (rc == SQLITE_DONE)
-        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
-    else
-        fail(db, rc, message);
-    if (rc == SQLITE_OK) memcpy(uuid, store.uuid, sizeof store.uuid);
-    sqlite3_free(store.directory);
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-int marker_adopt(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const uint8_t uuid[16],
-                 struct kevo_commit last, char **message) {
-    sqlite3_stmt *stmt;
-    int rc =
-        prepare(db, &stmt, message, "UPDATE \"%w\".kevo_store SET uuid = ?2 WHERE id = ?1", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    sqlite3_bind_blob(stmt, 2, uuid, 16, SQLITE_STATIC);
-    rc = finish(db, stmt, message);
-    return rc == SQLITE_OK ? put_marker(db, schema, store_row, last, message) : rc;
-}
-
-/* Take the next id of the store, or make sure that no later one is `*table_id`. */
-static int take_id(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t *table_id,
-                   char **message) {
-    sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message,
-                     "UPDATE \"%w\".kevo_store SET next_table = max(next_table, ?2) + 1 "
-                     "WHERE id = ?1 RETURNING next_table - 1",
-                     schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    sqlite3_bind_int64(stmt, 2, *table_id);
-    rc = sqlite3_step(stmt);
-    if (rc == SQLITE_ROW) {
-        sqlite3_int64 id = sqlite3_column_int64(stmt, 0);
-        rc = SQLITE_OK;
-        if (id < 1 || id > UINT32_MAX)
-            rc = corrupt(schema, "kevo_store: next_table is damaged", message);
-        else if (*table_id == 0)
-            *table_id = (uint32_t)id;
-    } else if (rc == SQLITE_DONE) {
-        rc = corrupt(schema, "kevo_store: the store's row is missing", message);
-    } else {
-        fail(db, rc, message);
-    }
-    sqlite3_finalize(stmt);
-    return rc;
-}
-
-int marker_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const char *table,
-                     uint32_t *table_id, char **message) {
-    sqlite3_stmt *stmt;
-    int rc = take_id(db, schema, store_row, table_id, message);
-    if (rc == SQLITE_OK)
-        rc = prepare(db, &stmt, message,
-                     "INSERT INTO \"%w\".kevo_table(store, id, name) VALUES(?1, ?2, ?3)", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    sqlite3_bind_int64(stmt, 2, *table_id);
-    sqlite3_bind_text(stmt, 3, table, -1, SQLITE_STATIC);
-    return finish(db, stmt, message);
-}
-
-/* Whether a query with two numbers gives a row; not when a table in it is missing. */
-static int exists(sqlite3 *db, const char *schema, const char *query, sqlite3_int64 first,
-                  sqlite3_int64 second, bool *found, char **message) {
-    sqlite3_stmt *stmt;
-    char *why = NULL;
-    *found = false;
-    int rc = inner_prepare(db, 0, &stmt, &why, query, schema);
-    if (rc != SQLITE_OK) return unless_missing(rc, why, message);
-    sqlite3_bind_int64(stmt, 1, first);
-    sqlite3_bind_int64(stmt, 2, second);
-    rc = sqlite3_step(stmt);
-    *found = rc == SQLITE_ROW;
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE) fail(db, rc, message);
-    sqlite3_finalize(stmt);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-int marker_has_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *found,
-                     char **message) {
-    return exists(db, schema, "SELECT 1 FROM \"%w\".kevo_store WHERE id = ?1 + ?2", store_row, 0,
-                  found, message);
-}
-
-int marker_has_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
-                     bool *found, char **message) {
-    int rc = exists(db, schema, "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2",
-                    store_row, table_id, found, message);
-    return rc == SQLITE_OK && !*found ? refuse_hidden(db, schema, message) : rc;
-}
-
-int marker_table_is_live(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                         uint32_t table_id, bool *live, char **message) {
-    return exists(db, schema,
-                  "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 AND id = ?2 AND name IS NOT "
-                  "NULL",
-                  store_row, table_id, live, message);
-}
-
-int marker_store_is_used(sqlite3 *db, const char *schema, sqlite3_int64 store_row, bool *used,
-                         char **message) {
-    return exists(db, schema,
-                  "SELECT 1 FROM \"%w\".kevo_table WHERE store = ?1 + ?2 AND name IS NOT NULL",
-                  store_row, 0, used, message);
-}
-
-int marker_forget_store(sqlite3 *db, const char *schema, sqlite3_int64 store_row, char **message) {
-    static const char *const wheres[] = {"kevo_table WHERE store", "kevo_marker WHERE store",
-                                         "kevo_store WHERE id"};
-    int rc = SQLITE_OK;
-    for (size_t i = 0; rc == SQLITE_OK && i < sizeof wheres / sizeof wheres[0]; i++) {
-        sqlite3_stmt *stmt;
-        rc = prepare(db, &stmt, message, "DELETE FROM \"%w\".%s = ?1", schema, wheres[i]);
-        if (rc != SQLITE_OK) break;
-        sqlite3_bind_int64(stmt, 1, store_row);
-        rc = finish(db, stmt, message);
-    }
-    return rc;
-}
-
-int marker_has_stray(sqlite3 *db, const char *schema, const char *except, bool *found,
-                     char **message) {
-    sqlite3_stmt *stmt;
-    *found = false;
-    int rc = prepare(db, &stmt, message,
-                     "SELECT 1 FROM \"%w\".sqlite_master WHERE type = 'table' AND rootpage = 0 "
-                     "AND instr(lower(sql), 'kevo') AND name COLLATE NOCASE NOT IN "
-                     "(SELECT name FROM \"%w\".kevo_table WHERE name NOT NULL UNION ALL SELECT ?1)",
-                     schema, schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_text(stmt, 1, except, -1, SQLITE_STATIC);
-    rc = sqlite3_step(stmt);
-    *found = rc == SQLITE_ROW;
-    if (rc != SQLITE_ROW && rc != SQLITE_DONE) fail(db, rc, message);
-    sqlite3_finalize(stmt);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-int marker_forget_stray(sqlite3 *db, const char *schema, const char *table, char **message) {
-    sqlite3_stmt *stmt;
-    char *why = NULL;
-    int rc = inner_prepare(db, 0, &stmt, &why, "DELETE FROM \"%w\".kevo_table WHERE name = %Q",
-                           schema, table);
-    return rc == SQLITE_OK ? finish(db, stmt, message) : unless_missing(rc, why, message);
-}
-
-int marker_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
-                        const char *name, char **message) {
-    sqlite3_stmt *stmt;
-    int rc = prepare(db, &stmt, message,
-                     "UPDATE \"%w\".kevo_table SET name = ?3 WHERE store = ?1 AND id = ?2", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(stmt, 1, store_row);
-    sqlite3_bind_int64(stmt, 2, table_id);
-    sqlite3_bind_text(stmt, 3, name, -1, SQLITE_STATIC);
-    return finish(db, stmt, message);
-}
-
-int marker_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uint32_t table_id,
-                      char **message) {
-    return marker_rename_table(db, schema, store_row, table_id, NULL, message);
-}
-
-static int visit_dropped(sqlite3 *db, sqlite3_stmt *stmt, const char *schema,
-                         int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
-                         char **message) {
-    int rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-        sqlite3_int64 id = sqlite3_column_int64(stmt, 0);
-        if (id < 1 || id > UINT32_MAX) return damaged_id(db, schema, message);
-        rc = visit(arg, (uint32_t)id, message);
-        if (rc != SQLITE_OK) return rc;
-    }
-    return rc == SQLITE_DONE ? SQLITE_OK : fail(db, rc, message);
-}
-
-/* Prepare what finds the dropped tables of a store, and what forgets them. */
-static int prepare_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                           sqlite3_stmt **found, sqlite3_stmt **forget, char **message) {
-    *forget = NULL;
-    int rc = prepare(db, found, message,
-                     "SELECT id FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
-    if (rc != SQLITE_OK) return rc;
-    sqlite3_bind_int64(*found, 1, store_row);
-    rc = sqlite3_step(*found);
-    sqlite3_reset(*found);
-    if (rc == SQLITE_DONE) return SQLITE_OK;
-    if (rc != SQLITE_ROW) return fail(db, rc, message);
-    /* A hidden name must not pass for that of a dropped table. */
-    rc = refuse_hidden(db, schema, message);
-    if (rc == SQLITE_OK)
-        rc = prepare(db, forget, message,
-                     "DELETE FROM \"%w\".kevo_table WHERE store = ?1 AND name IS NULL", schema);
-    if (rc == SQLITE_OK) sqlite3_bind_int64(*forget, 1, store_row);
-    return rc;
-}
-
-int marker_take_dropped(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
-                        int (*visit)(void *arg, uint32_t table_id, char **message), void *arg,
-                        char **message) {
-    sqlite3_stmt *found, *forget;
-    int rc = prepare_dropped(db, schema, store_row, &found, &forget, message);
-    if (rc == SQLITE_OK && forget) rc = visit_dropped(db, found, schema, visit, arg, message);
-    sqlite3_finalize(found);
-    if (rc == SQLITE_OK && forget) return finish(db, forget, message);
-    sqlite3_finalize(forget);
-    return rc;
-}
-
 static int read_by_statement(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                              sqlite3_stmt **stmt, struct kevo_commit *last, char **message) {
     struct marker_state state;
     int rc = SQLITE_OK;
     if (!*stmt)
-        rc = prepare(db, stmt, message, "SELECT state FROM \"%w\".kevo_marker WHERE store = ?1",
-                     schema);
+        rc = shadow_prepare(db, stmt, message,
+                            "SELECT state FROM \"%w\".kevo_marker WHERE store = ?1", schema);
     if (rc != SQLITE_OK) return rc;
     sqlite3_bind_int64(*stmt, 1, store_row);
     rc = sqlite3_step(*stmt);
@@ -626,7 +163,7 @@ static int read_by_statement(sqlite3 *db, const char *schema, sqlite3_int64 stor
     } else if (rc == SQLITE_DONE) {
         rc = row_is_lost(schema, message);
     } else {
-        fail(db, rc, message);
+        shadow_fail(db, rc, message);
     }
     /* A statement left open would stop COMMIT and DROP. */
     sqlite3_reset(*stmt);

@@ -149,11 +149,11 @@ int forget_undone_tables(struct session *s, char **message) {
     sqlite3 *db = s->connection->db;
     bool found = true;
     int rc = SQLITE_OK;
-    if (s->created) rc = marker_has_store(db, s->schema, s->store_row, &found, message);
+    if (s->created) rc = catalogue_has_store(db, s->schema, s->store_row, &found, message);
     if (rc == SQLITE_OK && !found) session_abandon(s);
     for (struct vtab *t = s->connection->tables; rc == SQLITE_OK && t; t = t->next) {
         if (t->session != s || !t->created) continue;
-        rc = marker_has_table(db, s->schema, s->store_row, t->table_id, &found, message);
+        rc = catalogue_has_table(db, s->schema, s->store_row, t->table_id, &found, message);
         if (rc == SQLITE_OK && !found) rc = wipe_table(t, message);
     }
     return rc;
@@ -181,7 +181,7 @@ static int check_name(const char *name, char **message) {
 struct same_path {
     sqlite3 *db;
     const char *schema, *path;
-    struct marker_store store;
+    struct catalogue_store store;
 };
 
 /* A path as the system knows it, when it exists. sqlite3_free; NULL: no memory. */
@@ -190,7 +190,7 @@ static char *real_path(const char *path) {
     return sqlite3_mprintf("%s", realpath(path, real) ? real : path);
 }
 
-static bool is_same_path(void *arg, const struct marker_store *store) {
+static bool is_same_path(void *arg, const struct catalogue_store *store) {
     struct same_path *same = arg;
     char *path = NULL, *message = NULL;
     session_resolve_path(same->db, same->schema, store->directory, &path, &message);
@@ -213,20 +213,20 @@ static int forget_unused_store(sqlite3 *db, struct vtab *t, struct same_path *sa
                                bool *used, char **message) {
     bool gone = false;
     same->store.directory = t->schema->directory;
-    int rc = marker_store_is_used(db, t->schema_name, same->store.row, used, message);
+    int rc = catalogue_store_is_used(db, t->schema_name, same->store.row, used, message);
     if (rc == SQLITE_OK && !*used)
-        rc = marker_has_stray(db, t->schema_name, t->name, used, message);
+        rc = catalogue_has_stray(db, t->schema_name, t->name, used, message);
     if (rc == SQLITE_OK && !*used)
         rc = session_remove_unused(t->connection, t->schema_name, &same->store, t->schema, &gone,
                                    message);
     if (rc != SQLITE_OK || !gone) return rc;
     *found = false;
-    return marker_forget_store(db, t->schema_name, same->store.row, message);
+    return catalogue_forget_store(db, t->schema_name, same->store.row, message);
 }
 
 /* What the definition says of options cannot be had in a store that exists, unless it has it. In a
  * transaction a ROLLBACK may bring back the tables that the store was made for. */
-static int check_options(sqlite3 *db, const struct vtab *t, const struct marker_store *store,
+static int check_options(sqlite3 *db, const struct vtab *t, const struct catalogue_store *store,
                          bool used, char **message) {
     if (!used && sqlite3_get_autocommit(db))
         return session_match_options(t->connection, t->schema_name, store, t->schema, message);
@@ -240,7 +240,7 @@ static int check_options(sqlite3 *db, const struct vtab *t, const struct marker_
 }
 
 /* The store of this database in that directory, made if there is none. */
-static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store *store,
+static int find_or_create_store(sqlite3 *db, struct vtab *t, struct catalogue_store *store,
                                 char **message) {
     struct same_path same = {.db = db, .schema = t->schema_name};
     char *path = NULL;
@@ -248,12 +248,12 @@ static int find_or_create_store(sqlite3 *db, struct vtab *t, struct marker_store
     int rc = session_resolve_path(db, t->schema_name, t->schema->directory, &path, message);
     same.path = path;
     if (rc == SQLITE_OK)
-        rc = marker_each_store(db, t->schema_name, is_same_path, &same, &found, message);
+        rc = catalogue_each_store(db, t->schema_name, is_same_path, &same, &found, message);
     if (rc == SQLITE_OK && found) rc = forget_unused_store(db, t, &same, &found, &used, message);
     if (rc == SQLITE_OK && found) rc = check_options(db, t, &same.store, used || !path, message);
     sqlite3_free(path);
     if (rc != SQLITE_OK) return rc;
-    *store = found ? same.store : (struct marker_store){.row = 0};
+    *store = found ? same.store : (struct catalogue_store){.row = 0};
     store->directory = t->schema->directory;
     return found ? SQLITE_OK
                  : session_create_store(t->connection, t->schema_name, t->schema, store, message);
@@ -276,10 +276,10 @@ static int check_commas(sqlite3 *db, const struct vtab *t, char **message) {
 }
 
 static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
-    struct marker_store store;
+    struct catalogue_store store;
     bool found = false;
     int rc = check_commas(db, t, message);
-    if (rc == SQLITE_OK) rc = marker_init(db, t->schema_name, message);
+    if (rc == SQLITE_OK) rc = catalogue_init(db, t->schema_name, message);
     if (rc == SQLITE_OK) rc = find_or_create_store(db, t, &store, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
@@ -288,7 +288,7 @@ static int create_in_store(sqlite3 *db, struct vtab *t, char **message) {
     if (rc == SQLITE_OK) join_transaction(t);
     if (rc == SQLITE_OK && names_are_kept(t)) rc = names_claim(t, &found, message);
     if (rc == SQLITE_OK)
-        rc = marker_add_table(db, t->schema_name, store.row, t->name, &t->table_id, message);
+        rc = catalogue_add_table(db, t->schema_name, store.row, t->name, &t->table_id, message);
     return rc == SQLITE_OK && !found ? wipe_table(t, message) : rc;
 }
 
@@ -310,8 +310,8 @@ static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv
 
 /* The session of the store that the database names, or one for a table whose store it does not. */
 static int find_session(sqlite3 *db, struct vtab *t, char **message) {
-    struct marker_store store = {.directory = NULL};
-    int rc = marker_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
+    struct catalogue_store store = {.directory = NULL};
+    int rc = catalogue_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
     sqlite3_free(store.directory);
@@ -351,8 +351,8 @@ static bool drop_would_lose_writes(const struct vtab *t) {
 static int forget_table(struct vtab *t, bool known, char **message) {
     struct session *s = t->session;
     sqlite3 *db = t->connection->db;
-    if (!known) return marker_forget_stray(db, t->schema_name, t->name, message);
-    int rc = marker_drop_table(db, t->schema_name, s->store_row, t->table_id, message);
+    if (!known) return catalogue_forget_stray(db, t->schema_name, t->name, message);
+    int rc = catalogue_drop_table(db, t->schema_name, s->store_row, t->table_id, message);
     s->swept = false;
     return rc == SQLITE_OK && names_are_kept(t) ? names_forget(t, message) : rc;
 }
@@ -362,8 +362,8 @@ static int vtab_destroy(sqlite3_vtab *table) {
     struct session *s = t->session;
     char **message = message_of(t);
     bool known, inherited = false;
-    int rc = marker_has_table(t->connection->db, t->schema_name, s->store_row, t->table_id, &known,
-                              message);
+    int rc = catalogue_has_table(t->connection->db, t->schema_name, s->store_row, t->table_id,
+                                 &known, message);
     if (rc == SQLITE_OK && known) rc = heir_take(s, &inherited);
     if (rc != SQLITE_OK) return rc;
     if (!inherited && drop_would_lose_writes(t)) {
@@ -385,8 +385,8 @@ static int vtab_rename(sqlite3_vtab *table, const char *name) {
     if (rc != SQLITE_OK) return rc;
     char *copy = sqlite3_mprintf("%s", name);
     if (!copy) return SQLITE_NOMEM;
-    rc = marker_rename_table(t->connection->db, t->schema_name, t->session->store_row, t->table_id,
-                             name, message);
+    rc = catalogue_rename_table(t->connection->db, t->schema_name, t->session->store_row,
+                                t->table_id, name, message);
     if (rc == SQLITE_OK && names_are_kept(t)) rc = names_rename(t, name, message);
     if (rc != SQLITE_OK) {
         sqlite3_free(copy);

@@ -70,8 +70,8 @@ static int is_dropped(struct vtab *t, uint32_t id, bool *dropped, char **message
     bool known, live;
     sqlite3 *db = t->connection->db;
     sqlite3_int64 row = t->session->store_row;
-    int rc = marker_has_table(db, t->schema_name, row, id, &known, message);
-    if (rc == SQLITE_OK) rc = marker_table_is_live(db, t->schema_name, row, id, &live, message);
+    int rc = catalogue_has_table(db, t->schema_name, row, id, &known, message);
+    if (rc == SQLITE_OK) rc = catalogue_table_is_live(db, t->schema_name, row, id, &live, message);
     *dropped = rc == SQLITE_OK && known && !live;
     return rc;
 }

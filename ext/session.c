@@ -137,8 +137,8 @@ void session_free(struct session *s) {
 }
 
 struct session *session_new(struct connection *connection, const char *schema,
-                            const struct marker_store *store, const struct schema *table, int *rc,
-                            char **message) {
+                            const struct catalogue_store *store, const struct schema *table,
+                            int *rc, char **message) {
     struct session *s = sqlite3_malloc64(sizeof *s);
     *rc = SQLITE_NOMEM;
     if (!s) return NULL;
@@ -162,8 +162,9 @@ struct session *session_new(struct connection *connection, const char *schema,
     return s;
 }
 
-int session_get(struct connection *connection, const char *schema, const struct marker_store *store,
-                const struct schema *table, struct session **session, char **message) {
+int session_get(struct connection *connection, const char *schema,
+                const struct catalogue_store *store, const struct schema *table,
+                struct session **session, char **message) {
     int rc = SQLITE_OK;
     struct session *s = connection->sessions;
     while (s && (s->lost || s->store_row != store->row || strcmp(s->schema, schema) != 0 ||
@@ -183,7 +184,7 @@ int session_get(struct connection *connection, const char *schema, const struct 
 
 int session_get_lost(struct connection *connection, const char *schema, const struct schema *table,
                      int lost_rc, struct session **session, char **message) {
-    const struct marker_store none = {.row = 0};
+    const struct catalogue_store none = {.row = 0};
     char *why = *message;
     int rc;
     *message = NULL;
@@ -315,7 +316,7 @@ int session_check_claim(struct session *s, char **message) {
 static int check_id(struct session *s, char **message) {
     const uint8_t *id = kevo_store_uuid(s->store);
     if (memcmp(id, s->uuid, sizeof s->uuid) == 0) return SQLITE_OK;
-    int rc = marker_read_uuid(s->connection->db, s->schema, s->store_row, s->uuid, message);
+    int rc = catalogue_read_uuid(s->connection->db, s->schema, s->store_row, s->uuid, message);
     if (rc != SQLITE_OK || memcmp(id, s->uuid, sizeof s->uuid) == 0) return rc;
     *message = sqlite3_mprintf("kevo: %s: the store there belongs to another database; put back "
                                "the one that was saved with this database file, or take that "

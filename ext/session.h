@@ -32,7 +32,7 @@
 #ifndef KEVO_EXT_SESSION_H
 #define KEVO_EXT_SESSION_H
 
-#include "ext/marker.h"
+#include "ext/catalogue.h"
 #include "ext/registry.h"
 #include "sql/schema.h"
 
@@ -122,8 +122,9 @@ struct connection {
 
 /* Find or make the session for a store of the schema; one reference. The store is not
  * opened. `options` are those of the table that asks. */
-int session_get(struct connection *connection, const char *schema, const struct marker_store *store,
-                const struct schema *table, struct session **session, char **message);
+int session_get(struct connection *connection, const char *schema,
+                const struct catalogue_store *store, const struct schema *table,
+                struct session **session, char **message);
 /* For a table of which the database does not say in which store it is: a session that opens
  * nothing, but fails with that code and message, which is taken over. Such a table can be dropped. */
 int session_get_lost(struct connection *connection, const char *schema, const struct schema *table,
@@ -145,19 +146,19 @@ int session_resolve_path(sqlite3 *db, const char *schema, const char *directory,
 /* For CREATE: make a store, or take one over that holds nothing, and add it to the
  * marker table. To be called when the database has no store in that directory. */
 int session_create_store(struct connection *connection, const char *schema,
-                         const struct schema *table, struct marker_store *store, char **message);
+                         const struct schema *table, struct catalogue_store *store, char **message);
 
 /* A store of which no table is left may be made anew: *gone tells that there is none any more, or
  * that it was removed here, once it is certain that no power loss brings a table back. In an
  * explicit transaction, the ROLLBACK of which could do so, the store stays. */
 int session_remove_unused(struct connection *connection, const char *schema,
-                          const struct marker_store *store, const struct schema *table, bool *gone,
-                          char **message);
+                          const struct catalogue_store *store, const struct schema *table,
+                          bool *gone, char **message);
 
 /* What is to be in such a store that is still there, since others have it open, finds in force what
  * its definition says of options, also by saying nothing; else this is SQLITE_ERROR. */
 int session_match_options(struct connection *connection, const char *schema,
-                          const struct marker_store *store, const struct schema *table,
+                          const struct catalogue_store *store, const struct schema *table,
                           char **message);
 
 /* Open the store if it is not open; it must be the one that the marker names. */

@@ -69,7 +69,7 @@ static int open_new(struct session *s, char **message) {
 
 /* A new session in the list, with its store open, or an abandoned one. */
 static int open_created(struct connection *connection, const char *schema,
-                        const struct schema *table, const struct marker_store *store,
+                        const struct schema *table, const struct catalogue_store *store,
                         struct session **session, char **message) {
     int rc;
     struct session *s = session_new(connection, schema, store, table, &rc, message);
@@ -97,13 +97,14 @@ static int open_created(struct connection *connection, const char *schema,
 }
 
 int session_create_store(struct connection *connection, const char *schema,
-                         const struct schema *table, struct marker_store *store, char **message) {
+                         const struct schema *table, struct catalogue_store *store,
+                         char **message) {
     static const struct kevo_commit none;
     struct session *s = NULL;
     int rc = open_created(connection, schema, table, store, &s, message);
     if (rc != SQLITE_OK) return rc;
     memcpy(store->uuid, s->uuid, sizeof store->uuid);
-    rc = marker_add_store(connection->db, schema, store, none, message);
+    rc = catalogue_add_store(connection->db, schema, store, none, message);
     if (rc == SQLITE_OK) s->store_row = store->row;
     return rc;
 }
@@ -129,8 +130,8 @@ static bool may_remove(struct session *s) {
 }
 
 int session_remove_unused(struct connection *connection, const char *schema,
-                          const struct marker_store *store, const struct schema *table, bool *gone,
-                          char **message) {
+                          const struct catalogue_store *store, const struct schema *table,
+                          bool *gone, char **message) {
     int rc;
     *gone = false;
     struct session *s = session_new(connection, schema, store, table, &rc, message);
@@ -159,7 +160,7 @@ static bool find_difference(const struct kevo_options *a, const struct kevo_opti
 }
 
 int session_match_options(struct connection *connection, const char *schema,
-                          const struct marker_store *store, const struct schema *table,
+                          const struct catalogue_store *store, const struct schema *table,
                           char **message) {
     struct kevo_option option;
     char wanted[KEVO_OPTION_TEXT], found[KEVO_OPTION_TEXT];

@@ -12,8 +12,8 @@ static inline bool session_decides_itself(const struct session *s) {
 /* A session that is in no list yet, without its store. NULL: *rc is set. `table` gives the options
  * to make the store with. */
 struct session *session_new(struct connection *connection, const char *schema,
-                            const struct marker_store *store, const struct schema *table, int *rc,
-                            char **message);
+                            const struct catalogue_store *store, const struct schema *table,
+                            int *rc, char **message);
 void session_free(struct session *s);
 
 /* Open the store, whosever it is, or make it; and close it. */

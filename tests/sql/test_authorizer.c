@@ -240,6 +240,30 @@ START_TEST(each_ignored) {
 }
 END_TEST
 
+/* An UPDATE of a column that is ignored writes the row as it is: no table has a name that only
+ * sqlite_schema knows, and none the id of another. */
+START_TEST(ignored_updates) {
+    struct rule name = {.action = SQLITE_UPDATE, .first = "kevo_table", .answer = SQLITE_IGNORE};
+    struct rule next = {.action = SQLITE_UPDATE, .first = "kevo_store", .answer = SQLITE_IGNORE};
+    sqlite3 *db = make(sql_file("app.db"));
+    sqlite3_set_authorizer(db, authorize, &name);
+    expect_error(db, SQLITE_AUTH, "has to allow what kevo itself runs: UPDATE \"main\".kevo_table",
+                 "ALTER TABLE kv RENAME TO k2");
+    ck_assert_int_eq(sql_try(db, "DROP TABLE kv"), SQLITE_AUTH);
+    sqlite3_set_authorizer(db, authorize, &next);
+    expect_error(db, SQLITE_AUTH, "has to allow what kevo itself runs: UPDATE \"main\".kevo_store",
+                 "CREATE VIRTUAL TABLE k2 USING kevo");
+    expect_error(db, SQLITE_AUTH, "kevo itself runs: UPDATE \"main\".kevo_store",
+                 "CREATE VIRTUAL TABLE k2 USING kevo('other')");
+    sqlite3_set_authorizer(db, NULL, NULL);
+    expect_rows(db, "main|kv;main|other", "SELECT schema, name FROM kevo_tables");
+    expect_rows(db, "a|1;b|2", "SELECT * FROM kv");
+    sql_exec(db, "ALTER TABLE kv RENAME TO k2; CREATE VIRTUAL TABLE kv USING kevo; DROP TABLE k2");
+    expect_rows(db, "", "SELECT * FROM kv");
+    sql_close(db);
+}
+END_TEST
+
 /* ---- functions --------------------------------------------------------------------------- */
 
 START_TEST(transactions_of_functions) {
@@ -283,6 +307,7 @@ int main(void) {
     tcase_add_loop_test(tcase, dropped_tables_wait, 0, 2);
     tcase_add_loop_test(tcase, each_denied, 0, STATEMENTS);
     tcase_add_loop_test(tcase, each_ignored, 0, STATEMENTS);
+    tcase_add_test(tcase, ignored_updates);
     tcase_add_test(tcase, transactions_of_functions);
     tcase_add_test(tcase, reports);
     suite_add_tcase(suite, tcase);
