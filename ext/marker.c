@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "engine/base/checksum.h"
 #include "engine/base/coding.h"
 #include "ext/shadow.h"
 
@@ -31,6 +32,12 @@ static int close_blob(sqlite3 *db, sqlite3_blob *blob, int rc, char **message) {
     if (rc != SQLITE_OK && !*message) shadow_fail(db, rc, message);
     int close_rc = sqlite3_blob_close(blob);
     return rc == SQLITE_OK && close_rc != SQLITE_OK ? shadow_fail(db, close_rc, message) : rc;
+}
+
+uint64_t marker_sign(uint32_t format) {
+    uint8_t bytes[4];
+    put_fixed32(bytes, format);
+    return checksum64(bytes, sizeof bytes, 0);
 }
 
 /* A marker without `log` is as earlier builds made it. */
@@ -81,10 +88,12 @@ static int damaged(const char *schema, char **message) {
         message);
 }
 
-/* What to say of a marker that decode() does not take. */
-static int strange(const uint8_t *blob, int len, const char *schema, char **message) {
-    uint32_t format = blob && len >= MARKER_HEADER_BYTES ? get_fixed32(blob) : 0;
-    if (format <= MARKER_FORMAT || format > MARKER_FORMAT_LAST) return damaged(schema, message);
+/* What to say of a marker that decode() does not take: `sign` are its last bytes, NULL when it is too
+ * short for any. */
+static int strange(const uint8_t *header, const uint8_t *sign, const char *schema, char **message) {
+    uint32_t format = sign ? get_fixed32(header) : 0;
+    if (format <= MARKER_FORMAT || get_fixed64(sign) != marker_sign(format))
+        return damaged(schema, message);
     sqlite3_free(*message);
     *message = sqlite3_mprintf("kevo: %s.kevo_marker: format version %u, of a newer kevo; this one "
                                "reads none above %d",
@@ -158,7 +167,8 @@ static int read_by_statement(sqlite3 *db, const char *schema, sqlite3_int64 stor
     if (rc == SQLITE_ROW) {
         const uint8_t *blob = sqlite3_column_blob(*stmt, 0);
         int len = sqlite3_column_bytes(*stmt, 0);
-        rc = decode(blob, len, &state) ? SQLITE_OK : strange(blob, len, schema, message);
+        const uint8_t *sign = len < MARKER_HEADER_BYTES ? NULL : blob + len - MARKER_SIGN_BYTES;
+        rc = decode(blob, len, &state) ? SQLITE_OK : strange(blob, sign, schema, message);
         if (rc == SQLITE_OK) *last = state.last;
     } else if (rc == SQLITE_DONE) {
         rc = row_is_lost(schema, message);
@@ -199,12 +209,13 @@ static int write_log(struct marker *m, slice bytes, uint32_t offset, char **mess
 
 static int read_state(sqlite3_blob *blob, const char *schema, struct marker_state *state,
                       char **message) {
-    uint8_t header[MARKER_HEADER_BYTES] = {0};
+    uint8_t header[MARKER_HEADER_BYTES] = {0}, sign[MARKER_SIGN_BYTES];
     int len = sqlite3_blob_bytes(blob);
-    int rc = SQLITE_OK;
-    if (len >= MARKER_HEADER_BYTES) rc = sqlite3_blob_read(blob, header, MARKER_HEADER_BYTES, 0);
+    if (len < MARKER_HEADER_BYTES) return strange(NULL, NULL, schema, message);
+    int rc = sqlite3_blob_read(blob, header, MARKER_HEADER_BYTES, 0);
     if (rc != SQLITE_OK || decode(header, len, state)) return rc;
-    return strange(header, len, schema, message);
+    rc = sqlite3_blob_read(blob, sign, MARKER_SIGN_BYTES, len - MARKER_SIGN_BYTES);
+    return rc == SQLITE_OK ? strange(header, sign, schema, message) : rc;
 }
 
 /* The marker, and behind each other what `log` and `state` have of the log. */

@@ -27,13 +27,17 @@
 enum {
     MARKER_FORMAT_ALONE = 1, /* without `log` */
     MARKER_FORMAT = 2,
-    MARKER_FORMAT_LAST = 255, /* a version beyond that is damage: a marker has no checksum */
     MARKER_HEADER_ALONE = 48, /* bytes */
     MARKER_HEADER_BYTES = 56,
+    MARKER_SIGN_BYTES = 8,
     MARKER_MAX_BYTES = 4096 - 64,    /* `state` */
     MARKER_LOG_BYTES = 60 << 10,     /* `log`, in pages that are smaller */
     MARKER_LOG_MAX_BYTES = 64 << 10, /* `log` */
 };
+
+/* What a marker of a version above MARKER_FORMAT ends with: without it the version itself is
+ * damaged, since there is no other checksum. */
+uint64_t marker_sign(uint32_t format);
 
 /* Put a marker of full size in the row of the store, whatever is there. */
 int marker_put(sqlite3 *db, const char *schema, sqlite3_int64 store_row, struct kevo_commit last,

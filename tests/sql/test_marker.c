@@ -412,12 +412,30 @@ START_TEST(row_is_missing) {
 }
 END_TEST
 
-/* One that a newer kevo wrote is not taken for damage, which could be adopted away. */
+static void set_version(sqlite3 *db, uint8_t version) {
+    sql_exec(db, "UPDATE kevo_marker SET state = CAST(x'%02x' || substr(state, 2) AS BLOB)",
+             version);
+}
+
+/* As a newer kevo would. */
+static void set_newer_version(sqlite3 *db, uint8_t version) {
+    uint8_t bytes[4] = {version}, sign[8];
+    put_fixed64(sign, checksum64(bytes, sizeof bytes, 0));
+    sqlite3_stmt *stmt = sql_prepare(
+        db,
+        "UPDATE kevo_marker SET state = CAST(substr(state, 1, length(state) - 8) || ? AS BLOB)");
+    sqlite3_bind_blob(stmt, 1, sign, sizeof sign, SQLITE_STATIC);
+    ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+    set_version(db, version);
+}
+
+/* It is not taken for damage, which could be adopted away. */
 START_TEST(newer_marker) {
     sqlite3 *db = sql_open(path);
     sql_exec(db, "%s", tables);
     sql_exec(db, "INSERT INTO kv VALUES(1, x'01')");
-    sql_exec(db, "UPDATE kevo_marker SET state = CAST(x'03' || substr(state, 2) AS BLOB)");
+    set_newer_version(db, 3);
     for (int i = 0; i < 2; i++) {
         expect_error(db, SQLITE_CANTOPEN, "kevo_marker: format version 3, of a newer kevo",
                      "SELECT * FROM kv");
@@ -426,8 +444,26 @@ START_TEST(newer_marker) {
         sql_close(db);
         db = sql_open(path);
     }
-    sql_exec(db, "UPDATE kevo_marker SET state = CAST(x'02' || substr(state, 2) AS BLOB)");
+    set_version(db, 2);
     expect_rows(db, "1|x'01'", "SELECT * FROM kv");
+    sql_close(db);
+}
+END_TEST
+
+/* A bit of the version that is the wrong way round does not make a newer one of it. */
+START_TEST(damaged_version) {
+    sqlite3 *db = sql_open(path);
+    sql_exec(db, "%s", tables);
+    sql_exec(db, "INSERT INTO kv VALUES(1, x'01')");
+    for (int bit = 0; bit < 8; bit++) {
+        set_version(db, (uint8_t)(2 ^ 1 << bit));
+        expect_error(db, SQLITE_CORRUPT, "kevo_marker: the marker is damaged; SELECT kevo_adopt(",
+                     "SELECT * FROM kv");
+        expect_error(db, SQLITE_CORRUPT, "the marker is damaged",
+                     "INSERT INTO kv VALUES(2, x'01')");
+        sql_exec(db, "SELECT kevo_adopt('kv')");
+        expect_rows(db, "1|x'01'", "SELECT * FROM kv");
+    }
     sql_close(db);
 }
 END_TEST
@@ -477,6 +513,7 @@ int main(void) {
     tcase_add_test(tcase, row_is_missing);
     tcase_add_loop_test(tcase, tampered, 0, sizeof losses / sizeof losses[0]);
     tcase_add_test(tcase, newer_marker);
+    tcase_add_test(tcase, damaged_version);
     tcase_add_test(tcase, newer_table);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
