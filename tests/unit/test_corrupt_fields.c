@@ -16,31 +16,11 @@
 #include "engine/log/wal.h"
 #include "engine/table/table_format.h"
 #include "tests/lib/array_iter.h"
+#include "tests/lib/files.h"
 #include "tests/lib/kv.h"
 #include "tests/lib/one_table.h"
 
 #define COUNT(cases) ((int)(sizeof(cases) / sizeof *(cases)))
-
-/* ---- files ---------------------------------------------------------------------------- */
-
-static struct buf read_file(struct env *env, const char *path) {
-    struct env_file *f;
-    struct buf b = {0};
-    uint64_t size;
-    ck_ok(env->open(env, path, ENV_READ, 0, &f, &test_err));
-    ck_ok(env->size(env, f, &size, &test_err));
-    ck_assert(buf_reserve(&b, size + 1));
-    ck_ok(env->read(env, f, 0, b.data, size, &b.len, &test_err));
-    env->close(env, f);
-    return b;
-}
-
-static void write_file(struct env *env, const char *path, slice bytes) {
-    struct env_file *f;
-    ck_ok(env->open(env, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &f, &test_err));
-    ck_ok(env->write(env, f, 0, bytes.data, bytes.len, &test_err));
-    env->close(env, f);
-}
 
 /* ---- the log ------------------------------------------------------------------------------ */
 
@@ -64,7 +44,7 @@ static void log_setup(void) {
     kv_put(store, "b", "2");
     kv_put(store, "c", "3");
     kevo_close(store);
-    segment = read_file(env, SEGMENT);
+    segment = files_read(env, SEGMENT);
     ck_ok(wal_reader_open(env, KV_DIR, 1, uuid, &r, &test_err));
     for (unsigned i = 0; i < 3; i++) {
         ck_ok(wal_reader_next(r, &record, &test_err));
@@ -83,7 +63,7 @@ static void log_teardown(void) {
  * segment and says `why`. */
 static const char *dump_log(const char *why) {
     kevo_store *store;
-    write_file(env, SEGMENT, buf_slice(&segment));
+    files_write(env, SEGMENT, buf_slice(&segment));
     int rc = kevo_open(KV_DIR, &options, &store, &test_err);
     if (rc == 0) {
         const char *text = kv_dump(store, NULL);
@@ -236,7 +216,7 @@ static void append_record(enum wal_type type, slice payload) {
     wal_close(w);
     buf_release(&run.bytes);
     buf_release(&segment);
-    segment = read_file(env, SEGMENT);
+    segment = files_read(env, SEGMENT);
 }
 
 static const struct {
@@ -296,7 +276,7 @@ static void table_setup(int compression) {
     set = iter_suite_sorted(entries, 60);
     one_table_init(&o, set, &w, 1 << 20);
     one_table_close(&o);
-    table = read_file(o.env, ONE_TABLE_PATH);
+    table = files_read(o.env, ONE_TABLE_PATH);
     slice end = slice_of(table.data + table.len - TABLE_FOOTER_BYTES, TABLE_FOOTER_BYTES);
     ck_assert_ptr_null(table_footer_decode(&footer, end, table.len, &checksum));
 }
@@ -333,7 +313,7 @@ static void seal_block(uint64_t begin, uint64_t end) {
 /* Open it and look at everything. */
 static int look_at_table(void) {
     seal_table();
-    write_file(o.env, ONE_TABLE_PATH, buf_slice(&table));
+    files_write(o.env, ONE_TABLE_PATH, buf_slice(&table));
     int rc = one_table_open(&o);
     if (rc == 0) rc = table_verify(o.table, &test_err);
     one_table_close(&o);

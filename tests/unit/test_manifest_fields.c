@@ -7,6 +7,7 @@
 #include "engine/base/coding.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
+#include "tests/lib/files.h"
 
 #define DIR       "/store"
 #define MANIFEST  DIR "/MANIFEST"
@@ -27,13 +28,6 @@ static void setup(void) {
 static void teardown(void) {
     env_memory_free(memory);
     ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static void set_file(const char *path, slice bytes) {
-    struct env_file *file;
-    must(memory->open(memory, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &file, &test_err));
-    if (bytes.len) must(memory->write(memory, file, 0, bytes.data, bytes.len, &test_err));
-    memory->close(memory, file);
 }
 
 struct field_case {
@@ -192,7 +186,7 @@ static const char first_record[] = "01 08 02 01 03 00 0000000000000000 04 05 112
 static void expect_code(const struct buf *b, int expected, const char *name) {
     struct manifest *m;
     struct manifest_state state;
-    set_file(MANIFEST, buf_slice(b));
+    files_write(memory, MANIFEST, buf_slice(b));
     int rc = manifest_open(&home, FILE_MODE, &m, &state, &test_err);
     if (rc && (m || state.version || state.options.data || state.owner.data))
         ck_abort_msg("out-parameters after a failure");

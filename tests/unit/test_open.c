@@ -8,6 +8,7 @@
 
 #include "engine/base/slice.h"
 #include "tests/lib/fault_env.h"
+#include "tests/lib/files.h"
 #include "tests/lib/kv.h"
 
 static struct env *env, *other; /* two ways to the same files: as if of two processes */
@@ -48,13 +49,6 @@ static kevo_store *open_through(struct env *e, const struct kevo_options *like) 
     struct kevo_options o = *like;
     o.env = e;
     return kv_open(&o);
-}
-
-static void write_file(const char *name, const char *text) {
-    struct env_file *f;
-    ck_ok(env->open(env, name, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &f, &test_err));
-    ck_ok(env->write(env, f, 0, text, strlen(text), &test_err));
-    env->close(env, f);
 }
 
 static char *read_lock(void) {
@@ -198,8 +192,8 @@ END_TEST
 START_TEST(reading_changes_nothing) {
     size_t before_size, after_size;
     make_store();
-    write_file(KV_DIR "/000099.sst", "an orphan");
-    write_file(KV_DIR "/LOCK", "nobody\n");
+    files_write(env, KV_DIR "/000099.sst", slice_of_str("an orphan"));
+    files_write(env, KV_DIR "/LOCK", slice_of_str("nobody\n"));
     char *before = kv_contents(env, &before_size);
     kevo_store *s = kv_open(&reading);
     ck_assert_str_eq(kv_dump(s, NULL), "a=1 b=2 c=3");
@@ -255,7 +249,7 @@ START_TEST(nothing_is_made_for_a_reader) {
     ck_assert_int_eq(env->stat(env, KV_DIR, &st, &test_err), KEVO_NOTFOUND);
     ck_ok(env->make_dir(env, KV_DIR, 0700, &test_err));
     expect_refused(KV_DIR, &reading, KEVO_CANTOPEN, "there is no kevo store");
-    write_file(KV_DIR "/MANIFEST.gone", "");
+    files_write(env, KV_DIR "/MANIFEST.gone", slice_of_str(""));
     expect_refused(KV_DIR, &reading, KEVO_CANTOPEN, "there is no kevo store");
     ck_assert_uint_eq(kv_files(env, "gone"), 1);
     ck_assert_int_eq(env->stat(env, KV_DIR "/LOCK", &st, &test_err), KEVO_NOTFOUND);
@@ -452,7 +446,7 @@ static int lock_too_late(struct env *e, struct env_file *file, bool shared, stru
     if (removals) {
         removals--;
         ck_ok(env->unlink(env, KV_DIR "/LOCK", &test_err));
-        write_file(KV_DIR "/LOCK", "");
+        files_write(env, KV_DIR "/LOCK", slice_of_str(""));
     }
     return plain_lock(e, file, shared, err);
 }

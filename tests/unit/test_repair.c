@@ -1,216 +1,5 @@
-#include "engine/kevo.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "engine/base/coding.h"
 #include "engine/log/wal.h"
-#include "tests/lib/array_iter.h"
-#include "tests/lib/fault_env.h"
-#include "tests/lib/kv.h"
-
-#define NEW "/new"
-
-static struct env *memory, *env;
-static struct kevo_options options;
-static struct kevo_repair_report report;
-static char notes[8192];
-
-static void take_note(void *arg, const char *text) {
-    (void)arg;
-    size_t at = strlen(notes);
-    snprintf(notes + at, sizeof notes - at, "%s\n", text);
-}
-
-static void setup(void) {
-    memory = env_memory_new();
-    ck_assert_ptr_nonnull(memory);
-    env = fault_env_new(memory);
-    options = kv_options(env);
-    options.block_bytes = 64;
-    options.memtable_bytes = 64 << 10;
-    notes[0] = 0;
-}
-
-static void teardown(void) {
-    fault_env_free(env);
-    env_memory_free(memory);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static int repair(void) {
-    report = (struct kevo_repair_report){.note = take_note};
-    notes[0] = 0;
-    return kevo_repair(KV_DIR, NEW, &options, &report, &test_err);
-}
-
-/* The repaired store, opened, verified, and able to go on. */
-static kevo_store *repaired(void) {
-    kevo_store *s;
-    struct kevo_options o = options;
-    o.create_if_missing = false;
-    ck_ok(kevo_open(NEW, &o, &s, &test_err));
-    ck_ok(kevo_verify(s, &test_err));
-    return s;
-}
-
-static void drop_new(void) {
-    ck_ok(kevo_destroy(NEW, &options, &test_err));
-}
-
-static void expect(const char *dump) {
-    kevo_store *s = repaired();
-    ck_assert_str_eq(kv_dump(s, NULL), dump);
-    if (options.authority == KEVO_AUTHORITY_SELF) {
-        kv_put(s, "zz", "more");
-        ck_ok(kv_compact(s, &test_err));
-        kv_delete(s, "zz");
-        ck_assert_str_eq(kv_dump(s, NULL), dump);
-    }
-    kevo_close(s);
-    drop_new();
-}
-
-/* ---- files ------------------------------------------------------------------------------ */
-
-static const char *path_of(const char *name) {
-    static char path[ENV_PATH_MAX];
-    snprintf(path, sizeof path, KV_DIR "/%s", name);
-    return path;
-}
-
-static struct buf read_file(const char *name) {
-    struct env_file *f;
-    struct buf b = {0};
-    uint64_t size;
-    must(memory->open(memory, path_of(name), ENV_READ, 0, &f, &test_err));
-    must(memory->size(memory, f, &size, &test_err));
-    if (!buf_reserve(&b, size + 1)) abort();
-    must(memory->read(memory, f, 0, b.data, size, &b.len, &test_err));
-    memory->close(memory, f);
-    return b;
-}
-
-static void write_file(const char *name, slice bytes) {
-    struct env_file *f;
-    must(memory->open(memory, path_of(name), ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &f,
-                      &test_err));
-    if (bytes.len) must(memory->write(memory, f, 0, bytes.data, bytes.len, &test_err));
-    memory->close(memory, f);
-}
-
-static void flip(const char *name, uint64_t offset, uint8_t mask) {
-    struct env_file *f;
-    uint8_t byte;
-    size_t got;
-    must(memory->open(memory, path_of(name), ENV_READ | ENV_WRITE, 0, &f, &test_err));
-    must(memory->read(memory, f, offset, &byte, 1, &got, &test_err));
-    byte ^= mask;
-    must(memory->write(memory, f, offset, &byte, 1, &test_err));
-    memory->close(memory, f);
-}
-
-static uint64_t size_of(const char *name) {
-    struct env_stat st;
-    must(memory->stat(memory, path_of(name), &st, &test_err));
-    return st.size_bytes;
-}
-
-static void cut(const char *name, uint64_t size) {
-    struct env_file *f;
-    must(memory->open(memory, path_of(name), ENV_WRITE, 0, &f, &test_err));
-    must(memory->truncate(memory, f, size, &test_err));
-    memory->close(memory, f);
-}
-
-/* Where a table's index lies: its footer says it. */
-static uint64_t index_of(const char *name) {
-    struct buf b = read_file(name);
-    uint64_t offset = get_fixed64(b.data + b.len - 128 + 32);
-    buf_release(&b);
-    ck_assert_uint_lt(offset, size_of(name));
-    return offset;
-}
-
-static void lose(const char *name) {
-    ck_ok(memory->unlink(memory, path_of(name), &test_err));
-}
-
-/* ---- a store with something everywhere ------------------------------------------------------ */
-
-enum { ROWS = 12 };
-
-static void put_rows(kevo_store *s, char group) {
-    for (unsigned i = 0; i < ROWS; i++) {
-        char key[8], value[40];
-        snprintf(key, sizeof key, "%c%02u", group, i);
-        snprintf(value, sizeof value, "the value of row %c%02u, %08u", group, i, i * 1234567);
-        kv_put(s, key, value);
-    }
-}
-
-static char table_a[16], table_b[16]; /* names */
-
-static int see_table(void *arg, const char *name) {
-    (void)arg;
-    if (!strstr(name, ".sst")) return 0;
-    snprintf(table_a[0] ? table_b : table_a, sizeof table_a, "%s", name);
-    return 0;
-}
-
-/* a and b in tables of their own, in different levels, c in the log. */
-static void make_store(void) {
-    kevo_store *s = kv_open(&options);
-    put_rows(s, 'a');
-    ck_ok(kv_compact(s, &test_err));
-    put_rows(s, 'b');
-    ck_ok(kevo_flush(s, &test_err));
-    put_rows(s, 'c');
-    kevo_close(s);
-    table_a[0] = table_b[0] = 0;
-    ck_ok(memory->list(memory, KV_DIR, see_table, NULL, &test_err));
-    ck_assert_int_lt(strcmp(table_a, table_b), 0);
-}
-
-/* How many rows of a group are there; each is as it was written. */
-static unsigned rows_in(kevo_store *s, char group) {
-    char first[2] = {group, 0}, end[2] = {(char)(group + 1), 0};
-    struct kevo_read read = {.lower = kv_slice(first), .upper = kv_slice(end)};
-    kevo_iter *it = kv_iter(s, &read);
-    unsigned count = 0;
-    must(kevo_iter_first(it, &test_err));
-    for (; kevo_iter_valid(it); count++) {
-        char value[40];
-        slice k = kevo_iter_key(it);
-        ck_assert_uint_eq(k.len, 3);
-        unsigned i = (unsigned)(k.data[1] - '0') * 10 + k.data[2] - '0';
-        ck_assert_uint_lt(i, ROWS);
-        snprintf(value, sizeof value, "the value of row %c%02u, %08u", group, i, i * 1234567);
-        if (!slice_eq(kevo_iter_value(it), kv_slice(value))) ck_abort_msg("a row was invented");
-        must(kevo_iter_next(it, &test_err));
-    }
-    kevo_iter_free(it);
-    return count;
-}
-
-static unsigned rows_in_all(kevo_store *s) {
-    unsigned count = 0;
-    kevo_iter *it = kv_iter(s, NULL);
-    must(kevo_iter_first(it, &test_err));
-    for (; kevo_iter_valid(it); count++)
-        must(kevo_iter_next(it, &test_err));
-    kevo_iter_free(it);
-    return count;
-}
-
-/* The rows that were saved: at least these of each group, and no others. */
-static void expect_rows(unsigned a, unsigned b, unsigned c) {
-    kevo_store *s = repaired();
-    unsigned x = rows_in(s, 'a'), y = rows_in(s, 'b'), z = rows_in(s, 'c');
-    if (x < a || y < b || z < c) ck_abort_msg("%u, %u and %u rows: %s", x, y, z, notes);
-    ck_assert_uint_eq(rows_in_all(s), x + y + z);
-    kevo_close(s);
-}
+#include "tests/lib/repair_store.h"
 
 START_TEST(of_a_sound_store) {
     size_t size_before, size_after;
@@ -264,7 +53,7 @@ START_TEST(of_a_store_that_may_only_be_read) {
     char text[8] = "";
     size_t got;
     make_store();
-    write_file("LOCK", kv_slice("whoever"));
+    files_write(memory, path_of("LOCK"), kv_slice("whoever"));
     struct kevo_options o = options;
     o.read_only = true;
     kevo_store *s = kv_open(&o);
@@ -284,7 +73,7 @@ START_TEST(of_nothing) {
     ck_assert_int_eq(repair(), KEVO_CANTOPEN);
     ck_ok(memory->make_dir(memory, KV_DIR, 0700, &test_err));
     ck_assert_int_eq(repair(), KEVO_CANTOPEN);
-    write_file("LOCK", kv_slice(""));
+    files_write(memory, path_of("LOCK"), kv_slice(""));
     ck_assert_int_eq(repair(), KEVO_CANTOPEN);
     make_store();
     kevo_store *s = kv_open(&options);
@@ -328,14 +117,14 @@ START_TEST(orphans_do_not_count) {
     kevo_store *s = kv_open(&options);
     kv_put(s, "a", "1");
     kv_put(s, "b", "1");
-    struct buf segment = read_file("000001.wal");
+    struct buf segment = files_read(memory, path_of("000001.wal"));
     ck_ok(kevo_flush(s, &test_err));
-    struct buf orphan = read_file("000001.sst");
+    struct buf orphan = files_read(memory, path_of("000001.sst"));
     kv_delete(s, "a");
     ck_ok(kv_compact(s, &test_err));
     kevo_close(s);
-    write_file("000001.sst", buf_slice(&orphan));
-    write_file("000001.wal", buf_slice(&segment));
+    files_write(memory, path_of("000001.sst"), buf_slice(&orphan));
+    files_write(memory, path_of("000001.wal"), buf_slice(&segment));
     ck_ok(repair());
     ck_assert_uint_eq(report.tables_ignored, 1);
     expect("b=1");
@@ -469,101 +258,6 @@ START_TEST(records_that_cannot_be) {
     ck_assert_ptr_nonnull(strstr(notes, "000004.wal"));
     ck_assert_uint_eq(report.records_salvaged, ROWS);
     ck_assert(report.bytes_lost >= 4);
-    expect_rows(ROWS, ROWS, ROWS);
-}
-END_TEST
-
-/* ---- sectors that cannot be read ------------------------------------------------------------------ */
-
-static int (*plain_open)(struct env *, const char *, unsigned, unsigned, struct env_file **,
-                         struct kevo_err *);
-static int (*plain_read)(struct env *, struct env_file *, uint64_t, void *, size_t, size_t *,
-                         struct kevo_err *);
-static int (*plain_map)(struct env *, struct env_file *, uint64_t, const uint8_t **,
-                        struct kevo_err *);
-static struct {
-    const char *name;
-    struct env_file *file;
-    uint64_t offset;
-} bad; /* a sector */
-
-static int open_bad(struct env *e, const char *path, unsigned flags, unsigned mode,
-                    struct env_file **file, struct kevo_err *err) {
-    int rc = plain_open(e, path, flags, mode, file, err);
-    if (rc) return rc;
-    if (strcmp(path, path_of(bad.name)) == 0)
-        bad.file = *file;
-    else if (bad.file == *file)
-        bad.file = NULL; /* that one was closed */
-    return 0;
-}
-
-static int read_bad(struct env *e, struct env_file *file, uint64_t offset, void *data, size_t len,
-                    size_t *got, struct kevo_err *err) {
-    *got = 0;
-    if (file == bad.file && bad.offset < offset + len && offset < bad.offset + 512)
-        return KEVO_IOERR;
-    return plain_read(e, file, offset, data, len, got, err);
-}
-
-/* Reading it through a map would be the end. */
-static int map_bad(struct env *e, struct env_file *file, uint64_t size, const uint8_t **data,
-                   struct kevo_err *err) {
-    ck_assert_ptr_ne(file, bad.file);
-    return plain_map(e, file, size, data, err);
-}
-
-static void expect_bad_sector(const char *name, uint64_t offset) {
-    plain_open = env->open;
-    plain_read = env->read;
-    plain_map = env->map;
-    bad.name = name;
-    bad.offset = offset;
-    bad.file = NULL;
-    env->open = open_bad;
-    env->read = read_bad;
-    env->map = map_bad;
-    ck_ok(repair());
-    env->open = plain_open;
-    env->read = plain_read;
-    env->map = plain_map;
-    ck_assert_ptr_nonnull(strstr(notes, "bytes cannot be read"));
-    ck_assert_ptr_nonnull(strstr(notes, name));
-}
-
-START_TEST(a_sector_of_a_table) {
-    kevo_store *s = kv_open(&options);
-    enum { MANY = 1000 };
-    for (unsigned i = 0; i < MANY; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "%05u", i);
-        kv_put(s, key, key);
-    }
-    ck_ok(kevo_flush(s, &test_err));
-    kevo_close(s);
-    table_a[0] = 0;
-    ck_ok(memory->list(memory, KV_DIR, see_table, NULL, &test_err));
-    ck_assert_uint_gt(index_of(table_a), 3 * 4096);
-    expect_bad_sector(table_a, 5000);
-    ck_assert_uint_eq(report.tables_lost, 0);
-    ck_assert_uint_gt(report.blocks_lost, 1);
-    s = repaired();
-    unsigned rows = rows_in_all(s);
-    ck_assert_uint_ge(rows, MANY / 4);
-    ck_assert_uint_lt(rows, MANY);
-    ck_assert_uint_eq(rows, report.entries_salvaged);
-    kevo_close(s);
-}
-END_TEST
-
-START_TEST(a_sector_of_the_log) {
-    make_store();
-    kevo_store *s = kv_open(&options);
-    for (unsigned i = 0; i < 40; i++)
-        put_rows(s, 'c');
-    kevo_close(s);
-    expect_bad_sector("000003.wal", 8192);
-    ck_assert_uint_ge(report.log_gaps, 1);
     expect_rows(ROWS, ROWS, ROWS);
 }
 END_TEST
@@ -739,134 +433,6 @@ START_TEST(a_range_deleted_before_tables_were_ingested) {
 }
 END_TEST
 
-/* ---- every byte ------------------------------------------------------------------------------------- */
-
-static void damage_each_byte(const char *name, uint8_t mask, unsigned a, unsigned b, unsigned c) {
-    uint64_t size = size_of(name), step = harness_count("KEVO_STRIDE", 3);
-    for (uint64_t at = rng_below(&(struct rng){harness_seed() + mask}, step); at < size;
-         at += step) {
-        flip(name, at, mask);
-        int rc = repair();
-        if (rc) ck_abort_msg("%s, byte %llu: %s", name, (unsigned long long)at, test_err.msg);
-        expect_rows(a, b, c);
-        drop_new();
-        flip(name, at, mask);
-    }
-}
-
-static const struct {
-    const char *name;
-    unsigned a, b, c; /* rows that must be there at least */
-} files[] = {
-    {table_a, 0, ROWS, ROWS},
-    {table_b, ROWS, 0, ROWS},
-    {"000003.wal", ROWS, ROWS, 0},
-    {"MANIFEST", ROWS, ROWS, ROWS},
-};
-enum { FILES = sizeof files / sizeof files[0] };
-
-START_TEST(every_byte) {
-    static const uint8_t masks[] = {0x01, 0x80, 0xff};
-    make_store();
-    damage_each_byte(files[_i].name, masks[harness_seed() % 3], files[_i].a, files[_i].b,
-                     files[_i].c);
-}
-END_TEST
-
-/* The same without a manifest: nothing is invented then either. */
-START_TEST(every_byte_without_a_manifest) {
-    make_store();
-    lose("MANIFEST");
-    damage_each_byte(files[_i].name, 0xff, files[_i].a, files[_i].b, files[_i].c);
-}
-END_TEST
-
-START_TEST(every_length) {
-    make_store();
-    struct buf whole = read_file(files[_i].name);
-    for (uint64_t size = 0; size < whole.len; size += 7) {
-        cut(files[_i].name, size);
-        ck_ok(repair());
-        expect_rows(files[_i].a, files[_i].b, files[_i].c);
-        drop_new();
-        write_file(files[_i].name, buf_slice(&whole));
-    }
-    buf_release(&whole);
-}
-END_TEST
-
-/* ---- faults ------------------------------------------------------------------------------------------- */
-
-static bool is_store(void) {
-    struct kevo_options o = options;
-    kevo_store *s;
-    o.create_if_missing = false;
-    int rc = kevo_open(NEW, &o, &s, &test_err);
-    if (rc) ck_assert_int_eq(rc, KEVO_CANTOPEN);
-    kevo_close(s);
-    return rc == 0;
-}
-
-/* A file that the system does not let read is a lost one, and the report says so; anything
- * else ends the repair. */
-START_TEST(every_call_fails) {
-    make_store();
-    for (uint64_t n = 1;; n++) {
-        fault_env_plan(env, (struct fault_plan){.kinds = FAULT_ALL, .nth = n});
-        int rc = repair();
-        bool hit = fault_env_hit(env);
-        fault_env_plan(env, (struct fault_plan){.nth = 0});
-        if (rc) ck_assert_int_eq(rc, KEVO_IOERR);
-        ck_assert(is_store() == (rc == 0));
-        if (rc == 0) {
-            expect_rows(0, 0, 0);
-            if (report.notes == 0) expect_rows(ROWS, ROWS, ROWS);
-            drop_new();
-        }
-        if (!hit) break;
-        ck_assert_uint_lt(n, 1000);
-    }
-}
-END_TEST
-
-START_TEST(every_allocation_fails) {
-    make_store();
-    if (_i) flip(table_a, size_of(table_a) - 1, 1);
-    for (uint64_t n = 1;; n++) {
-        fault_alloc_fail_at(n, false);
-        int rc = repair();
-        bool hit = fault_alloc_hit();
-        fault_alloc_fail_at(0, false);
-        if (rc) ck_assert_int_eq(rc, KEVO_NOMEM);
-        ck_assert(is_store() == (rc == 0));
-        if (rc == 0) expect_rows(ROWS, ROWS, ROWS);
-        if (rc == 0) drop_new();
-        if (!hit) break;
-    }
-}
-END_TEST
-
-static bool count_down(void *left) {
-    return (*(unsigned *)left)-- == 0;
-}
-
-START_TEST(every_question_is_answered_with_stop) {
-    make_store();
-    for (unsigned n = 0;; n++) {
-        unsigned left = n;
-        report = (struct kevo_repair_report){.cancelled = count_down, .cancelled_arg = &left};
-        int rc = kevo_repair(KV_DIR, NEW, &options, &report, &test_err);
-        ck_assert(is_store() == (rc == 0));
-        if (rc == 0) {
-            ck_assert_uint_gt(n, 2); /* two tables and a merge */
-            break;
-        }
-        ck_assert_int_eq(rc, KEVO_CANCELLED);
-    }
-    expect_rows(ROWS, ROWS, ROWS);
-}
-END_TEST
-
 int main(void) {
     Suite *suite = suite_create("repair");
     TCase *tc = tcase_create("repair");
@@ -884,20 +450,12 @@ int main(void) {
     tcase_add_test(tc, a_record_of_the_log);
     tcase_add_loop_test(tc, a_segment_of_the_log, 0, 2);
     tcase_add_loop_test(tc, records_that_cannot_be, 0, 5);
-    tcase_add_test(tc, a_sector_of_a_table);
-    tcase_add_test(tc, a_sector_of_the_log);
     tcase_add_test(tc, for_an_authority_elsewhere);
     tcase_add_test(tc, cut_batches_do_not_come_back);
     tcase_add_test(tc, batches_cut_twice_do_not_come_back);
     tcase_add_test(tc, ingested_tables_keep_their_age);
     tcase_add_test(tc, ingested_tables_without_their_record);
     tcase_add_test(tc, a_range_deleted_before_tables_were_ingested);
-    tcase_add_loop_test(tc, every_byte, 0, FILES);
-    tcase_add_loop_test(tc, every_byte_without_a_manifest, 0, FILES - 1);
-    tcase_add_loop_test(tc, every_length, 0, FILES);
-    tcase_add_test(tc, every_call_fails);
-    tcase_add_loop_test(tc, every_allocation_fails, 0, 2);
-    tcase_add_test(tc, every_question_is_answered_with_stop);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

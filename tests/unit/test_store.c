@@ -6,6 +6,7 @@
 #include "engine/base/slice.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
+#include "tests/lib/files.h"
 #include "tests/lib/kv.h"
 
 static struct env *env;
@@ -44,18 +45,6 @@ static void expect_open_error(const struct kevo_options *o, const char *dir, int
     ck_assert_ptr_null(s);
 }
 
-static void put_file(const char *path, slice bytes) {
-    struct env_file *f;
-    ck_ok(env->open(env, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0600, &f, &test_err));
-    if (bytes.len) ck_ok(env->write(env, f, 0, bytes.data, bytes.len, &test_err));
-    env->close(env, f);
-}
-
-static bool exists(const char *path) {
-    struct env_stat st;
-    return env->stat(env, path, &st, &test_err) == 0;
-}
-
 /* ---- opening -------------------------------------------------------------------- */
 
 START_TEST(open_makes_a_store_only_when_wanted) {
@@ -63,7 +52,7 @@ START_TEST(open_makes_a_store_only_when_wanted) {
     kevo_store *s;
     o.create_if_missing = false;
     expect_open_error(&o, "/missing", KEVO_CANTOPEN, "/missing: there is no kevo store");
-    ck_assert(!exists("/missing"));
+    ck_assert(!files_exist(env, "/missing"));
     ck_ok(env->make_dir(env, "/empty", 0700, &test_err));
     expect_open_error(&o, "/empty", KEVO_CANTOPEN, "/empty: there is no kevo store");
     ck_ok(env->remove_dir(env, "/empty", &test_err)); /* nothing was put there */
@@ -119,13 +108,13 @@ END_TEST
 
 START_TEST(a_directory_with_something_else_is_left_alone) {
     ck_ok(env->make_dir(env, "/home", 0700, &test_err));
-    put_file("/home/letter", slice_of_str("dear"));
+    files_write(env, "/home/letter", slice_of_str("dear"));
     expect_open_error(&options, "/home", KEVO_CANTOPEN,
                       "/home: the directory holds something else");
-    ck_assert(!exists("/home/LOCK") && !exists("/home/MANIFEST"));
+    ck_assert(!files_exist(env, "/home/LOCK") && !files_exist(env, "/home/MANIFEST"));
     expect_error(kevo_destroy("/home", &options, &test_err), KEVO_CANTOPEN, "/home");
     expect_open_error(&options, "/home/letter", KEVO_CANTOPEN, "/home/letter: not a directory");
-    ck_assert(exists("/home/letter"));
+    ck_assert(files_exist(env, "/home/letter"));
 }
 END_TEST
 
@@ -135,7 +124,7 @@ START_TEST(data_without_a_manifest_is_damage) {
     store = NULL;
     ck_ok(env->unlink(env, KV_DIR "/MANIFEST", &test_err));
     expect_open_error(&options, KV_DIR, KEVO_CORRUPT, "/store/MANIFEST: missing");
-    ck_assert(exists(KV_DIR "/000001.wal"));
+    ck_assert(files_exist(env, KV_DIR "/000001.wal"));
 }
 END_TEST
 
@@ -153,7 +142,7 @@ START_TEST(opening_and_reading_changes_no_file) {
     ck_ok(kevo_flush(store, &test_err));
     kv_put(store, "b", "2");
     kevo_close(store);
-    put_file(KV_DIR "/000009.sst", slice_of_str("left by a crash"));
+    files_write(env, KV_DIR "/000009.sst", slice_of_str("left by a crash"));
     size_t before_size, after_size;
     char *before = kv_contents(env, &before_size);
     options.background = true;
@@ -166,7 +155,7 @@ START_TEST(opening_and_reading_changes_no_file) {
     free(after);
     store = kv_open(&options);
     kv_put(store, "c", "3"); /* a writer removes what a crash left */
-    ck_assert(!exists(KV_DIR "/000009.sst"));
+    ck_assert(!files_exist(env, KV_DIR "/000009.sst"));
 }
 END_TEST
 
@@ -179,7 +168,7 @@ START_TEST(destroy_removes_a_store) {
         memcpy(uuid, kevo_store_uuid(store), 16);
         kevo_close(store);
         ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
-        ck_assert(!exists(KV_DIR));
+        ck_assert(!files_exist(env, KV_DIR));
         store = kv_open(&options);
         ck_assert_str_eq(kv_dump(store, NULL), "");
         ck_assert_int_ne(memcmp(uuid, kevo_store_uuid(store), 16), 0);
@@ -190,10 +179,10 @@ END_TEST
 START_TEST(destroy_leaves_what_is_not_its_own) {
     kevo_close(store);
     store = NULL;
-    put_file(KV_DIR "/note", slice_of_str("mine"));
+    files_write(env, KV_DIR "/note", slice_of_str("mine"));
     ck_ok(kevo_destroy(KV_DIR, &options, &test_err));
-    ck_assert(exists(KV_DIR "/note"));
-    ck_assert(!exists(KV_DIR "/MANIFEST") && !exists(KV_DIR "/LOCK"));
+    ck_assert(files_exist(env, KV_DIR "/note"));
+    ck_assert(!files_exist(env, KV_DIR "/MANIFEST") && !files_exist(env, KV_DIR "/LOCK"));
     expect_error(kevo_destroy(KV_DIR, &options, &test_err), KEVO_CANTOPEN, "no kevo store");
     expect_error(kevo_destroy("/missing", &options, &test_err), KEVO_CANTOPEN, "no kevo store");
 }

@@ -5,29 +5,10 @@
 #include "engine/table/table_format.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
+#include "tests/lib/files.h"
 #include "tests/lib/one_table.h"
 
 /* ---- damage -------------------------------------------------------------------- */
-
-static struct buf file_bytes(struct env *env, const char *from, uint64_t size) {
-    struct buf b = {0};
-    struct env_file *f;
-    size_t got;
-    ck_ok(env->open(env, from, ENV_READ, 0, &f, &test_err));
-    ck_assert(buf_reserve(&b, size));
-    ck_ok(env->read(env, f, 0, b.data, size, &got, &test_err));
-    ck_assert_uint_eq(got, size);
-    b.len = size;
-    env->close(env, f);
-    return b;
-}
-
-static void put_file(struct env *env, const char *to, slice bytes) {
-    struct env_file *f;
-    ck_ok(env->open(env, to, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, 0644, &f, &test_err));
-    ck_ok(env->write(env, f, 0, bytes.data, bytes.len, &test_err));
-    env->close(env, f);
-}
 
 /* A small table, closed, and its bytes. */
 static void make_small(struct one_table *o, struct iter_suite_set **set, struct buf *bytes,
@@ -42,7 +23,8 @@ static void make_small(struct one_table *o, struct iter_suite_set **set, struct 
     one_table_init(o, *set, &options, 1 << 20);
     table_close(o->table);
     o->table = NULL;
-    *bytes = file_bytes(o->env, ONE_TABLE_PATH, o->summary.file_bytes);
+    *bytes = files_read(o->env, ONE_TABLE_PATH);
+    ck_assert_uint_eq(bytes->len, o->summary.file_bytes);
 }
 
 /* Right answers or KEVO_CORRUPT naming the file. */
@@ -70,7 +52,7 @@ START_TEST(damaged_byte) {
     for (size_t i = 0; i < bytes.len; i++) {
         for (size_t k = 0; k < sizeof masks; k++) {
             bytes.data[i] ^= masks[k];
-            put_file(o.env, ONE_TABLE_PATH, buf_slice(&bytes));
+            files_write(o.env, ONE_TABLE_PATH, buf_slice(&bytes));
             expect_right_or_corrupt(&o, set);
             bytes.data[i] ^= masks[k];
         }
@@ -88,7 +70,7 @@ START_TEST(truncated) {
     make_small(&o, &set, &bytes, 1);
     uint64_t whole = bytes.len;
     for (uint64_t len = 0; len < whole; len++) {
-        put_file(o.env, ONE_TABLE_PATH, slice_of(bytes.data, len));
+        files_write(o.env, ONE_TABLE_PATH, slice_of(bytes.data, len));
         o.summary.file_bytes = whole;
         ck_assert_int_eq(one_table_open(&o), KEVO_CORRUPT);
         o.summary.file_bytes = len;
@@ -180,7 +162,7 @@ START_TEST(hostile_bytes) {
         }
         uint64_t checksum = o.summary.checksum;
         reseal(&bad, &o.summary.checksum);
-        put_file(o.env, ONE_TABLE_PATH, buf_slice(&bad));
+        files_write(o.env, ONE_TABLE_PATH, buf_slice(&bad));
         int rc = one_table_open(&o);
         o.summary.checksum = checksum;
         if (rc != 0 && rc != KEVO_CORRUPT && rc != KEVO_NEWER)
@@ -226,7 +208,7 @@ START_TEST(corrupt_field) {
     make_small(&o, &set, &bytes, 1);
     bytes.data[bytes.len - corrupt_fields[_i].from_end] = corrupt_fields[_i].value;
     reseal(&bytes, &o.summary.checksum);
-    put_file(o.env, ONE_TABLE_PATH, buf_slice(&bytes));
+    files_write(o.env, ONE_TABLE_PATH, buf_slice(&bytes));
     int rc = one_table_open(&o);
     ck_assert_msg(rc == KEVO_CORRUPT, "%s: %d", corrupt_fields[_i].what, rc);
     ck_assert_msg(strstr(test_err.msg, corrupt_fields[_i].message), "%s: %s",
