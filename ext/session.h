@@ -81,9 +81,11 @@ struct session {
     unsigned open_cursors;
 
     enum session_state state;
-    unsigned members;     /* tables that take part in the transaction */
-    bool inherited;       /* one of them is the heir: see heir.h */
-    bool swept;           /* nothing is left of dropped tables, as far as the transaction sees */
+    unsigned members; /* tables that take part in the transaction */
+    bool inherited;   /* one of them is the heir: see heir.h */
+    bool swept;       /* nothing is left of dropped tables, as far as the transaction sees */
+    /* What a commit is to give back soon. A rollback to a savepoint leaves them: at worst the store
+     * settles, or writes a memtable, earlier than it had to. */
     uint64_t freed_bytes; /* of tables whose rows the transaction deletes as a whole, about */
     bool frees_many;      /* a statement deletes many rows as one range */
     kevo_txn *txn;

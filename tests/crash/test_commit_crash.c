@@ -136,9 +136,8 @@ static int dump(sqlite3 *db, const char *schema, char **text) {
         rc = put_table(s, db, schema, (const char *)sqlite3_column_text(stmt, 0));
     int end = sqlite3_finalize(stmt);
     if (rc == SQLITE_DONE) rc = end;
-    bool empty = sqlite3_str_length(s) == 0;
     *text = sqlite3_str_finish(s);
-    if (empty) *text = sqlite3_mprintf("");
+    if (!*text) *text = sqlite3_mprintf("");
     return rc;
 }
 

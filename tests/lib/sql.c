@@ -156,9 +156,8 @@ const char *sql_rows(sqlite3 *db, const char *format, ...) {
     sqlite3_free(sql);
     char **slot = &results[next++ % 16];
     sqlite3_free(*slot);
-    bool empty = sqlite3_str_length(out) == 0;
     *slot = sqlite3_str_finish(out);
-    if (empty || !*slot) *slot = sqlite3_mprintf("");
+    if (!*slot) *slot = sqlite3_mprintf("");
     return *slot;
 }
 
