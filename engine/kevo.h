@@ -715,6 +715,7 @@ struct kevo_stats {
     uint64_t dropped_tables; /* hidden by deletions of ranges, removed without being read */
     uint64_t settled_memtables, settled_merges; /* flushes, and compactions and trivial moves, that
                                                    were made because nothing was written */
+    uint64_t settled_blocks;                    /* read into the cache for the same reason */
     uint64_t level_read_bytes[KEVO_MAX_LEVELS]; /* tables of it that compactions read */
     uint64_t level_written_bytes[KEVO_MAX_LEVELS]; /* tables that were written into it */
     uint64_t stalls, stall_us;                     /* writers slowed or stopped, and for how long */

@@ -80,6 +80,7 @@ static const struct figure figures[] = {
     FIGURE("dropped_tables", dropped_tables),
     FIGURE("settled_memtables", settled_memtables),
     FIGURE("settled_merges", settled_merges),
+    FIGURE("settled_blocks", settled_blocks),
     FIGURE("stalls", stalls),
     FIGURE("stall_us", stall_us),
     FIGURE("max_stall_us", max_stall_us),

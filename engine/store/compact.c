@@ -25,7 +25,7 @@ static bool is_due(const kevo_store *s) {
 }
 
 bool compact_pending(const kevo_store *s) {
-    return drop_pending(s) || is_due(s) || settle_tables_in(s) == 0;
+    return drop_pending(s) || is_due(s) || settle_tables_in(s) == 0 || warm_in(s) == 0;
 }
 
 /* Waits for retain_ms to be over are looked at as often as commits are told apart by time. */
@@ -37,7 +37,8 @@ static uint64_t look_again_in(const kevo_store *s) {
 
 uint64_t compact_pending_in(const kevo_store *s) {
     uint64_t dense_seq = s->current->version->dense_seq;
-    uint64_t settles = settle_tables_in(s), look = look_again_in(s);
+    uint64_t settles = settle_tables_in(s), warms = warm_in(s), look = look_again_in(s);
+    if (warms < settles) settles = warms;
     bool soon = drop_pending_soon(s) ||
                 (dense_seq > gc_oldest(s, true) && dense_seq <= gc_oldest(s, false));
     return soon && look < settles ? look : settles;
@@ -404,7 +405,8 @@ static int run_automatic(kevo_store *s, const struct manual *manual, struct kevo
 
 int compact_run(kevo_store *s, struct kevo_err *err) {
     int rc = drop_run(s, err);
-    return rc == KEVO_NOTFOUND ? run_automatic(s, NULL, err) : rc;
+    if (rc == KEVO_NOTFOUND) rc = run_automatic(s, NULL, err);
+    return rc == KEVO_NOTFOUND ? warm_run(s) : rc;
 }
 
 /* ---- on demand ---------------------------------------------------------------------------- */

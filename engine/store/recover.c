@@ -254,6 +254,7 @@ int store_recover(kevo_store *s, struct kevo_err *err) {
     rc = store_check_authority(s, s->options.authority, err);
     if (rc) return rc;
     atomic_store(&s->next_file, s->state.next_file);
+    s->warmed_to = s->state.next_file;
     s->newest = s->flushed = s->flushed_at_open = s->state.flushed;
     history_add(&s->history, s->flushed);
     s->last_id = s->state.flushed.batch;

@@ -66,6 +66,10 @@ uint64_t settle_tables_in(const kevo_store *s) {
     return left == 0 && settle_memory_in(s) == 0 ? MEMORY_US : left; /* memory first */
 }
 
+uint64_t settle_time_left(const kevo_store *s) {
+    return time_left(s, 0, s->options.settle_ms * 1000);
+}
+
 void settle_note_commit(kevo_store *s) {
     work_note_commit(s);
     if (s->settle.watched || is_little(s, s->current->active)) return;

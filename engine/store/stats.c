@@ -28,6 +28,7 @@ static void add_counters(const struct counters *c, struct kevo_stats *stats) {
     stats->dropped_tables = get(&c->dropped_tables);
     stats->settled_memtables = get(&c->settled_memtables);
     stats->settled_merges = get(&c->settled_merges);
+    stats->settled_blocks = get(&c->settled_blocks);
     stats->stalls = get(&c->stalls);
     stats->stall_us = get(&c->stall_us);
     stats->max_stall_us = get(&c->max_stall_us);

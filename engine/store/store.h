@@ -88,10 +88,10 @@ struct commit_sample {
 
 struct counters {
     _Atomic uint64_t batches, puts, deletes, range_deletes, gets, gets_missed, iterators, seeks,
-        user_bytes, wal_bytes, wal_syncs, settled_memtables, settled_merges, flushes, flush_bytes,
-        compactions, compact_read_bytes, compact_write_bytes, trivial_moves, dropped_tables, stalls,
-        stall_us, max_stall_us, filter_checks, filter_rejects, iterator_sources,
-        level_read_bytes[KEVO_MAX_LEVELS], level_written_bytes[KEVO_MAX_LEVELS];
+        user_bytes, wal_bytes, wal_syncs, settled_memtables, settled_merges, settled_blocks,
+        flushes, flush_bytes, compactions, compact_read_bytes, compact_write_bytes, trivial_moves,
+        dropped_tables, stalls, stall_us, max_stall_us, filter_checks, filter_rejects,
+        iterator_sources, level_read_bytes[KEVO_MAX_LEVELS], level_written_bytes[KEVO_MAX_LEVELS];
     struct histogram get, write, wal_sync, flush, compaction, stall;
 };
 
@@ -188,6 +188,7 @@ struct kevo_store {
         struct hidden_wait wait; /* ... but a snapshot was in the way */
     } drop;
     _Atomic uint64_t next_file;
+    uint64_t warmed_to; /* tables with smaller numbers are not to be brought into the cache */
     uint64_t spares[MAX_SPARES]; /* former log segments, to be used again */
     unsigned spare_count;
     struct job {

@@ -61,6 +61,8 @@ int drop_run(kevo_store *s, struct kevo_err *err);
  * now. SETTLE_NEVER: there is nothing to settle. Needs mutex. */
 uint64_t settle_memory_in(const kevo_store *s);
 uint64_t settle_tables_in(const kevo_store *s);
+/* Until settle_ms have passed since the last commit. */
+uint64_t settle_time_left(const kevo_store *s);
 /* Replace the active memtable, or remove spare log segments. What fails for a writer, or for want
  * of space or memory, is tried again later; anything else after the next commit. Needs
  * jobs[FLUSHER].running. */
@@ -72,5 +74,12 @@ bool settle_gives_way(const kevo_store *s);
  * Needs mutex. */
 #define SETTLE_ANY UINT64_MAX
 void settle_note_none(kevo_store *s, uint64_t edits, uint64_t oldest);
+
+/* ---- warm.c ---- */
+/* As settle_tables_in(): until tables may be brought into the cache. */
+uint64_t warm_in(const kevo_store *s);
+/* Bring tables that are new into what is free of the cache. Needs jobs[COMPACTOR].running.
+ * KEVO_NOTFOUND: it is not the time for that, or there are none. */
+int warm_run(kevo_store *s);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/preparer.h"
-#include "engine/table/slab.h"
+#include "engine/table/cache_memory.h"
 
 /* A block has one reference for each pin and one while it is in its shard's table.
  * Pins are added under the shard's mutex only, so a block seen there with the
@@ -25,31 +25,12 @@
  * more than there is room for, most of those that come and go use the same memory, which is in
  * the processor's cache, and push out nothing that would have been as good.
  *
- * The bytes of a block lie before its struct entry, in one piece of memory: a lookup
- * that reads the entry has the end of the block at hand, where a search begins.
- *
  * A newcomer does the same while the cache could grow, but only by memory that is not ready yet: to
  * be the first to use 2 MB takes the system as long as it takes to read hundreds of blocks, or
  * thousands where it has to ask for them itself, as a virtual machine does.
  *
- * The memory of what was evicted is kept for the next blocks: a full cache neither asks
- * the allocator nor gives back, which costs more than a search in a block does.
- *
- * Blocks of one size, which nearly all are where rows are short, lie in huge pages: a cache is
- * read at random, and looking up the addresses of small pages takes as long as the rest. */
-struct entry {
-    struct cache_block block; /* first: the caller's view */
-    _Atomic uint32_t refs;
-    uint32_t hash;
-    bool marked;                 /* hit since it was last moved */
-    bool is_protected;           /* which list it is in */
-    bool is_passing;             /* it begins at the old end */
-    struct entry *newer, *older; /* in its list; `older` also links victims */
-    uint64_t id, offset;
-    size_t room;            /* bytes before this struct; the block is the last of them */
-    struct slab_page *page; /* that it lies in; NULL: memory of its own */
-};
-
+ * Guesses lie in the probation list like others, but only where there was room, and as long as one
+ * is the next to go every newcomer begins at the new end. */
 struct list {
     struct entry *newest, *oldest;
     uint64_t bytes;
@@ -75,25 +56,12 @@ struct shard {
 };
 
 enum { MAX_SHARDS = 16, FIRST_SLOTS = 64, LARGEST_PART = 8, NEWCOMERS_A_PLACE = 4 };
-enum { MAX_SPARES = 16, ROOM_UNIT = 256, LARGEST_SPARE = 64 * 1024 };
-enum { LEAST_PIECE = 2048, LARGEST_PIECE = 32 * 1024, PIECE_RUN = 8, LEAST_PAGES = 8 };
+enum { ROOM_UNIT = 256, LEAST_PAGES = 8 };
 static const uint64_t least_shard_bytes = 512 * 1024; /* fewer shards in a small cache */
-
-/* Memory without a block, for one that fits, and where it comes from. */
-struct spares {
-    pthread_mutex_t mutex;
-    struct slab slab;
-    size_t slab_room;               /* of its pieces; 0: not chosen yet */
-    size_t last_room;               /* what was asked for last, */
-    unsigned run;                   /* ... and so many times before */
-    struct entry *list[MAX_SPARES]; /* the latest last */
-    unsigned count;
-    uint64_t bytes, limit_bytes;
-};
 
 struct cache {
     _Atomic uint64_t last_id;
-    struct spares spares;
+    struct cache_memory memory;
     struct preparer preparer;
     uint64_t capacity_bytes, lent_bytes; /* without and with a borrower for them */
     _Atomic uint64_t borrowed_bytes;
@@ -105,19 +73,9 @@ struct cache {
     struct shard shards[MAX_SHARDS];
 };
 
-/* What the allocator knows it by. */
-static uint8_t *memory_of(struct entry *e) {
-    return (uint8_t *)e - e->room;
-}
-
 static uint64_t charge_of(const struct entry *e) {
     return sizeof *e + e->room + 16 /* the allocator's own share */
            + 2 * sizeof(struct slot);
-}
-
-/* Its memory is to go. */
-static bool is_condemned(const struct entry *e) {
-    return e->page && slab_is_condemned(e->page);
 }
 
 static uint64_t used_bytes(const struct shard *s) {
@@ -136,19 +94,12 @@ static bool shard_init(struct shard *s, uint64_t capacity_bytes) {
     return false;
 }
 
-static void free_entry(struct spares *s, struct entry *e) {
-    if (e->page)
-        slab_give(&s->slab, e->page, memory_of(e));
-    else
-        mem_free(memory_of(e));
-}
-
-static void shard_release(struct shard *s, struct spares *spares) {
+static void shard_release(struct shard *s, struct cache_memory *memory) {
     for (size_t i = 0; i < s->slot_count; i++) {
         struct entry *e = s->slots[i].entry;
         if (!e) continue;
         assert(atomic_load(&e->refs) == 1);
-        free_entry(spares, e);
+        cache_memory_free(memory, e);
     }
     mem_free(s->slots);
     pthread_mutex_destroy(&s->mutex);
@@ -163,20 +114,20 @@ static unsigned pages_for(const struct cache *c, uint64_t bytes) {
 
 struct cache *cache_new(uint64_t capacity_bytes, uint64_t lent_bytes) {
     struct cache *c = mem_zalloc(sizeof *c);
-    if (!c || pthread_mutex_init(&c->spares.mutex, NULL)) {
+    if (!c) return NULL;
+    c->capacity_bytes = capacity_bytes;
+    unsigned pages = pages_for(c, capacity_bytes + lent_bytes);
+    if (!cache_memory_init(&c->memory, pages, capacity_bytes / 64)) {
         mem_free(c);
         return NULL;
     }
     if (pthread_mutex_init(&c->charge_mutex, NULL)) {
-        pthread_mutex_destroy(&c->spares.mutex);
+        cache_memory_release(&c->memory);
         mem_free(c);
         return NULL;
     }
-    c->capacity_bytes = capacity_bytes;
     c->lent_bytes = lent_bytes;
     atomic_init(&c->spread_bytes, lent_bytes);
-    c->spares.limit_bytes = capacity_bytes / 64;
-    slab_init(&c->spares.slab, pages_for(c, capacity_bytes + lent_bytes));
     unsigned shards = MAX_SHARDS;
     while (shards > 1 && capacity_bytes / shards < least_shard_bytes)
         shards /= 2;
@@ -194,11 +145,8 @@ void cache_free(struct cache *c) {
     assert(atomic_load(&c->borrowed_bytes) == 0);
     preparer_release(&c->preparer);
     for (unsigned i = 0; i < c->shard_count; i++)
-        shard_release(&c->shards[i], &c->spares);
-    for (unsigned i = 0; i < c->spares.count; i++)
-        free_entry(&c->spares, c->spares.list[i]);
-    slab_release(&c->spares.slab);
-    pthread_mutex_destroy(&c->spares.mutex);
+        shard_release(&c->shards[i], &c->memory);
+    cache_memory_release(&c->memory);
     pthread_mutex_destroy(&c->charge_mutex);
     mem_free(c);
 }
@@ -364,106 +312,15 @@ static void make_room(struct shard *s, uint64_t bytes, struct entry **victims) {
     prefetch_oldest(s);
 }
 
-/* ---- memory ------------------------------------------------------------------ */
-
-/* A spare with `room` bytes and not much more, or NULL. */
-static struct entry *take_spare(struct spares *s, size_t room) {
-    struct entry *found = NULL;
-    pthread_mutex_lock(&s->mutex);
-    for (unsigned i = s->count; i-- > 0 && !found;) {
-        struct entry *e = s->list[i];
-        if (e->room < room || e->room - room > room / 8) continue;
-        found = e;
-        s->list[i] = s->list[--s->count];
-        s->bytes -= e->room;
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return found;
-}
-
-/* Keep the memory of an entry that nobody refers to, if there is room for it. */
-static void give_back(struct spares *s, struct entry *e) {
-    bool kept = false;
-    if (e->room <= LARGEST_SPARE) {
-        pthread_mutex_lock(&s->mutex);
-        kept = s->count < MAX_SPARES && s->bytes + e->room <= s->limit_bytes && !is_condemned(e);
-        if (kept) {
-            s->list[s->count++] = e;
-            s->bytes += e->room;
-        } else if (e->page) {
-            free_entry(s, e);
-            kept = true;
-        }
-        pthread_mutex_unlock(&s->mutex);
-    }
-    if (!kept) mem_free(memory_of(e));
-}
-
-/* The size of pieces is that of several blocks in a row. It is chosen anew when none is left of
- * another size. Needs the mutex. */
-static void see_room(struct spares *s, size_t room) {
-    s->run = room == s->last_room ? s->run + 1 : 0;
-    s->last_room = room;
-    if (s->run < PIECE_RUN || s->slab_room == room || s->slab.page_count > 0) return;
-    if (s->slab.limit == 0 || room < LEAST_PIECE || room > LARGEST_PIECE) return;
-    slab_choose(&s->slab, room + sizeof(struct entry));
-    s->slab_room = room;
-}
-
-/* What taking a piece came to: a page was taken for it; or none was, but one is on its way. */
-enum piece_outcome { PIECE_OR_NONE, PAGE_TAKEN, PAGE_AWAITED };
-
-/* One page or none may be too few for blocks to take turns. */
-static bool must_wait(const struct slab *s) {
-    return !slab_has_room(s) && s->page_count > 1 && s->page_count < s->limit && mem_is_short(1);
-}
-
-/* An entry in a huge page, or NULL. `patient`: no page that is not ready. */
-static struct entry *take_piece(struct spares *s, size_t room, bool patient,
-                                enum piece_outcome *outcome) {
-    struct entry *e = NULL;
-    *outcome = PIECE_OR_NONE;
-    pthread_mutex_lock(&s->mutex);
-    unsigned pages = s->slab.page_count;
-    see_room(s, room);
-    bool fits = s->slab_room && room <= s->slab_room && s->slab_room - room <= s->slab_room / 16;
-    if (fits && patient && must_wait(&s->slab)) {
-        *outcome = PAGE_AWAITED;
-    } else if (fits) {
-        struct slab_page *page;
-        uint8_t *bytes = slab_take(&s->slab, &page);
-        if (bytes) {
-            e = (struct entry *)(bytes + s->slab_room);
-            e->room = s->slab_room;
-            e->page = page;
-        }
-    }
-    if (s->slab.page_count > pages) *outcome = PAGE_TAKEN;
-    pthread_mutex_unlock(&s->mutex);
-    return e;
-}
-
 /* A page was taken, by blocks or by who borrows. What takes one only needs no second one soon. */
 static void prepare_next(struct cache *c) {
     uint64_t borrowed = atomic_load_explicit(&c->borrowed_bytes, memory_order_relaxed);
     uint64_t charged = atomic_load_explicit(&c->charged_bytes, memory_order_relaxed);
     uint64_t all = c->capacity_bytes + c->lent_bytes;
     unsigned limit = pages_for(c, all - (charged < all ? charged : all));
-    pthread_mutex_lock(&c->spares.mutex);
-    uint64_t taken = c->spares.slab.page_count + (borrowed + MEM_HUGE_BYTES - 1) / MEM_HUGE_BYTES;
-    pthread_mutex_unlock(&c->spares.mutex);
+    uint64_t taken =
+        cache_memory_pages(&c->memory) + (borrowed + MEM_HUGE_BYTES - 1) / MEM_HUGE_BYTES;
     if (taken > 1 && taken < limit) preparer_want(&c->preparer, limit - (unsigned)taken);
-}
-
-static struct entry *new_entry(size_t room) {
-    size_t total;
-    uint8_t *bytes;
-    if (__builtin_add_overflow(room, sizeof(struct entry), &total) || !(bytes = mem_alloc(total)))
-        return NULL;
-    struct entry *e = (struct entry *)(bytes + room);
-    e->room = room;
-    e->page = NULL;
-    return e;
 }
 
 /* ---- references -------------------------------------------------------------- */
@@ -471,7 +328,7 @@ static struct entry *new_entry(size_t room) {
 static void unref(struct cache *c, struct entry *e) {
     uint32_t before = atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel);
     assert(before > 0);
-    if (before == 1) give_back(&c->spares, e);
+    if (before == 1) cache_memory_give(&c->memory, e);
 }
 
 static void unref_all(struct cache *c, struct entry *victims) {
@@ -494,7 +351,7 @@ static struct entry *take_over(struct cache *c, size_t room) {
     pthread_mutex_unlock(&s->mutex);
     if (!victims) return NULL;
     unref_all(c, victims);
-    return take_spare(&c->spares, room);
+    return cache_memory_spare(&c->memory, room);
 }
 
 static struct cache_block *pin(struct entry *e) {
@@ -539,33 +396,34 @@ bool cache_peek(struct cache *c, uint64_t id, uint64_t offset) {
 }
 
 /* Memory for a block, as it comes; *passing: of another one's, for want of new memory. */
-static struct entry *find_memory(struct cache *c, size_t room, bool *passing) {
+static struct entry *find_memory(struct cache *c, size_t room, bool guess, bool *passing) {
     enum piece_outcome outcome;
-    struct entry *e = take_spare(&c->spares, room);
+    struct entry *e = cache_memory_spare(&c->memory, room);
     *passing = false;
     if (e) return e;
-    e = take_piece(&c->spares, room, preparer_is_busy(&c->preparer), &outcome);
+    e = cache_memory_piece(&c->memory, room, !guess && preparer_is_busy(&c->preparer), &outcome);
     if (outcome == PAGE_AWAITED) {
         e = take_over(c, room);
         *passing = e != NULL;
-        if (!e) e = take_piece(&c->spares, room, false, &outcome);
+        if (!e) e = cache_memory_piece(&c->memory, room, false, &outcome);
     }
     if (outcome == PAGE_TAKEN) prepare_next(c);
-    return e ? e : new_entry(room);
+    return e ? e : cache_memory_new(room);
 }
 
-struct cache_block *cache_new_block(struct cache *c, uint32_t len) {
+struct cache_block *cache_new_block(struct cache *c, uint32_t len, bool guess) {
     const size_t unit = _Alignof(struct entry);
     size_t used = ((size_t)len + len / CACHE_ROOM_PART + unit - 1) / unit * unit;
     size_t room = ((size_t)len + ROOM_UNIT - 1) / ROOM_UNIT * ROOM_UNIT;
     bool passing;
     if (used < len || room < len) return NULL;
     if (used > room) used = room;
-    struct entry *e = find_memory(c, room, &passing);
+    struct entry *e = find_memory(c, room, guess, &passing);
     if (!e) return NULL;
     *e = (struct entry){.block = {.data = (uint8_t *)e - used, .len = len},
                         .refs = 1,
                         .is_passing = passing,
+                        .is_guess = guess,
                         .room = e->room,
                         .page = e->page};
     return &e->block;
@@ -575,29 +433,39 @@ uint8_t *cache_block_bytes(struct cache_block *b) {
     return (uint8_t *)(uintptr_t)b->data;
 }
 
+static bool is_full_for(const struct shard *s, const struct entry *e) {
+    return used_bytes(s) + charge_of(e) > s->capacity_bytes;
+}
+
+/* As long as there are guesses at the old end, the shard is as good as not full. */
+static bool has_to_wait_its_turn(struct shard *s, const struct entry *e) {
+    const struct entry *next = s->probation.oldest;
+    if (!is_full_for(s, e) || (next && next->is_guess)) return false;
+    return ++s->turn % NEWCOMERS_A_PLACE != 0;
+}
+
 static void insert(struct shard *s, struct entry *e, struct entry **victims) {
-    bool full = used_bytes(s) + charge_of(e) > s->capacity_bytes;
+    bool at_old_end = e->is_passing || has_to_wait_its_turn(s, e);
     make_room(s, charge_of(e), victims);
     put_slot(s, (struct slot){e, e->hash});
-    list_add(&s->probation, e, e->is_passing || (full && ++s->turn % NEWCOMERS_A_PLACE));
+    list_add(&s->probation, e, at_old_end);
     s->entry_count++;
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
 }
 
 struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64_t id,
-                                  uint64_t offset, bool keep) {
+                                  uint64_t offset) {
     struct entry *e = (struct entry *)b, *victims = NULL, *faster;
     e->hash = hash_of(id, offset);
     e->id = id;
     e->offset = offset;
     struct shard *s = shard_of(c, e->hash);
-    if (!keep) return b;
     pthread_mutex_lock(&s->mutex);
     faster = find(s, e->hash, id, offset);
     if (faster) {
         b = pin(faster);
-    } else if (!is_condemned(e) && charge_of(e) <= s->capacity_bytes / LARGEST_PART &&
-               reserve_slot(s)) {
+    } else if (!cache_memory_is_condemned(e) && charge_of(e) <= s->capacity_bytes / LARGEST_PART &&
+               !(e->is_guess && is_full_for(s, e)) && reserve_slot(s)) {
         insert(s, e, &victims);
     }
     pthread_mutex_unlock(&s->mutex);
@@ -629,12 +497,12 @@ void cache_erase(struct cache *c, uint64_t id) {
 
 /* Let a copy in a piece of another page be in the place of what is in slot i, which goes to
  * *victims. False when it is pinned, or no piece is free. */
-static bool move_elsewhere(struct shard *s, size_t i, struct spares *spares,
+static bool move_elsewhere(struct shard *s, size_t i, struct cache_memory *memory,
                            struct entry **victims) {
     struct entry *e = s->slots[i].entry, *copy;
     enum piece_outcome ignored;
     if (atomic_load_explicit(&e->refs, memory_order_acquire) > 1) return false;
-    if (!(copy = take_piece(spares, e->room, false, &ignored))) return false;
+    if (!(copy = cache_memory_piece(memory, e->room, false, &ignored))) return false;
     size_t used = (size_t)((const uint8_t *)e - e->block.data);
     struct slab_page *page = copy->page;
     *copy = *e;
@@ -651,37 +519,16 @@ static bool move_elsewhere(struct shard *s, size_t i, struct spares *spares,
 
 /* Have the blocks of a page elsewhere, or not at all. They are known by their addresses: the
  * other entries, which are spread over the memory, are not read. */
-static void take_out_page(struct shard *s, const struct slab_page *page, struct spares *spares,
-                          struct entry **victims) {
+static void take_out_page(struct shard *s, const struct slab_page *page,
+                          struct cache_memory *memory, struct entry **victims) {
     for (size_t k = 0; k < s->slot_count;) {
         const struct entry *e = s->slots[k].entry;
         bool inside = e && (uintptr_t)e - (uintptr_t)page < (uintptr_t)MEM_HUGE_BYTES;
-        if (inside && !move_elsewhere(s, k, spares, victims))
+        if (inside && !move_elsewhere(s, k, memory, victims))
             take_out(s, k, victims);
         else
             k++;
     }
-}
-
-/* Spares that lie in a page go back to it. Needs the mutex of the spares. */
-static void give_spares_of(struct spares *s, const struct slab_page *page) {
-    for (unsigned i = s->count; i-- > 0;) {
-        struct entry *e = s->list[i];
-        if (e->page != page) continue;
-        s->list[i] = s->list[--s->count];
-        s->bytes -= e->room;
-        free_entry(s, e);
-    }
-}
-
-/* The next page to empty, or NULL: no more are held than may be. */
-static const struct slab_page *condemn(struct spares *s, unsigned limit) {
-    pthread_mutex_lock(&s->mutex);
-    s->slab.limit = limit;
-    const struct slab_page *page = slab_condemn(&s->slab);
-    if (page) give_spares_of(s, page);
-    pthread_mutex_unlock(&s->mutex);
-    return page;
 }
 
 /* Hold no more pages than the shards may fill. Evicting what was not used for longest has left
@@ -689,12 +536,12 @@ static const struct slab_page *condemn(struct spares *s, unsigned limit) {
  * page that is pinned somewhere goes when it is not any more. */
 static void empty_pages(struct cache *c, uint64_t limit_bytes) {
     const struct slab_page *page;
-    while ((page = condemn(&c->spares, pages_for(c, limit_bytes)))) {
+    while ((page = cache_memory_condemn(&c->memory, pages_for(c, limit_bytes)))) {
         for (unsigned i = 0; i < c->shard_count; i++) {
             struct shard *s = &c->shards[i];
             struct entry *victims = NULL;
             pthread_mutex_lock(&s->mutex);
-            take_out_page(s, page, &c->spares, &victims);
+            take_out_page(s, page, &c->memory, &victims);
             pthread_mutex_unlock(&s->mutex);
             unref_all(c, victims);
         }
@@ -781,6 +628,18 @@ void cache_took(struct cache *c, uint64_t bytes) {
 void cache_give_back(struct cache *c, uint64_t bytes) {
     atomic_fetch_sub(&c->borrowed_bytes, bytes);
     spread_lent(c);
+}
+
+uint64_t cache_free_bytes(struct cache *c) {
+    uint64_t free_bytes = 0;
+    for (unsigned i = 0; i < c->shard_count; i++) {
+        struct shard *s = &c->shards[i];
+        pthread_mutex_lock(&s->mutex);
+        uint64_t used = used_bytes(s);
+        if (used < s->capacity_bytes) free_bytes += s->capacity_bytes - used;
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return free_bytes;
 }
 
 void cache_get_stats(struct cache *c, struct cache_stats *stats) {

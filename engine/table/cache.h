@@ -68,8 +68,9 @@ void cache_aim(struct cache *c, uint64_t id, uint64_t offset);
 bool cache_peek(struct cache *c, uint64_t id, uint64_t offset);
 
 /* Memory for a block of `len` bytes, pinned, not yet findable; NULL when there is
- * no memory. Fill cache_block_bytes(), then cache_publish() or cache_unpin(). */
-struct cache_block *cache_new_block(struct cache *c, uint32_t len);
+ * no memory. Fill cache_block_bytes(), then cache_publish() or cache_unpin(). Nobody has asked for
+ * a `guess`: it takes the place of no other block, and any newcomer may take its. */
+struct cache_block *cache_new_block(struct cache *c, uint32_t len, bool guess);
 uint8_t *cache_block_bytes(struct cache_block *b);
 
 /* Room for notes about a block, and how much it is: a part of the block's length, rounded up, where
@@ -82,11 +83,10 @@ static inline uint8_t *cache_block_room(const struct cache_block *b, size_t *byt
 }
 
 /* Let others find it. If another thread was faster, that block is returned pinned
- * and this one dropped. `keep` false: the caller is scanning once (compaction);
- * the block is not inserted. Nor is one that would take too large a part of its
- * shard (an eighth). */
+ * and this one dropped. One that would take too large a part of its shard (an eighth) is
+ * not inserted, nor is a guess where the shard is full. */
 struct cache_block *cache_publish(struct cache *c, struct cache_block *b, uint64_t id,
-                                  uint64_t offset, bool keep);
+                                  uint64_t offset);
 void cache_unpin(struct cache *c, struct cache_block *b);
 
 /* Drop every block of table `id`, as soon as unpinned. */
@@ -102,6 +102,9 @@ void cache_uncharge(struct cache *c, uint64_t bytes);
 void cache_borrow(struct cache *c, uint64_t bytes);
 void cache_took(struct cache *c, uint64_t bytes);
 void cache_give_back(struct cache *c, uint64_t bytes);
+
+/* How many bytes of blocks it could take without dropping others. Takes every lock in turn. */
+uint64_t cache_free_bytes(struct cache *c);
 
 void cache_get_stats(struct cache *c, struct cache_stats *stats);
 

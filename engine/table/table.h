@@ -151,6 +151,12 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
 /* A table_get with this hash is near: start to bring in what it looks at first. */
 void table_will_get(const struct table *t, uint64_t hash);
 
+/* Bring those of the next `count` blocks, from number *block on, into the cache that are not there
+ * and are not read in place, as guesses (cache_new_block()). *block advances, and so does *brought
+ * by how many these were. KEVO_NOTFOUND: they were the table's last. */
+int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *brought,
+               struct kevo_err *err);
+
 /* An iterator over the table, which must outlive it. `keep` false for readers that pass once
  * (compaction): blocks they decompress do not enter the cache, and the memory of the map behind
  * them is given back. */

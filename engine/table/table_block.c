@@ -86,21 +86,21 @@ static int expand(const struct table *t, const struct stored *s, const struct st
     return rc ? damaged(t, s->offset, "bad compressed data", err) : 0;
 }
 
-/* A compressed block into the cache. */
-static int bring_in(struct table *t, struct stored *s, struct cache_block **pin,
+/* A compressed block into the cache; `guess` as in cache_new_block(). */
+static int bring_in(struct table *t, struct stored *s, bool guess, struct cache_block **pin,
                     struct kevo_err *err) {
     struct stored_block compressed;
     fetch(s->payload);
     int rc = open_compressed(t, s, &compressed, err);
     if (rc) return rc;
-    struct cache_block *b = cache_new_block(t->cache, compressed.len);
+    struct cache_block *b = cache_new_block(t->cache, compressed.len, guess);
     if (!b) return kevo_nomem(err);
     rc = expand(t, s, &compressed, cache_block_bytes(b), err);
     if (rc) {
         cache_unpin(t->cache, b);
         return rc;
     }
-    *pin = cache_publish(t->cache, b, t->cache_id, s->offset, true);
+    *pin = cache_publish(t->cache, b, t->cache_id, s->offset);
     return 0;
 }
 
@@ -135,12 +135,28 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
         int rc = find_stored(t, i, &s, err);
         if (rc) return rc;
         if (s.kind == BLOCK_LZ4 && scratch) return pass_by(t, &s, scratch, &b->bytes, err);
-        rc = s.kind == BLOCK_RAW ? verify_once(t, i, &s, err) : bring_in(t, &s, &b->pin, err);
+        rc =
+            s.kind == BLOCK_RAW ? verify_once(t, i, &s, err) : bring_in(t, &s, false, &b->pin, err);
         if (rc) return rc;
         if (s.kind == BLOCK_RAW) b->bytes = s.payload;
     }
     if (b->pin) b->bytes = slice_of(b->pin->data, b->pin->len);
     return 0;
+}
+
+int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *brought,
+               struct kevo_err *err) {
+    for (; count > 0 && *block < t->index.count; ++*block, count--) {
+        struct stored s;
+        struct cache_block *pin;
+        int rc = find_stored(t, *block, &s, err);
+        if (rc) return rc;
+        if (s.kind != BLOCK_LZ4 || cache_peek(t->cache, t->cache_id, s.offset)) continue;
+        if ((rc = bring_in(t, &s, true, &pin, err))) return rc;
+        cache_unpin(t->cache, pin);
+        ++*brought;
+    }
+    return *block < t->index.count ? 0 : KEVO_NOTFOUND;
 }
 
 /* Of a block in the cache is noted how often it was asked for, at first, and then what its tags

@@ -10,10 +10,10 @@ enum { BLOCK = 1000 };
 
 /* Bring a block in, as a reader that missed it would. */
 static void load(struct cache *c, uint64_t id, uint64_t offset, uint32_t len) {
-    struct cache_block *b = cache_new_block(c, len);
+    struct cache_block *b = cache_new_block(c, len, false);
     ck_assert_ptr_nonnull(b);
     memset(cache_block_bytes(b), (int)(id * 31 + offset), len);
-    cache_unpin(c, cache_publish(c, b, id, offset, true));
+    cache_unpin(c, cache_publish(c, b, id, offset));
 }
 
 /* Whether it is there; asking marks it as used. */
@@ -77,9 +77,9 @@ END_TEST
 
 START_TEST(the_faster_one_stays) {
     struct cache *c = cache_new(1 << 20, 0);
-    struct cache_block *a = cache_new_block(c, BLOCK), *b = cache_new_block(c, BLOCK);
-    ck_assert_ptr_eq(cache_publish(c, a, 1, 2, true), a);
-    ck_assert_ptr_eq(cache_publish(c, b, 1, 2, true), a);
+    struct cache_block *a = cache_new_block(c, BLOCK, false), *b = cache_new_block(c, BLOCK, false);
+    ck_assert_ptr_eq(cache_publish(c, a, 1, 2), a);
+    ck_assert_ptr_eq(cache_publish(c, b, 1, 2), a);
     cache_unpin(c, a);
     cache_unpin(c, a);
     struct cache_block *again = cache_get(c, 1, 2);
@@ -91,16 +91,12 @@ END_TEST
 
 START_TEST(not_inserted) {
     struct cache *c = cache_new(1 << 20, 0);
-    struct cache_block *b = cache_new_block(c, BLOCK);
-    ck_assert_ptr_eq(cache_publish(c, b, 1, 2, false), b);
-    ck_assert(!touch(c, 1, 2));
-    cache_unpin(c, b);
-    b = cache_new_block(c, 512 * 1024); /* too large a part */
+    struct cache_block *b = cache_new_block(c, 512 * 1024, false); /* too large a part */
     memset(cache_block_bytes(b), 1, b->len);
-    ck_assert_ptr_eq(cache_publish(c, b, 1, 3, true), b);
+    ck_assert_ptr_eq(cache_publish(c, b, 1, 3), b);
     ck_assert(!touch(c, 1, 3));
     cache_unpin(c, b);
-    cache_unpin(c, cache_new_block(c, 0));
+    cache_unpin(c, cache_new_block(c, 0, false));
     ck_assert_uint_eq(used(c), 0);
     cache_free(c);
     c = cache_new(0, 0);
@@ -225,10 +221,10 @@ START_TEST(no_memory) {
         fault_alloc_fail_at(n, n % 2);
         struct cache *c = cache_new(8 << 20, 0);
         for (uint64_t i = 0; c && i < 3000; i++) {
-            struct cache_block *b = cache_new_block(c, 10);
+            struct cache_block *b = cache_new_block(c, 10, false);
             if (!b) continue;
             memset(cache_block_bytes(b), (int)(31 + i), 10);
-            cache_unpin(c, cache_publish(c, b, 1, i, true));
+            cache_unpin(c, cache_publish(c, b, 1, i));
             ck_assert(touch(c, 1, i));
         }
         bool hit = fault_alloc_hit();
@@ -242,6 +238,52 @@ START_TEST(no_memory) {
 }
 END_TEST
 
+static void guess(struct cache *c, uint64_t offset) {
+    struct cache_block *b = cache_new_block(c, BLOCK, true);
+    memset(cache_block_bytes(b), (int)(31 + offset), b->len);
+    cache_unpin(c, cache_publish(c, b, 1, offset));
+}
+
+/* As many blocks as it takes, which are found again. */
+static uint64_t fill_with_guesses(struct cache *c) {
+    uint64_t n = 0;
+    for (; cache_free_bytes(c) > 2 * BLOCK; n++)
+        guess(c, n);
+    for (uint64_t i = 0; i < n; i++)
+        ck_assert(cache_peek(c, 1, i));
+    return n;
+}
+
+START_TEST(guesses_push_out_nothing) {
+    struct cache *c = cache_new(400000, 0); /* one shard */
+    ck_assert_uint_gt(cache_free_bytes(c), 390000);
+    uint64_t n = 0;
+    for (; cache_free_bytes(c) > 2 * BLOCK; n++)
+        load(c, 2, n, BLOCK);
+    for (uint64_t i = 0; i < 100; i++)
+        guess(c, i);
+    for (uint64_t i = 0; i < n; i++)
+        ck_assert(cache_peek(c, 2, i));
+    cache_free(c);
+}
+END_TEST
+
+/* A cache full of them takes what is asked for as an empty one does; but not for those that were
+ * asked for meanwhile. */
+START_TEST(guesses_go_first) {
+    struct cache *c = cache_new(400000, 0);
+    uint64_t n = fill_with_guesses(c);
+    ck_assert_uint_gt(n, 20);
+    ck_assert(touch(c, 1, 3) && touch(c, 1, n - 1));
+    for (uint64_t i = 0; i < n - 4; i++)
+        load(c, 2, i, BLOCK);
+    for (uint64_t i = 0; i < n - 4; i++)
+        ck_assert(cache_peek(c, 2, i));
+    ck_assert(cache_peek(c, 1, 3) && cache_peek(c, 1, n - 1) && !cache_peek(c, 1, 4));
+    cache_free(c);
+}
+END_TEST
+
 static void *hammer(void *arg) {
     struct cache *c = arg;
     struct rng rng = rng_of((uint64_t)(uintptr_t)&rng);
@@ -249,9 +291,9 @@ static void *hammer(void *arg) {
         uint64_t id = 1 + rng_below(&rng, 3), offset = rng_below(&rng, 400);
         struct cache_block *b = cache_get(c, id, offset);
         if (!b) {
-            b = cache_new_block(c, BLOCK);
+            b = cache_new_block(c, BLOCK, rng_below(&rng, 4) == 0);
             memset(cache_block_bytes(b), (int)(id * 31 + offset), BLOCK);
-            b = cache_publish(c, b, id, offset, rng_below(&rng, 4) != 0);
+            b = cache_publish(c, b, id, offset);
         }
         if (b->data[0] != (uint8_t)(id * 31 + offset)) abort();
         if (i % 1000 == 0) cache_erase(c, id);
@@ -280,9 +322,9 @@ START_TEST(charges) {
     struct cache_stats stats;
     struct cache *c = cache_new(400000, 0); /* one shard */
     for (uint64_t i = 0; i < 1000; i++) {
-        struct cache_block *b = cache_new_block(c, 1000);
+        struct cache_block *b = cache_new_block(c, 1000, false);
         memset(cache_block_bytes(b), 1, 1000);
-        cache_unpin(c, cache_publish(c, b, 1, i, true));
+        cache_unpin(c, cache_publish(c, b, 1, i));
     }
     cache_get_stats(c, &stats);
     ck_assert_uint_gt(stats.used_bytes, 390000);
@@ -301,9 +343,9 @@ START_TEST(charges) {
     }
     cache_uncharge(c, charged);
     for (uint64_t i = 0; i < 1000; i++) {
-        struct cache_block *b = cache_new_block(c, 1000);
+        struct cache_block *b = cache_new_block(c, 1000, false);
         memset(cache_block_bytes(b), 1, 1000);
-        cache_unpin(c, cache_publish(c, b, 2, i, true));
+        cache_unpin(c, cache_publish(c, b, 2, i));
     }
     cache_get_stats(c, &stats);
     ck_assert_uint_gt(stats.used_bytes, 390000);
@@ -381,6 +423,8 @@ int main(void) {
     tcase_add_test(tcase, pinned_blocks_stay);
     tcase_add_test(tcase, erased_while_pinned);
     tcase_add_test(tcase, no_memory);
+    tcase_add_test(tcase, guesses_push_out_nothing);
+    tcase_add_test(tcase, guesses_go_first);
     tcase_add_test(tcase, many_threads);
     tcase_add_test(tcase, charges);
     tcase_add_test(tcase, blocks_of_all_sizes);

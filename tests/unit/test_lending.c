@@ -15,10 +15,10 @@ enum { MB = 1 << 20, BLOCK = 4200 };
 
 /* Blocks of one size, so that they lie in pages, each filled with its number. */
 static void load(struct cache *c, uint64_t n) {
-    struct cache_block *b = cache_new_block(c, BLOCK);
+    struct cache_block *b = cache_new_block(c, BLOCK, false);
     ck_assert_ptr_nonnull(b);
     memset(cache_block_bytes(b), (int)n, BLOCK);
-    cache_unpin(c, cache_publish(c, b, 1, n, true));
+    cache_unpin(c, cache_publish(c, b, 1, n));
 }
 
 static bool is_whole(const struct cache_block *b, uint64_t n) {
@@ -312,9 +312,9 @@ static void *read_and_borrow(void *arg) {
         uint64_t n = rng_below(&rng, 9000);
         struct cache_block *b = cache_get(c, 1, n);
         if (!b) {
-            b = cache_new_block(c, BLOCK);
+            b = cache_new_block(c, BLOCK, false);
             memset(cache_block_bytes(b), (int)n, BLOCK);
-            b = cache_publish(c, b, 1, n, true);
+            b = cache_publish(c, b, 1, n);
         }
         if (i % 100 == 0) {
             uint64_t next = rng_below(&rng, 9 * MB);

@@ -45,10 +45,10 @@ static bool lie_ready(unsigned count) {
 /* Blocks of one size, which lie in pages from the ninth on. */
 static void load(unsigned count) {
     for (uint64_t end = blocks + count; blocks < end; blocks++) {
-        struct cache_block *b = cache_new_block(cache, BLOCK);
+        struct cache_block *b = cache_new_block(cache, BLOCK, false);
         ck_assert_ptr_nonnull(b);
         memset(cache_block_bytes(b), (int)blocks, BLOCK);
-        cache_unpin(cache, cache_publish(cache, b, 1, blocks, true));
+        cache_unpin(cache, cache_publish(cache, b, 1, blocks));
     }
 }
 
@@ -235,9 +235,9 @@ END_TEST
 static void *bring_in(void *arg) {
     uint64_t id = *(const uint64_t *)arg;
     for (uint64_t n = 0; n < 6 * PAGE; n++) {
-        struct cache_block *b = cache_new_block(cache, BLOCK);
+        struct cache_block *b = cache_new_block(cache, BLOCK, false);
         memset(cache_block_bytes(b), (int)n, BLOCK);
-        b = cache_publish(cache, b, id, n, true);
+        b = cache_publish(cache, b, id, n);
         struct cache_block *other = cache_get(cache, 1 + n % 4, n / 2);
         if (other && other->data[n % BLOCK] != (uint8_t)(n / 2)) abort();
         if (b->data[0] != (uint8_t)n || b->data[BLOCK - 1] != (uint8_t)n) abort();
