@@ -99,12 +99,17 @@ static int look_up_row(struct cursor *c) {
     return SQLITE_OK;
 }
 
+/* In a walk of many rows SQLite's registers keep their memory from one to the next. */
+static struct lender **lender_of(struct cursor *c) {
+    return c->on_point ? &c->table->connection->lender : NULL;
+}
+
 /* The n-th column of the key that the cursor stands on. */
 static int result_key_column(struct cursor *c, sqlite3_context *context, unsigned n) {
     struct kevo_err err;
     struct value v;
     if (cursor_key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
-    result_value(context, &v);
+    result_value(context, &v, lender_of(c));
     return SQLITE_OK;
 }
 
@@ -116,7 +121,7 @@ static int result_row_column(struct cursor *c, sqlite3_context *context, unsigne
         if (rc != SQLITE_OK) return rc;
     }
     if (row_reader_column(&c->reader, index, &v, &err)) return vtab_report(c->table, &err);
-    result_value(context, &v);
+    result_value(context, &v, lender_of(c));
     return SQLITE_OK;
 }
 
@@ -141,7 +146,7 @@ static void result_verbatim(struct cursor *c, sqlite3_context *context) {
     if (v.type == VALUE_TEXT && (c->of_writer || c->plan.presumed))
         result_text_to_compare(context, v.bytes);
     else
-        result_value(context, &v);
+        result_value(context, &v, lender_of(c));
 }
 
 /* An UPDATE that leaves a column alone need not carry it along. Of the key it is worth asking where

@@ -101,18 +101,33 @@ static bool copy_text(char *to, slice text) {
     return text.len && memchr(text.data, 0, text.len);
 }
 
+static char *lend(struct lender **lender, size_t bytes) {
+    return lender ? lender_take(lender, bytes) : NULL;
+}
+
 /* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
  * copied once more, into memory allocated for it, when it is asked for by
  * sqlite3_column_text(). */
-static void result_text(sqlite3_context *context, slice text) {
-    char copy[256];
-    if (text.len >= sizeof copy || copy_text(copy, text)) {
+static void result_text(sqlite3_context *context, slice text, struct lender **lender) {
+    char local[256];
+    char *lent = lend(lender, text.len + 1);
+    char *copy = lent ? lent : text.len < sizeof local ? local : NULL;
+    if (!copy || copy_text(copy, text)) {
+        if (lent) lender_return(lent);
         sqlite3_result_text64(context, (const char *)text.data, text.len, SQLITE_TRANSIENT,
                               SQLITE_UTF8);
         return;
     }
     copy[text.len] = 0;
-    sqlite3_result_text(context, copy, -1, SQLITE_TRANSIENT);
+    sqlite3_result_text(context, copy, -1, lent ? lender_return : SQLITE_TRANSIENT);
+}
+
+/* A NULL pointer would make NULL of an empty blob. */
+static void result_blob(sqlite3_context *context, slice blob, struct lender **lender) {
+    char *lent = lend(lender, blob.len);
+    if (lent && blob.len) memcpy(lent, blob.data, blob.len);
+    const void *data = lent ? lent : blob.len ? (const void *)blob.data : "";
+    sqlite3_result_blob64(context, data, blob.len, lent ? lender_return : SQLITE_TRANSIENT);
 }
 
 void result_text_to_compare(sqlite3_context *context, slice text) {
@@ -120,16 +135,12 @@ void result_text_to_compare(sqlite3_context *context, slice text) {
                           SQLITE_TRANSIENT, SQLITE_UTF8);
 }
 
-void result_value(sqlite3_context *context, const struct value *v) {
+void result_value(sqlite3_context *context, const struct value *v, struct lender **lender) {
     switch (v->type) {
     case VALUE_NULL: sqlite3_result_null(context); break;
     case VALUE_INTEGER: sqlite3_result_int64(context, v->integer); break;
     case VALUE_REAL: sqlite3_result_double(context, v->real); break;
-    case VALUE_TEXT: result_text(context, v->bytes); break;
-    case VALUE_BLOB:
-        /* A NULL pointer would make NULL of an empty blob. */
-        sqlite3_result_blob64(context, v->bytes.len ? (const void *)v->bytes.data : "",
-                              v->bytes.len, SQLITE_TRANSIENT);
-        break;
+    case VALUE_TEXT: result_text(context, v->bytes, lender); break;
+    case VALUE_BLOB: result_blob(context, v->bytes, lender); break;
     }
 }

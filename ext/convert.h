@@ -3,6 +3,7 @@
 #define KEVO_EXT_CONVERT_H
 
 #include "engine/kevo.h"
+#include "ext/lender.h"
 #include "ext/sqlite_api.h"
 #include "sql/value.h"
 
@@ -24,8 +25,9 @@ int value_in_place(sqlite3_value *v, bool utf8, struct value *out, struct kevo_e
 /* Whether the database keeps its texts in UTF-8. That is settled as soon as there is a table. */
 bool texts_are_utf8(sqlite3 *db);
 
-/* Give the value to SQLite, which copies its bytes. */
-void result_value(sqlite3_context *context, const struct value *v);
+/* Give the value to SQLite: a copy of its bytes, in memory that is lent for it if
+ * `lender` is not NULL and has some. */
+void result_value(sqlite3_context *context, const struct value *v, struct lender **lender);
 /* The same for a text that nobody asks for by sqlite3_column_text(): a zero byte behind it
  * would be of no use. */
 void result_text_to_compare(sqlite3_context *context, slice text);

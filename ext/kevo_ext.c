@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ext/heir.h"
+#include "ext/lender.h"
 #include "ext/reports.h"
 #include "ext/store_function.h"
 #include "ext/vtab.h"
@@ -21,6 +22,7 @@ int sqlite3_kevo_init(sqlite3 *db, char **message, const sqlite3_api_routines *a
 static void connection_free(void *arg) {
     struct connection *c = arg;
     session_free_all(c);
+    lender_free(c->lender);
     sqlite3_free(c);
 }
 

@@ -120,6 +120,7 @@ struct connection {
     bool patterns_match_blobs; /* see plan.h */
     bool heir_joined;          /* takes part in SQLite's transaction */
     unsigned refusals;         /* see refuse_several() in cursor.c */
+    struct lender *lender;     /* of memory for results */
 };
 
 /* Find or make the session for a store of the schema; one reference. The store is not
