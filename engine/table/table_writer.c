@@ -7,15 +7,19 @@
 #include "engine/table/stored_block.h"
 #include "engine/table/table_format.h"
 
-enum { WRITE_BYTES = 256 * 1024 };
+/* A file is written in pieces of so many bytes, each of which the system keeps in one huge page where
+ * it can: that is mapped at once and looked up at once, and a table is read at random. */
+enum { PIECE_BYTES = MEM_HUGE_BYTES };
 
 struct table_writer {
     struct env *env;
     struct env_file *file;
     uint64_t number;
     struct table_writer_options options;
-    struct buf out;         /* not yet written */
-    uint64_t written_bytes; /* of the file, before `out` */
+    uint8_t *piece;         /* what is not yet written, */
+    size_t piece_len;       /* ... which is less than PIECE_BYTES */
+    uint64_t written_bytes; /* of the file, whole pieces until it is finished */
+    struct buf out;         /* a block or section as it comes to be */
     struct block_builder block;
     struct index_builder index;
     struct filter_builder filter;
@@ -35,45 +39,63 @@ struct table_writer {
 
 /* ---- the file ---------------------------------------------------------------- */
 
-static int write_out(struct table_writer *w, slice bytes, struct kevo_err *err) {
-    int rc = w->env->write(w->env, w->file, w->written_bytes, bytes.data, bytes.len, err);
-    if (rc == 0) w->written_bytes += bytes.len;
+static int write_out(struct table_writer *w, const uint8_t *data, size_t len,
+                     struct kevo_err *err) {
+    int rc = w->env->write(w->env, w->file, w->written_bytes, data, len, err);
+    if (rc == 0) w->written_bytes += len;
+    return rc;
+}
+
+static int write_piece(struct table_writer *w, struct kevo_err *err) {
+    int rc = w->piece_len ? write_out(w, w->piece, w->piece_len, err) : 0;
+    if (rc == 0) w->piece_len = 0;
+    return rc;
+}
+
+/* Whole pieces are written from where they are. */
+static int append(struct table_writer *w, const uint8_t *data, size_t len, struct kevo_err *err) {
+    int rc = 0;
+    while (rc == 0 && len > 0) {
+        size_t n = PIECE_BYTES - w->piece_len;
+        if (w->piece_len == 0 && len >= PIECE_BYTES) {
+            n = len / PIECE_BYTES * PIECE_BYTES;
+            rc = write_out(w, data, n, err);
+        } else {
+            if (n > len) n = len;
+            memcpy(w->piece + w->piece_len, data, n);
+            w->piece_len += n;
+            if (w->piece_len == PIECE_BYTES) rc = write_piece(w, err);
+        }
+        data += n;
+        len -= n;
+    }
     return rc;
 }
 
 /* A huge value must not leave a huge buffer behind. */
 static void empty_buffer(struct buf *b) {
-    if (b->cap > 8 * WRITE_BYTES)
+    if (b->cap > PIECE_BYTES)
         buf_release(b);
     else
         buf_reset(b);
 }
 
-static int flush(struct table_writer *w, struct kevo_err *err) {
-    int rc = w->out.len ? write_out(w, buf_slice(&w->out), err) : 0;
-    if (rc == 0) empty_buffer(&w->out);
+static int append_out(struct table_writer *w, struct kevo_err *err) {
+    int rc = append(w, w->out.data, w->out.len, err);
+    empty_buffer(&w->out);
     return rc;
 }
 
 static uint64_t file_offset(const struct table_writer *w) {
-    return w->written_bytes + w->out.len;
+    return w->written_bytes + w->piece_len;
 }
 
 /* ---- blocks ---------------------------------------------------------------- */
 
-static void put_trailer(struct buf *b, size_t payload_len, enum block_kind kind, uint64_t seed) {
-    uint8_t *payload = b->data + b->len - payload_len;
-    payload[payload_len] = (uint8_t)kind;
-    put_fixed32(payload + payload_len + 1, checksum32(payload, payload_len + 1, seed));
-    b->len += BLOCK_TRAILER_BYTES;
-}
-
-/* A large raw block is written from where it is. */
-static int write_large(struct table_writer *w, size_t len, uint64_t seed, struct kevo_err *err) {
-    if (!buf_reserve(&w->block.data, BLOCK_TRAILER_BYTES)) return kevo_nomem(err);
-    put_trailer(&w->block.data, len, BLOCK_RAW, seed);
-    int rc = flush(w, err);
-    return rc ? rc : write_out(w, buf_slice(&w->block.data), err);
+static void put_trailer(struct buf *b, enum block_kind kind, uint64_t seed) {
+    b->data[b->len++] = (uint8_t)kind;
+    put_fixed32(b->data + b->len, checksum32(b->data, b->len, seed));
+    b->len += BLOCK_TRAILER_BYTES - 1;
 }
 
 static int write_block(struct table_writer *w, struct kevo_err *err) {
@@ -82,23 +104,20 @@ static int write_block(struct table_writer *w, struct kevo_err *err) {
     enum block_kind kind = BLOCK_RAW;
     int rc = block_builder_finish(&w->block, &raw, err);
     if (rc) return rc;
-    if (!buf_reserve(&w->out, raw.len + BLOCK_TRAILER_BYTES)) return kevo_nomem(err);
-    size_t len = 0;
+    if (!buf_reserve(&w->out, raw.len + BLOCK_TRAILER_BYTES) ||
+        !buf_reserve(&w->block.data, BLOCK_TRAILER_BYTES))
+        return kevo_nomem(err);
+    raw.data = w->block.data.data; /* it may have moved */
     rc = stored_write(&w->stored, raw, w->block.entry_count, w->options.restart_interval,
-                      w->out.data + w->out.len, &len, &kind, err);
+                      w->out.data, &w->out.len, &kind, err);
     if (rc) return rc;
-    if (kind == BLOCK_RAW && raw.len > WRITE_BYTES) {
-        rc = write_large(w, raw.len, seed, err);
-    } else {
-        if (kind == BLOCK_RAW) memcpy(w->out.data + w->out.len, raw.data, raw.len);
-        if (kind == BLOCK_RAW) len = raw.len;
-        w->out.len += len;
-        put_trailer(&w->out, len, kind, seed);
-        if (w->out.len >= WRITE_BYTES) rc = flush(w, err);
-    }
+    struct buf *stored = kind == BLOCK_RAW ? &w->block.data : &w->out;
+    put_trailer(stored, kind, seed);
     w->pending_offset = offset;
     w->has_packed |= kind == BLOCK_PACKED;
     w->pending_kind = kind == BLOCK_RAW ? BLOCK_RAW : BLOCK_LZ4;
+    rc = append(w, stored->data, stored->len, err);
+    empty_buffer(&w->out);
     return rc;
 }
 
@@ -132,7 +151,8 @@ static int writer_init(struct table_writer *w, const char *path, struct kevo_err
     block_builder_init(&w->block, w->options.restart_interval);
     int rc = stored_writer_init(&w->stored, w->options.compression == KEVO_COMPRESSION_LZ4, err);
     if (rc) return rc;
-    if (!buf_reserve(&w->out, WRITE_BYTES + WRITE_BYTES / 8)) return kevo_nomem(err);
+    w->piece = mem_alloc_huge();
+    if (!w->piece) return kevo_nomem(err);
     return w->env->open(w->env, path, ENV_READ | ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE,
                         w->options.file_mode, &w->file, err);
 }
@@ -162,6 +182,7 @@ void table_writer_abandon(struct table_writer *w) {
     block_builder_release(&w->block);
     index_builder_release(&w->index);
     filter_builder_release(&w->filter);
+    mem_free_huge(w->piece);
     buf_release(&w->out);
     buf_release(&w->min_key);
     range_set_free(w->ranges);
@@ -236,15 +257,15 @@ uint64_t table_writer_entries(const struct table_writer *w) {
 
 static int align(struct table_writer *w, size_t alignment, struct kevo_err *err) {
     static const uint8_t zeros[FILTER_ALIGNMENT];
-    size_t over = file_offset(w) % alignment;
-    if (over && !buf_append(&w->out, zeros, alignment - over)) return kevo_nomem(err);
-    return 0;
+    return append(w, zeros, -file_offset(w) % alignment, err);
 }
 
-/* What was appended to `out` since file offset s->offset. */
-static void end_section(const struct table_writer *w, struct table_section *s) {
-    s->len = file_offset(w) - s->offset;
-    s->checksum = checksum64(w->out.data + (s->offset - w->written_bytes), (size_t)s->len, 0);
+/* Append `out`, which is the section. */
+static int append_section(struct table_writer *w, struct table_section *s, struct kevo_err *err) {
+    s->offset = file_offset(w);
+    s->len = w->out.len;
+    s->checksum = checksum64(w->out.data, w->out.len, 0);
+    return append_out(w, err);
 }
 
 /* Take the range tombstones into the properties and the key range, once all entries are
@@ -265,44 +286,41 @@ static int span_ranges(struct table_writer *w, struct kevo_err *err) {
     return buf_set(&w->min_key, lower) ? 0 : kevo_nomem(err);
 }
 
-/* Filter, index, range tombstones, properties and footer, into `out`. */
-static int put_sections(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
+static int append_footer(struct table_writer *w, const struct table_footer *footer,
+                         uint64_t *checksum, struct kevo_err *err) {
+    if (!buf_reserve(&w->out, TABLE_FOOTER_BYTES)) return kevo_nomem(err);
+    *checksum = table_footer_encode(footer, w->out.data);
+    w->out.len = TABLE_FOOTER_BYTES;
+    return append_out(w, err);
+}
+
+/* Filter, index, range tombstones, properties and footer. */
+static int append_sections(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
     struct table_footer footer = {.number = w->number, .has_packed = w->has_packed};
     uint64_t data_end = file_offset(w);
     int rc = align(w, FILTER_ALIGNMENT, err);
-    if (rc) return rc;
-    footer.filter.offset = file_offset(w);
-    rc = filter_builder_finish(&w->filter, w->options.filter_bits_per_key, &w->out, err);
-    if (rc) return rc;
-    end_section(w, &footer.filter);
-    rc = align(w, INDEX_ALIGNMENT, err);
-    if (rc) return rc;
-    footer.index.offset = file_offset(w);
-    rc = index_builder_finish(&w->index, data_end, &w->out, err);
-    if (rc) return rc;
-    end_section(w, &footer.index);
-    footer.ranges.offset = file_offset(w);
-    rc = range_set_encode(w->ranges, &w->out, err);
+    if (rc == 0)
+        rc = filter_builder_finish(&w->filter, w->options.filter_bits_per_key, &w->out, err);
+    if (rc == 0) rc = append_section(w, &footer.filter, err);
+    if (rc == 0) rc = align(w, INDEX_ALIGNMENT, err);
+    if (rc == 0) rc = index_builder_finish(&w->index, data_end, &w->out, err);
+    if (rc == 0) rc = append_section(w, &footer.index, err);
+    if (rc == 0) rc = range_set_encode(w->ranges, &w->out, err);
+    if (rc == 0) rc = append_section(w, &footer.ranges, err);
     if (rc == 0) rc = span_ranges(w, err);
     if (rc) return rc;
-    end_section(w, &footer.ranges);
-    footer.properties.offset = file_offset(w);
     if (!table_properties_encode(&w->properties, buf_slice(&w->min_key), buf_slice(&w->pending_key),
                                  &w->out))
         return kevo_nomem(err);
-    end_section(w, &footer.properties);
-    if (!buf_reserve(&w->out, TABLE_FOOTER_BYTES)) return kevo_nomem(err);
-    *checksum = table_footer_encode(&footer, w->out.data + w->out.len);
-    w->out.len += TABLE_FOOTER_BYTES;
-    return 0;
+    rc = append_section(w, &footer.properties, err);
+    return rc ? rc : append_footer(w, &footer, checksum, err);
 }
 
 static int finish(struct table_writer *w, uint64_t *checksum, struct kevo_err *err) {
     int rc = w->block.entry_count ? cut_block(w, err) : 0;
     if (rc == 0 && w->is_pending) rc = add_separator(w, buf_slice(&w->pending_key), err);
-    if (rc == 0) rc = flush(w, err);
-    if (rc == 0) rc = put_sections(w, checksum, err);
-    if (rc == 0) rc = flush(w, err);
+    if (rc == 0) rc = append_sections(w, checksum, err);
+    if (rc == 0) rc = write_piece(w, err);
     if (rc == 0) rc = w->env->sync(w->env, w->file, err);
     return rc;
 }

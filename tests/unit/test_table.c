@@ -463,6 +463,55 @@ START_TEST(memory_behind_is_given_back) {
 }
 END_TEST
 
+static int (*write_as_is)(struct env *env, struct env_file *file, uint64_t offset, const void *data,
+                          size_t len, struct kevo_err *err);
+static uint64_t written;
+static unsigned odd_ends; /* of writes that did not end a piece of 2 MB */
+
+static int note_write(struct env *env, struct env_file *file, uint64_t offset, const void *data,
+                      size_t len, struct kevo_err *err) {
+    ck_assert_uint_eq(offset, written);
+    ck_assert_uint_eq(offset % (2 << 20), 0);
+    written += len;
+    odd_ends += written % (2 << 20) != 0;
+    return write_as_is(env, file, offset, data, len, err);
+}
+
+/* Files are written in pieces that the system can keep in huge pages, whatever is in them. */
+START_TEST(written_in_pieces) {
+    enum { ENTRIES = 450, VALUE = 20000, HUGE = 5 << 20 };
+    static struct iter_suite_entry entries[ENTRIES];
+    static char keys[ENTRIES][8], value[VALUE];
+    char *huge = malloc(HUGE);
+    struct rng rng = rng_of(harness_seed());
+    for (unsigned i = 0; i < HUGE; i++)
+        huge[i] = _i == 1 ? (char)rng_next(&rng) : (char)(i / 3);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        slice v = _i > 0 && i == ENTRIES / 2 ? slice_of(huge, HUGE) : slice_of(value, VALUE);
+        snprintf(keys[i], sizeof keys[i], "%06u", i);
+        entries[i] = (struct iter_suite_entry){slice_of_str(keys[i]), 7, ENTRY_PUT, v};
+    }
+    struct iter_suite_set *set = iter_suite_sorted(entries, ENTRIES);
+    struct table_writer_options options =
+        table_options(4096, _i == 2 ? KEVO_COMPRESSION_LZ4 : KEVO_COMPRESSION_NONE, 10);
+    struct one_table o = {.env = env_memory_new(), .cache = cache_new(1 << 20, 0)};
+    for (unsigned i = 0; i < VALUE; i++)
+        value[i] = (char)rng_next(&rng);
+    write_as_is = o.env->write;
+    o.env->write = note_write;
+    written = odd_ends = 0;
+    ck_ok(one_table_write(o.env, ONE_TABLE_PATH, set, &options, &o.summary));
+    ck_assert_uint_eq(written, o.summary.file_bytes);
+    ck_assert_uint_le(odd_ends, 1);
+    ck_ok(one_table_open(&o));
+    ck_ok(check_scans(o.table, set, false));
+    ck_ok(table_verify(o.table, &test_err));
+    one_table_release(&o);
+    iter_suite_free(set);
+    free(huge);
+}
+END_TEST
+
 START_TEST(on_disk) {
     struct iter_suite_set *set = one_table_set();
     char file[ENV_PATH_MAX];
@@ -501,6 +550,7 @@ int main(void) {
     tcase_add_loop_test(tcase, readers_at_once, 0, 2);
     tcase_add_loop_test(tcase, range_tombstones, 0, 40);
     tcase_add_test(tcase, memory_behind_is_given_back);
+    tcase_add_loop_test(tcase, written_in_pieces, 0, 3);
     tcase_add_test(tcase, on_disk);
     suite_add_tcase(suite, tcase);
     return harness_run(suite);
