@@ -26,10 +26,11 @@
  * A segment is made under the name of a spare, which means nothing, and gets its own when
  * its header is durable: so a segment that has its name has its header. When all it holds
  * is in tables it becomes a spare again, and a later segment is made from it: its space
- * is allocated and was written before, so that a sync has no metadata to write. The
- * records of its former life lie on behind the end of the log then. They are of another
- * salt and of older batches. (Whoever copies a store copies the log's bytes; a hard link
- * to a segment would be written over.)
+ * is allocated and was written before, so that a sync has no metadata to write. (In one
+ * that is new a log of small syncs writes zeros ahead of its end for that.) The records of
+ * its former life lie on behind the end of the log then. They are of another salt and of
+ * older batches. (Whoever copies a store copies the log's bytes; a hard link to a segment
+ * would be written over.)
  *
  * Threads: one at a time for each writer and reader. */
 #ifndef KEVO_LOG_WAL_H
@@ -76,6 +77,7 @@ struct wal_writer {
     uint64_t synced;      /* everything below is durable */
     uint64_t started;     /* everything below is at least on its way to the disk */
     uint64_t allocated;   /* size of the file */
+    uint64_t written;     /* below, all of it was written once */
     struct wal_link last; /* the record before `offset` */
     struct buf recent;    /* a copy of the bytes from `synced` to `offset`, while short */
     bool failed;          /* what is on disk is not known any more */
@@ -114,7 +116,8 @@ int wal_end_record(struct wal_run *run, const struct wal_writer *w, enum wal_typ
  * `failed` is set and all further appends are refused with KEVO_READONLY. */
 int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err);
 
-/* Make everything appended durable. A failure sets `failed`. */
+/* Make everything appended durable. A failure sets `failed`. Where that was little, what comes next
+ * finds its place written already. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);
 
 /* Nothing more can be appended, since it is not known what the disk has of the log: after a sync

@@ -109,6 +109,7 @@ static int write_header(struct wal_writer *w, const uint8_t uuid[16], struct wal
     if (rc == 0) rc = w->env->size(w->env, w->file, &w->allocated, err);
     w->salt = h.salt;
     w->offset = w->synced = w->started = wal_sector_end(WAL_SEGMENT_HEADER_BYTES);
+    w->written = w->allocated; /* of a spare, mostly */
     w->last = last;
     return rc;
 }
@@ -180,7 +181,7 @@ void wal_trim(struct wal_writer *w) {
     struct kevo_err ignored;
     if (!w->failed && w->allocated > w->offset &&
         w->env->truncate(w->env, w->file, w->offset, &ignored) == 0)
-        w->allocated = w->offset;
+        w->allocated = w->written = w->offset;
 }
 
 void wal_close(struct wal_writer *w) {

@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 
 enum { FIRST_ALLOCATION = 64 << 10, MAX_ALLOCATION_STEP = 4 << 20 };
+enum { AHEAD_BYTES = 64 << 10, OFTEN_BYTES = 4 << 10 };
 
 /* ---- records ---------------------------------------------------------------------- */
 
@@ -58,7 +59,7 @@ static int undo_append(struct wal_writer *w, int rc) {
     struct kevo_err ignored;
     if (w->env->truncate(w->env, w->file, w->offset, &ignored) == 0 &&
         w->env->sync(w->env, w->file, &ignored) == 0)
-        w->allocated = w->offset;
+        w->allocated = w->written = w->offset;
     else
         wal_fail(w);
     return rc;
@@ -87,14 +88,29 @@ int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_
     if (w->recent.len == w->offset - w->synced && w->recent.len + b->len <= WAL_RECENT_MAX)
         buf_append(&w->recent, b->data, b->len); /* without memory there is no copy */
     w->offset += b->len;
+    if (w->written < w->offset) w->written = w->offset;
     w->last = run->last;
     write_soon(w);
     return 0;
 }
 
+/* Space that is allocated becomes written by metadata, which a sync has to wait for: that costs a log
+ * of many small syncs more than zeros for a while to come, written along with one of them. It does
+ * without where that fails. */
+static void write_ahead(struct wal_writer *w) {
+    static const uint8_t zeros[AHEAD_BYTES];
+    uint64_t next = wal_sector_end(w->offset), from = w->written > next ? w->written : next;
+    if (w->offset - w->synced > OFTEN_BYTES) return;
+    if (from - next >= OFTEN_BYTES || from >= w->allocated) return;
+    uint64_t len = w->allocated - from < AHEAD_BYTES ? w->allocated - from : AHEAD_BYTES;
+    if (w->env->write(w->env, w->file, from, zeros, (size_t)len, NULL) == 0)
+        w->written = from + len;
+}
+
 int wal_sync(struct wal_writer *w, struct kevo_err *err) {
     if (w->failed) return refuse(w, err);
     if (w->synced == w->offset) return 0;
+    write_ahead(w);
     int rc = w->env->sync(w->env, w->file, err);
     if (rc) {
         wal_fail(w);
@@ -119,7 +135,7 @@ int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct 
         wal_fail(w);
         return rc;
     }
-    w->offset = w->synced = w->started = w->allocated = offset;
+    w->offset = w->synced = w->started = w->allocated = w->written = offset;
     buf_reset(&w->recent);
     w->last = last;
     return 0;

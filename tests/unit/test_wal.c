@@ -174,6 +174,34 @@ START_TEST(synced_sectors_are_left_alone) {
 }
 END_TEST
 
+/* A log of small syncs has its next records in places that were written before, as long as it is not
+ * made longer, and whether or not that can be done. Others do not pay for it. */
+START_TEST(small_syncs_write_ahead) {
+    struct wal_writer *w = log_create(1, log_nothing);
+    unsigned behind = 0;
+    for (uint64_t batch = 1; batch <= 300; batch++) {
+        uint64_t begin = w->offset, written = w->written;
+        if (_i == 0) log_plan_fault(FAULT_WRITE, 2, KEVO_IOERR, true);
+        must(log_append(w, batch));
+        behind += w->offset > written && begin > WAL_SECTOR;
+        must(wal_sync(w, &test_err));
+        log_plan_fault(0, 0, 0, false);
+        ck_assert_uint_le(w->written, w->allocated);
+    }
+    if (_i == 0)
+        ck_assert_uint_gt(behind, 250);
+    else
+        ck_assert_uint_lt(behind, 8);
+    for (uint64_t batch = 301; batch <= 400; batch++)
+        must(log_append(w, batch));
+    uint64_t end = w->offset > w->written ? w->offset : w->written;
+    must(wal_sync(w, &test_err));
+    ck_assert_uint_lt(w->written, end + WAL_SECTOR);
+    wal_close(w);
+    log_expect(1, 1, 400);
+}
+END_TEST
+
 START_TEST(the_unsynced_end_is_kept) {
     struct wal_writer *w = log_create(1, log_nothing);
     slice bytes;
@@ -481,6 +509,7 @@ int main(void) {
     tcase_add_test(tc, a_segment_without_a_whole_header_is_damaged);
     tcase_add_loop_test(tc, a_segment_is_continued_after_a_crash, 1, 7);
     tcase_add_test(tc, synced_sectors_are_left_alone);
+    tcase_add_loop_test(tc, small_syncs_write_ahead, 0, 2);
     tcase_add_test(tc, the_unsynced_end_is_kept);
     tcase_add_test(tc, a_run_is_appended_by_one_write);
     tcase_add_test(tc, a_run_may_be_torn_between_its_records);
