@@ -7,69 +7,9 @@
 #include "engine/base/error.h"
 #include "engine/table/cache.h"
 
-enum { NODE_VOID = 0xff }; /* a type besides enum entry_type's */
-
-struct memnode {
-    uint64_t seq;
-    uint32_t key_bytes, value_bytes;
-    _Atomic uint8_t type;
-    uint8_t height;
-    /* From here on, what a search touches: it lies together in a cache line. */
-    uint64_t prefix;                /* slice_prefix64 of the key */
-    struct memnode *_Atomic next[]; /* height of them, then the key, then the value */
-};
-
-static const uint8_t *node_bytes(const struct memnode *n) {
-    return (const uint8_t *)&n->next[n->height];
-}
-
-static slice node_key(const struct memnode *n) {
-    return slice_of(node_bytes(n), n->key_bytes);
-}
-
-static slice node_value(const struct memnode *n) {
-    return slice_of(node_bytes(n) + n->key_bytes, n->value_bytes);
-}
-
-static size_t node_size(unsigned height, size_t key_bytes, size_t value_bytes) {
-    return sizeof(struct memnode) + height * sizeof(struct memnode *) + key_bytes + value_bytes;
-}
-
-static struct memnode *node_next(const struct memnode *n, int level) {
-    return atomic_load_explicit(&n->next[level], memory_order_acquire);
-}
-
-/* What a search will look at; n may be NULL. */
-static void prefetch_node(const struct memnode *n) {
-    __builtin_prefetch(n ? &n->prefix : NULL);
-}
-
-static bool node_is_void(const struct memnode *n) {
-    return atomic_load_explicit(&n->type, memory_order_acquire) == NODE_VOID;
-}
-
 /* The i-th of all nodes that were ever put apart, or a later one in its place. */
 static struct memnode *apart_node(const struct memtable *m, uint32_t i) {
     return atomic_load_explicit(&m->apart[i % MEMTABLE_GROUP_MAX], memory_order_acquire);
-}
-
-/* What is looked for: a place in internal order. */
-struct target {
-    uint64_t prefix;
-    slice key;
-    uint64_t seq;
-};
-
-static struct target target_of(slice key, uint64_t seq) {
-    return (struct target){slice_prefix64(key), key, seq};
-}
-
-/* Whether node n comes before the target. The prefix decides nearly always; when
- * it does not, the bytes after it do. */
-static inline bool node_before(const struct memnode *n, const struct target *t) {
-    if (n->prefix != t->prefix) return n->prefix < t->prefix;
-    int c = slice_cmp(node_key(n), t->key);
-    return c ? c < 0 : n->seq > t->seq;
 }
 
 static struct memnode *node_new(struct memtable *m, unsigned height, slice key, uint64_t seq,
@@ -78,12 +18,12 @@ static struct memnode *node_new(struct memtable *m, unsigned height, slice key, 
     if (!n) return NULL;
     n->prefix = slice_prefix64(key);
     n->seq = seq;
-    n->key_bytes = (uint32_t)key.len;
     n->value_bytes = (uint32_t)value.len;
+    n->key_bytes_less_one = (uint16_t)(key.len - 1);
     n->height = (uint8_t)height;
     atomic_init(&n->type, type);
     uint8_t *bytes = (uint8_t *)&n->next[height];
-    if (key.len) memcpy(bytes, key.data, key.len);
+    memcpy(bytes, key.data, key.len);
     if (value.len) memcpy(bytes + key.len, value.data, value.len);
     return n;
 }
@@ -125,6 +65,7 @@ void memtable_borrow(struct memtable *m, struct cache *cache) {
 void memtable_reset(struct memtable *m) {
     arena_reset(&m->arena);
     range_stack_release(&m->ranges);
+    node_chains_clear(&m->chains);
     for (int i = 0; i < MEMTABLE_MAX_HEIGHT; i++) {
         atomic_init(&m->head->next[i], NULL);
         m->splice[i] = m->head;
@@ -134,6 +75,27 @@ void memtable_reset(struct memtable *m) {
     atomic_init(&m->height, 1);
     atomic_init(&m->live_count, 0);
     atomic_init(&m->max_seq, 0);
+    atomic_init(&m->in_disorder, false);
+    atomic_init(&m->finds, 0);
+}
+
+static bool want_chains(const struct memtable *m) {
+    return m->chains.count && !node_chains_exist(&m->chains) &&
+           atomic_load_explicit(&m->finds, memory_order_relaxed) >= m->finds_for_chains;
+}
+
+/* They are borrowed as the arena is. */
+static void begin_chains(struct memtable *m) {
+    const struct arena_watch *w = &m->arena.watch;
+    uint64_t bytes = node_chains_begin(&m->chains);
+    if (w->takes && bytes) w->takes(w->arg, bytes);
+}
+
+static void release_chains(struct memtable *m) {
+    const struct arena_watch *w = &m->arena.watch;
+    uint64_t bytes = node_chains_bytes(&m->chains);
+    node_chains_release(&m->chains);
+    if (w->gave && bytes) w->gave(w->arg, bytes);
 }
 
 void memtable_ref(struct memtable *m) {
@@ -146,6 +108,7 @@ void memtable_unref(struct memtable *m) {
     range_stack_release(&m->ranges);
     pthread_mutex_destroy(&m->link_mutex);
     key_filter_release(&m->filter);
+    release_chains(m);
     mem_free(m->head);
     mem_free(m);
 }
@@ -155,12 +118,19 @@ void memtable_unref(struct memtable *m) {
 static size_t note_node(void *arg, void *piece) {
     struct memnode *n = piece;
     key_filter_set(arg, key_hash(node_key(n)));
-    return node_size(n->height, n->key_bytes, n->value_bytes);
+    return node_size(n->height, node_key_bytes(n), n->value_bytes);
 }
 
 void memtable_add_filter(struct memtable *m, uint64_t bytes_expected) {
     if (key_filter_init(&m->filter, bytes_expected / 128))
         arena_walk(&m->arena, (struct arena_mark){NULL, 0}, note_node, &m->filter);
+}
+
+enum { CHAINS_PART = 64 };
+
+void memtable_add_chains(struct memtable *m, uint64_t bytes_expected, unsigned finds) {
+    node_chains_init(&m->chains, bytes_expected / CHAINS_PART);
+    m->finds_for_chains = finds;
 }
 
 void memtable_will_get(const struct memtable *m, uint64_t hash) {
@@ -337,15 +307,26 @@ static void link_together(struct memtable *m, struct walk *walks, unsigned count
     }
 }
 
-/* The filter's memory arrives while others are looked at. */
-static void add_to_filter(struct memtable *m, const struct walk *walks, unsigned count) {
+/* For what finds a key without the list. */
+static void add_hash(struct memtable *m, struct memnode *n, uint64_t hash) {
+    if (m->filter.words) key_filter_set(&m->filter, hash);
+    if (node_chains_exist(&m->chains)) node_chains_add(&m->chains, n, hash);
+}
+
+/* Their memory arrives while others are looked at. */
+static void add_hashes(struct memtable *m, const struct walk *walks, unsigned count) {
     uint64_t hashes[MEMTABLE_GROUP_MAX];
     for (unsigned i = 0; i < count; i++) {
         hashes[i] = key_hash(walks[i].target.key);
-        key_filter_prefetch(&m->filter, hashes[i]);
+        if (m->filter.words) key_filter_prefetch(&m->filter, hashes[i]);
+        if (node_chains_exist(&m->chains)) node_chains_prefetch(&m->chains, hashes[i]);
     }
     for (unsigned i = 0; i < count; i++)
-        key_filter_set(&m->filter, hashes[i]);
+        add_hash(m, walks[i].added, hashes[i]);
+}
+
+static bool is_hashed(const struct memtable *m) {
+    return m->filter.words || node_chains_exist(&m->chains);
 }
 
 static bool is_any_apart(const struct memtable *m) {
@@ -364,7 +345,7 @@ void memtable_link(struct memtable *m) {
         w->added = apart_node(m, at);
         w->target = (struct target){w->added->prefix, node_key(w->added), w->added->seq};
     }
-    if (m->filter.words) add_to_filter(m, walks, count);
+    if (is_hashed(m)) add_hashes(m, walks, count);
     if (count == 1)
         link_node(m, walks[0].added);
     else if (count > 0)
@@ -382,7 +363,7 @@ static void count_live(struct memtable *m, uint64_t more) {
 static bool link_at_once(struct memtable *m, struct memnode *n) {
     struct target t = {n->prefix, node_key(n), n->seq};
     if (is_any_apart(m) || !brackets(m, m->splice[0], 0, &t)) return false;
-    if (m->filter.words) key_filter_set(&m->filter, key_hash(t.key));
+    if (is_hashed(m)) add_hash(m, n, key_hash(t.key));
     link_here(m, n); /* the levels above bracket it as well: see move_splice() */
     return true;
 }
@@ -396,13 +377,22 @@ static void put_apart(struct memtable *m, struct memnode *n) {
     if (at - linked >= MEMTABLE_GROUP_MAX) memtable_link(m);
 }
 
+/* Chains are of no use from the moment that an entry comes late. */
+static void note_seq(struct memtable *m, uint64_t seq) {
+    uint64_t max_seq = atomic_load_explicit(&m->max_seq, memory_order_relaxed);
+    if (seq > max_seq)
+        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
+    else if (seq < max_seq)
+        atomic_store_explicit(&m->in_disorder, true, memory_order_relaxed);
+}
+
 int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slice value,
                  struct kevo_err *err) {
-    assert(key.len <= UINT32_MAX && value.len <= UINT32_MAX);
+    assert(key.len > 0 && key.len <= KEVO_MAX_KEY_BYTES && value.len <= UINT32_MAX);
     struct memnode *n = node_new(m, random_height(m), key, seq, type, value);
     if (!n) return kevo_nomem(err);
-    if (seq > atomic_load_explicit(&m->max_seq, memory_order_relaxed))
-        atomic_store_explicit(&m->max_seq, seq, memory_order_relaxed);
+    if (want_chains(m)) begin_chains(m);
+    note_seq(m, seq);
     count_live(m, 1);
     if (!link_at_once(m, n)) put_apart(m, n);
     return 0;
@@ -441,7 +431,7 @@ static size_t void_node(void *arg, void *piece) {
         atomic_store_explicit(&n->type, NODE_VOID, memory_order_release);
         count_live(pass->memtable, UINT64_MAX);
     }
-    return node_size(n->height, n->key_bytes, n->value_bytes);
+    return node_size(n->height, node_key_bytes(n), n->value_bytes);
 }
 
 void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq) {
@@ -495,10 +485,9 @@ static struct memnode *find_last(const struct memtable *m) {
     }
 }
 
-int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
-                 uint64_t *seq, slice *value) {
-    return memtable_get_hashed(m, key, m->filter.words ? key_hash(key) : 0, max_seq, type, seq,
-                               value);
+int memtable_get(struct memtable *m, slice key, uint64_t max_seq, uint8_t *type, uint64_t *seq,
+                 slice *value) {
+    return memtable_get_hashed(m, key, is_hashed(m) ? key_hash(key) : 0, max_seq, type, seq, value);
 }
 
 static uint64_t apart_prefix(const struct memtable *m, uint32_t i) {
@@ -521,8 +510,7 @@ static struct memnode *find_apart(const struct memtable *m, const struct target 
     return best;
 }
 
-/* The same in the list. */
-static struct memnode *find_linked(const struct memtable *m, const struct target *t) {
+static struct memnode *find_in_list(const struct memtable *m, const struct target *t) {
     struct memnode *n = find(m, t);
     while (n && n->prefix == t->prefix && slice_eq(node_key(n), t->key)) {
         if (!node_is_void(n)) return n;
@@ -531,13 +519,37 @@ static struct memnode *find_linked(const struct memtable *m, const struct target
     return NULL;
 }
 
-int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+/* What is in a chain is later than what is in none. But if it is in disorder, which who came to it is
+ * told then, the list is asked. */
+static struct memnode *find_in_chain(const struct memtable *m, const struct target *t,
+                                     uint64_t hash) {
+    if (!node_chains_exist(&m->chains)) return NULL;
+    struct memnode *n = node_chains_find(&m->chains, t->key, hash, t->seq);
+    return atomic_load_explicit(&m->in_disorder, memory_order_relaxed) ? NULL : n;
+}
+
+/* Until there are enough. One that is lost to another thread's does not matter. */
+static void count_find(struct memtable *m) {
+    if (node_chains_exist(&m->chains)) return;
+    unsigned finds = atomic_load_explicit(&m->finds, memory_order_relaxed);
+    atomic_store_explicit(&m->finds, finds + 1, memory_order_relaxed);
+}
+
+/* The newest version of the key among the nodes that are linked. */
+static struct memnode *find_linked(struct memtable *m, const struct target *t, uint64_t hash) {
+    if (m->filter.words && !key_filter_has(&m->filter, hash)) return NULL;
+    struct memnode *n = find_in_chain(m, t, hash);
+    if (!n && (n = find_in_list(m, t))) count_find(m);
+    return n;
+}
+
+int memtable_get_hashed(struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value) {
     /* As it is once all has been flushed, and nothing was written since. */
     if (memtable_live_count(m) == 0) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
-    struct memnode *n = find_apart(m, &t), *linked = NULL; /* first: they may go to the list */
-    if (!m->filter.words || key_filter_has(&m->filter, hash)) linked = find_linked(m, &t);
+    struct memnode *n = find_apart(m, &t); /* first: they may go to the list */
+    struct memnode *linked = find_linked(m, &t, hash);
     if (linked && (!n || n->seq < linked->seq)) n = linked;
     if (!n) return KEVO_NOTFOUND;
     *type = atomic_load_explicit(&n->type, memory_order_acquire);
@@ -573,7 +585,7 @@ static void sample(const struct memnode *n, int level, const struct target *end,
     while ((n = node_next(n, level)) && (!end || node_before(n, end))) {
         if (level == 0 && node_is_void(n)) continue;
         ++*nodes;
-        *bytes += (uint64_t)n->key_bytes + n->value_bytes;
+        *bytes += node_key_bytes(n) + n->value_bytes;
     }
 }
 

@@ -8,7 +8,8 @@
  *
  * Others wait in a ring until there is a group of them: the searches for all of their places go
  * on in turn, and wait for memory at the same time instead of one after the other (group
- * prefetching: Chen, Ailamaki, Gibbons, Mowry 2004). Point reads look into the ring first.
+ * prefetching: Chen, Ailamaki, Gibbons, Mowry 2004). Point reads look into the ring first,
+ * then, once it pays, by a hash table (node_chains.h), then into the list.
  *
  * Numbered invariants:
  *  1. Nodes are linked in internal order (iter.h). A node equal to one that is
@@ -36,6 +37,7 @@
 
 #include "engine/base/arena.h"
 #include "engine/mem/key_filter.h"
+#include "engine/mem/node_chains.h"
 #include "engine/mem/range_stack.h"
 #include "engine/tree/iter.h"
 
@@ -56,8 +58,12 @@ struct memtable {
     _Atomic uint64_t prefixes[MEMTABLE_GROUP_MAX];     /* of their keys */
     pthread_mutex_t link_mutex;
     struct key_filter filter;    /* see memtable_add_filter(); zeroed: none */
+    struct node_chains chains;   /* see memtable_add_chains(); zeroed: none */
     _Atomic uint64_t live_count; /* entries that are not void */
     _Atomic uint64_t max_seq;    /* of all entries ever, the void ones too */
+    _Atomic bool in_disorder;    /* an entry was added after one with a larger seq */
+    _Atomic unsigned finds;      /* in the list, as long as there are no chains */
+    unsigned finds_for_chains;
     struct range_stack ranges;
     uint64_t segment;               /* log segment that protects it */
     struct kevo_commit last_commit; /* newest batch in it once it is immutable */
@@ -67,13 +73,19 @@ struct memtable {
  * arena's first chunk: small for write buffers, larger for memtables. */
 struct memtable *memtable_new(uint64_t segment, size_t first_chunk_bytes);
 
-/* While it is empty: the memory of its entries is borrowed from the cache, which outlives it. */
+/* While it is empty: the memory of its entries, and of chains, is borrowed from the cache, which outlives it. */
 void memtable_borrow(struct memtable *m, struct cache *cache);
 
 /* Give a memtable that no other thread reads yet a Bloom filter of about a 128th of
  * `bytes_expected`, so that memtable_get() learns that a key is not there by one cache miss
  * instead of ten. Memory that cannot be had is done without. */
 void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
+/* Let a memtable that no other thread uses yet have chains, of about a 64th of `bytes_expected`, once
+ * memtable_get() has found so many keys in the list: from then on it finds those that were added
+ * meanwhile by few cache misses as well, as long as entries are added in the order of their
+ * sequence numbers. Who asks for nothing that is there pays nothing. They are borrowed as the
+ * memory of entries is, and done without if there is none. */
+void memtable_add_chains(struct memtable *m, uint64_t bytes_expected, unsigned finds);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */
 
@@ -110,11 +122,11 @@ static inline uint64_t memtable_cover(const struct memtable *m, slice key, uint6
 
 /* The newest version of `key` with seq <= max_seq, covered or not; value is borrowed from the
  * memtable. KEVO_NOTFOUND. */
-int memtable_get(const struct memtable *m, slice key, uint64_t max_seq, uint8_t *type,
-                 uint64_t *seq, slice *value);
+int memtable_get(struct memtable *m, slice key, uint64_t max_seq, uint8_t *type, uint64_t *seq,
+                 slice *value);
 /* The same with the key's key_hash(), which matters only where there is a filter; and: it comes
  * soon, so bring in what the filter has of it. */
-int memtable_get_hashed(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+int memtable_get_hashed(struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value);
 void memtable_will_get(const struct memtable *m, uint64_t hash);
 

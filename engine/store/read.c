@@ -201,7 +201,7 @@ struct superversion *read_begin(kevo_store *s, const struct kevo_read *read, uin
 /* ---- point reads --------------------------------------------------------------------- */
 
 /* A version that a range tombstone hides is as good as deleted. */
-static int memtable_look(const struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
+static int memtable_look(struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                          struct table_value *v, uint64_t *cover) {
     *cover = memtable_cover(m, key, max_seq);
     int rc = memtable_get_hashed(m, key, hash, max_seq, &v->type, &v->seq, &v->value);

@@ -7,6 +7,7 @@
 #include "engine/store/store.h"
 
 enum { MEMTABLE_CHUNK_MAX = 64 << 10 }; /* bytes of a memtable's first chunk, at most */
+enum { FINDS_FOR_CHAINS = 64 };         /* who finds so much of what was just written goes on */
 enum { RUN_KEEP_BYTES = 4 << 20 };      /* memory of the run that is kept for the next one */
 
 /* ---- getting ready ---------------------------------------------------------------- */
@@ -282,6 +283,7 @@ struct memtable *store_memtable_new(const kevo_store *s, uint64_t segment) {
     if (!m) return NULL;
     memtable_borrow(m, s->cache);
     memtable_add_filter(m, s->options.memtable_bytes);
+    memtable_add_chains(m, s->options.memtable_bytes, FINDS_FOR_CHAINS);
     return m;
 }
 

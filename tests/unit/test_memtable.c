@@ -21,6 +21,18 @@ static void setup_with_filter(void) {
     ck_assert_ptr_nonnull(memtable->filter.words);
 }
 
+static void setup_with_chains(void) {
+    setup_with_filter();
+    memtable_add_chains(memtable, 1 << 20, 0);
+}
+
+/* They come late, and some are too long to be searched. */
+static void setup_with_few_chains(void) {
+    setup();
+    memtable_add_chains(memtable, 1 << 11, 20);
+    ck_assert_uint_eq(memtable->chains.count, 4);
+}
+
 static void teardown(void) {
     memtable_unref(memtable);
     ck_assert_uint_eq(fault_alloc_live(), 0);
@@ -205,6 +217,7 @@ START_TEST(without_memory_nothing_changes) {
         struct iter *it = NULL;
         int rc = m ? 0 : KEVO_NOMEM, done = 0;
         if (m) memtable_add_filter(m, 1 << 16); /* done without, if need be */
+        if (m) memtable_add_chains(m, 1 << 16, 0);
         for (int i = 0; rc == 0 && i < 20; i++) {
             char key[16];
             snprintf(key, sizeof key, "key %02d", i);
@@ -428,6 +441,85 @@ START_TEST(apart_is_as_at_once) {
 }
 END_TEST
 
+/* ---- chains --------------------------------------------------------------------------- */
+
+static void add_to_both(struct memtable *other, unsigned n, uint64_t seq) {
+    uint8_t key[12] = {0};
+    put_fixed64(key + 4, __builtin_bswap64(n));
+    slice k = slice_of(key, sizeof key), v = slice_of(&n, sizeof n);
+    must(memtable_add(other, k, seq, n % 5 ? ENTRY_PUT : ENTRY_DELETE, v, &test_err));
+    must(memtable_add(memtable, k, seq, n % 5 ? ENTRY_PUT : ENTRY_DELETE, v, &test_err));
+}
+
+static void get_from_both(struct memtable *other, unsigned n, uint64_t seq) {
+    uint8_t key[12] = {0}, types[2] = {0};
+    uint64_t found[2] = {0};
+    slice values[2] = {{NULL, 0}, {NULL, 0}};
+    put_fixed64(key + 4, __builtin_bswap64(n));
+    slice k = slice_of(key, sizeof key);
+    int rc = memtable_get(memtable, k, seq, &types[0], &found[0], &values[0]);
+    if (rc != memtable_get(other, k, seq, &types[1], &found[1], &values[1]) ||
+        found[0] != found[1] || types[0] != types[1] || !slice_eq(values[0], values[1]))
+        ck_abort_msg("key %u at %llu", n, (unsigned long long)seq);
+}
+
+/* The same is found with chains and without: some keys of many versions, some that have a chain to
+ * themselves, batches that are void, and an old snapshot now and then. In the end one comes late, from
+ * where on the chains are in no order. */
+START_TEST(as_without_chains) {
+    enum { KEYS = 400, BATCHES = 1000 };
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct memtable *other = memtable_new(0, 4096);
+    for (uint64_t seq = 1; seq <= BATCHES; seq++) {
+        struct arena_mark mark = memtable_mark(memtable), mark_of_other = memtable_mark(other);
+        uint64_t late = seq > BATCHES - 10 ? rng_below(&rng, BATCHES) : 0;
+        for (uint64_t count = rng_below(&rng, 8) + 1; count > 0; count--)
+            add_to_both(other, (unsigned)rng_below(&rng, rng_below(&rng, 2) ? 5 : KEYS),
+                        seq - (late < seq ? late : 0));
+        if (rng_below(&rng, 9) == 0) {
+            memtable_void(memtable, mark, seq - 1);
+            memtable_void(other, mark_of_other, seq - 1);
+        }
+        for (int i = 0; i < 5; i++)
+            get_from_both(other, (unsigned)rng_below(&rng, rng_below(&rng, 2) ? 5 : KEYS),
+                          rng_below(&rng, 4) ? seq : rng_below(&rng, seq + 1));
+    }
+    for (unsigned n = 0; n < KEYS; n++) {
+        get_from_both(other, n, SEQ_MAX);
+        get_from_both(other, n, BATCHES / 2);
+    }
+    memtable_unref(other);
+}
+END_TEST
+
+/* What is not there counts for nothing, and an entry that nobody asked for again has no chains. */
+START_TEST(chains_come_when_they_are_of_use) {
+    memtable_add_chains(memtable, 1 << 20, 3);
+    add("k", 1, "x");
+    add("b", 2, "x");
+    memtable_link(memtable);
+    for (int i = 0; i < 10; i++)
+        ck_assert_str_eq(get("c", 9), "none");
+    for (int i = 0; i < 3; i++) {
+        add("c", 3, "x");
+        ck_assert_uint_eq(node_chains_bytes(&memtable->chains), 0);
+        ck_assert_str_eq(get("b", 9), "x@2");
+    }
+    add("b", 4, "y");
+    ck_assert_uint_eq(node_chains_bytes(&memtable->chains), (1 << 20) / 64);
+    memtable_link(memtable);
+    ck_assert_str_eq(get("b", 9), "y@4");
+    ck_assert_str_eq(get("b", 3), "x@2");
+    ck_assert_str_eq(get("k", 3), "x@1");
+    ck_assert_str_eq(get("c", 9), "x@3");
+    memtable_reset(memtable);
+    ck_assert_str_eq(get("b", 9), "none");
+    add("b", 1, "z");
+    memtable_link(memtable);
+    ck_assert_str_eq(get("b", 9), "z@1");
+}
+END_TEST
+
 /* ---- threads ------------------------------------------------------------------------------ */
 
 enum { BATCHES = 3000, BATCH_KEYS = 5 };
@@ -579,10 +671,17 @@ START_TEST(single_entries_are_found_at_once) {
 END_TEST
 
 int main(void) {
+    static const struct {
+        const char *name;
+        void (*setup)(void);
+    } kinds[] = {{"plain", setup},
+                 {"with filter", setup_with_filter},
+                 {"with filter and chains", setup_with_chains},
+                 {"with few chains", setup_with_few_chains}};
     Suite *suite = suite_create("memtable");
-    for (int filtered = 0; filtered < 2; filtered++) {
-        TCase *tc = tcase_create(filtered ? "with filter" : "plain");
-        tcase_add_checked_fixture(tc, filtered ? setup_with_filter : setup, teardown);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        TCase *tc = tcase_create(kinds[i].name);
+        tcase_add_checked_fixture(tc, kinds[i].setup, teardown);
         tcase_add_test(tc, an_empty_one);
         tcase_add_test(tc, versions_of_a_key);
         tcase_add_test(tc, keys_with_one_prefix);
@@ -597,7 +696,9 @@ int main(void) {
         tcase_add_test(tc, apart_until_linked);
         tcase_add_test(tc, apart_and_void);
         tcase_add_test(tc, ranges_know_what_is_apart);
-        if (!filtered) tcase_add_test(tc, a_filter_that_comes_later);
+        if (i == 0) tcase_add_test(tc, a_filter_that_comes_later);
+        if (i == 0) tcase_add_test(tc, chains_come_when_they_are_of_use);
+        if (i > 0) tcase_add_loop_test(tc, as_without_chains, 0, 8);
         tcase_add_test(tc, apart_is_as_at_once);
         tcase_add_test(tc, readers_need_no_lock);
         tcase_add_test(tc, single_entries_are_found_at_once);
