@@ -82,6 +82,7 @@ typedef struct kevo_txn kevo_txn;
 typedef struct kevo_iter kevo_iter;
 typedef struct kevo_counter kevo_counter;
 typedef struct kevo_snapshot kevo_snapshot;
+struct kevo_value;
 typedef struct kevo_batch kevo_batch;
 typedef struct kevo_ingest kevo_ingest;
 struct env; /* engine/base/env.h */
@@ -456,6 +457,14 @@ int kevo_snapshot_at(kevo_store *store, struct kevo_commit as_of, kevo_snapshot 
                      struct kevo_err *err);
 uint64_t kevo_snapshot_id(const kevo_snapshot *snap);
 void kevo_snapshot_free(kevo_snapshot *snap); /* snap may be NULL */
+
+/* Let a snapshot, which one thread at a time uses, rest until its next use. It keeps nothing from
+ * going, and so may end meanwhile. What a get by it has filled in `value` with is released, if the
+ * next get could not use it. False: it cannot rest, free it. One that rests may be freed, too. */
+bool kevo_snapshot_park(kevo_snapshot *snap, struct kevo_value *value);
+/* Go on with one that rests, as if it had been held, with what went with it in `value`, which is
+ * zeroed, for kevo_get_again(), or NULL. False: it has ended, free it. */
+bool kevo_snapshot_resume(kevo_snapshot *snap, struct kevo_value *value);
 
 struct kevo_read {
     const kevo_snapshot *snapshot; /* NULL: the newest committed state */

@@ -88,8 +88,9 @@ void cursor_free_spare(struct vtab *t) {
 
 int cursor_close(sqlite3_vtab_cursor *cursor) {
     struct cursor *c = cursor_of(cursor);
-    leave_range(c);
-    session_cursor_closed(session_of(c));
+    leave_span(c);
+    session_cursor_closed(session_of(c), &c->value);
+    leave_row(c);
     /* Memory that a large sort or list took is not kept. */
     if (c->table->spare || c->sorted.cap || c->ranges.bytes.cap > 4096)
         cursor_free(c);
@@ -102,6 +103,7 @@ int cursor_close(sqlite3_vtab_cursor *cursor) {
 
 int cursor_read_now(struct cursor *c, struct kevo_read *read) {
     struct session *s = session_of(c);
+    if (!c->reads) session_resume(s, &c->value);
     int rc = c->reads ? session_read_on(s, c->read_epoch, read, cursor_message(c))
                       : session_read(s, read, cursor_message(c));
     c->reads = rc == SQLITE_OK;

@@ -382,8 +382,7 @@ int session_open_any(struct session *s, char **message) {
 
 void session_close(struct session *s) {
     assert(!session_is_open(s) && s->open_cursors == 0);
-    kevo_snapshot_free(s->snapshot);
-    s->snapshot = NULL;
+    session_drop_snapshot(s);
     s->seen.known = false; /* another look may find a store that has to be mended */
     session_close_shared(s);
     s->epoch++;
@@ -391,9 +390,16 @@ void session_close(struct session *s) {
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
-static void drop_snapshot(struct session *s) {
+void session_drop_snapshot(struct session *s) {
     kevo_snapshot_free(s->snapshot);
     s->snapshot = NULL;
+    s->parked = false;
+}
+
+void session_resume(struct session *s, struct kevo_value *value) {
+    if (!s->parked) return;
+    s->parked = false;
+    if (!kevo_snapshot_resume(s->snapshot, value)) session_drop_snapshot(s);
 }
 
 /* After a power loss the store may lack what the marker kept of its log. */
@@ -461,7 +467,7 @@ static int take_snapshot(struct session *s, unsigned version, char **message) {
     int rc = find_last_commit(s, version, message);
     if (rc != SQLITE_OK) return rc;
     if (s->snapshot && kevo_snapshot_id(s->snapshot) == s->seen.last.batch) return SQLITE_OK;
-    drop_snapshot(s);
+    session_drop_snapshot(s);
     int failed = kevo_snapshot_at(s->store, s->seen.last, &s->snapshot, &err);
     return failed ? refuse_snapshot(s, &err, message) : SQLITE_OK;
 }
@@ -473,6 +479,7 @@ int session_read(struct session *s, struct kevo_read *read, char **message) {
         read->txn = s->txn;
         return SQLITE_OK;
     }
+    session_resume(s, NULL);
     int rc = session_open(s, message);
     if (rc == SQLITE_OK) rc = file_version(s, &version);
     if (rc == SQLITE_OK && (!s->snapshot || version != s->seen.version))
@@ -492,9 +499,13 @@ void session_cursor_opened(struct session *s) {
     s->open_cursors++;
 }
 
-void session_cursor_closed(struct session *s) {
+void session_cursor_closed(struct session *s, struct kevo_value *value) {
     assert(s->open_cursors > 0);
-    if (--s->open_cursors == 0 && sqlite3_get_autocommit(s->connection->db)) drop_snapshot(s);
+    if (--s->open_cursors > 0 || !sqlite3_get_autocommit(s->connection->db)) return;
+    if (!s->snapshot || s->parked) return;
+    /* Whether the next statement sees the same is asked of a file. */
+    s->parked = !session_decides_itself(s) && kevo_snapshot_park(s->snapshot, value);
+    if (!s->parked) session_drop_snapshot(s);
 }
 
 /* ---- writing ---------------------------------------------------------------------------- */
@@ -538,7 +549,7 @@ int session_begin(struct session *s, char **message) {
     if (rc != SQLITE_OK) return rc;
     if (kevo_txn_new(s->store, &s->txn, &err)) return report(message, &err);
     kevo_txn_on_merge(s->txn, is_interrupted, s);
-    drop_snapshot(s);
+    session_drop_snapshot(s);
     s->seen.known = false;
     session_enter(s, SESSION_BEGIN);
     s->epoch++;

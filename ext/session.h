@@ -78,6 +78,7 @@ struct session {
         unsigned version;
     } marked;                /* what this session has set it to, and the version then, in SYNCED */
     kevo_snapshot *snapshot; /* of that moment; NULL: none pinned */
+    bool parked;             /* ... which rests between two statements */
     unsigned open_cursors;
 
     enum session_state state;
@@ -185,9 +186,14 @@ int session_read(struct session *s, struct kevo_read *read, char **message);
 /* The same for who keeps a cursor open since it last asked, when `epoch` was the session's: SQLite's
  * read transaction has not ended meanwhile, so the snapshot is still that of it. */
 int session_read_on(struct session *s, unsigned epoch, struct kevo_read *read, char **message);
-/* A cursor is opened or closed; with the last one in autocommit the pin goes. */
+/* A cursor is opened or closed; with the last one in autocommit the pin goes, or rests together with
+ * what the value of its last row holds. */
 void session_cursor_opened(struct session *s);
-void session_cursor_closed(struct session *s);
+void session_cursor_closed(struct session *s, struct kevo_value *value);
+/* Before the cursor's first read, with no value yet: it may get one for kevo_get_again() to use. */
+void session_resume(struct session *s, struct kevo_value *value);
+/* Let the snapshot go. */
+void session_drop_snapshot(struct session *s);
 
 /* Begin if not begun: SQLite's write lock of the schema is held. */
 int session_begin(struct session *s, char **message);

@@ -36,10 +36,7 @@ void sharers_drop_idle_snapshots(const struct session *asks) {
         sqlite3_mutex *lock = sqlite3_db_mutex(s->connection->db);
         if (s->connection == asks->connection || s->shared != asks->shared || !lock) continue;
         if (sqlite3_mutex_try(lock) != SQLITE_OK) continue;
-        if (is_idle(s)) {
-            kevo_snapshot_free(s->snapshot);
-            s->snapshot = NULL;
-        }
+        if (is_idle(s)) session_drop_snapshot(s);
         sqlite3_mutex_leave(lock);
     }
     pthread_mutex_unlock(&mutex);

@@ -7,7 +7,7 @@
 /* ---- whether to -------------------------------------------------------------------------- */
 
 /* Needs mutex. */
-static struct compact_options pick_options(const kevo_store *s, bool lag) {
+static struct compact_options pick_options(kevo_store *s, bool lag) {
     struct compact_options o = {.l0_trigger = s->options.l0_trigger,
                                 .level1_bytes = s->options.level1_bytes,
                                 .level_factor = s->options.level_factor,
@@ -18,13 +18,13 @@ static struct compact_options pick_options(const kevo_store *s, bool lag) {
     return o;
 }
 
-static bool is_due(const kevo_store *s) {
+static bool is_due(kevo_store *s) {
     struct compact_options o = pick_options(s, true);
     if (s->idle.edits == s->edits && s->idle.oldest == o.oldest_snapshot) return false;
     return compact_is_due(s->current->version, &o);
 }
 
-bool compact_pending(const kevo_store *s) {
+bool compact_pending(kevo_store *s) {
     return drop_pending(s) || is_due(s) || settle_tables_in(s) == 0 || warm_in(s) == 0;
 }
 
@@ -35,7 +35,7 @@ static uint64_t look_again_in(const kevo_store *s) {
     return us > LEAST_US ? us : LEAST_US;
 }
 
-uint64_t compact_pending_in(const kevo_store *s) {
+uint64_t compact_pending_in(kevo_store *s) {
     uint64_t dense_seq = s->current->version->dense_seq;
     uint64_t settles = settle_tables_in(s), warms = warm_in(s), look = look_again_in(s);
     if (warms < settles) settles = warms;

@@ -29,12 +29,18 @@ int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err) {
     return 0;
 }
 
-void pin_remove(kevo_store *s, uint64_t id) {
+void pin_take_back(kevo_store *s, uint64_t id) {
     size_t i = pin_find(s, id);
     assert(i < s->pin_count && s->pins[i].id == id);
     if (--s->pins[i].count > 0) return;
     s->pin_count--;
     memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
+}
+
+void pin_remove(kevo_store *s, uint64_t id) {
+    size_t i = pin_find(s, id), count = s->pin_count;
+    pin_take_back(s, id);
+    if (s->pin_count == count) return;
     /* Tables may have waited for it: for the oldest, or for any that is between what they hold
      * and what hides it. */
     s->drop.due |= s->drop.wait.pin;
@@ -57,7 +63,8 @@ uint64_t gc_horizon(const kevo_store *s, bool lag) {
     return lag && s->options.retain_ms ? committed_before_lag(s) : s->committed.batch;
 }
 
-uint64_t gc_oldest(const kevo_store *s, bool lag) {
+uint64_t gc_oldest(kevo_store *s, bool lag) {
+    park_end_all(s);
     uint64_t horizon = gc_horizon(s, lag);
     return s->pin_count && s->pins[0].id < horizon ? s->pins[0].id : horizon;
 }
@@ -67,6 +74,7 @@ int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, stru
     *ids = mem_array(s->pin_count + 1, sizeof **ids);
     *id_count = 0;
     if (!*ids) return kevo_nomem(err);
+    park_end_all(s);
     size_t n = 0;
     for (size_t i = 0; i < s->pin_count && s->pins[i].id < horizon; i++)
         (*ids)[n++] = s->pins[i].id;
@@ -82,7 +90,8 @@ static int snapshot_new(kevo_store *s, uint64_t id, kevo_snapshot **snap, struct
         mem_free(p);
         return rc;
     }
-    *p = (kevo_snapshot){s, id};
+    *p = (kevo_snapshot){.store = s, .id = id};
+    park_enlist(s, p);
     *snap = p;
     return 0;
 }
@@ -179,8 +188,9 @@ void kevo_snapshot_free(kevo_snapshot *snap) {
     kevo_store *s = snap->store;
     if (store_check_process(s, NULL) == 0) {
         pthread_mutex_lock(&s->mutex);
-        pin_remove(s, snap->id);
+        if (park_leave(snap)) pin_remove(s, snap->id);
         pthread_mutex_unlock(&s->mutex);
+        superversion_release(snap->sv);
     }
     mem_free(snap);
 }
@@ -335,18 +345,32 @@ int kevo_get(kevo_store *store, const struct kevo_read *read, slice key, struct 
     return rc ? rc : sampled_get(store, read, key, NULL, value, err);
 }
 
+struct superversion *read_keep(kevo_store *s, struct kevo_value *value) {
+    struct superversion *sv = value->pin[SUPERVERSION];
+    if (!sv || atomic_load_explicit(&s->current, memory_order_relaxed) != sv) return NULL;
+    if (value->pin[BLOCK]) cache_unpin(s->cache, value->pin[BLOCK]);
+    version_unref(value->pin[RUNS]);
+    *value = (struct kevo_value){.slice = {NULL, 0}};
+    return sv;
+}
+
+void read_carry_on(kevo_store *s, struct superversion *sv, struct kevo_value *value) {
+    if (!value) {
+        superversion_release(sv);
+        return;
+    }
+    assert(!value->pin[STORE]);
+    value->pin[SUPERVERSION] = sv;
+    value->pin[STORE] = s;
+}
+
 /* Release the value, but for its superversion when that is still the present one: a read by a
  * snapshot would take the same. */
 static struct superversion *keep_superversion(kevo_store *store, const struct kevo_read *read,
                                               struct kevo_value *value) {
-    struct superversion *sv = value->pin[SUPERVERSION];
-    if (!sv || !read || !read->snapshot || read->txn ||
-        atomic_load_explicit(&store->current, memory_order_relaxed) != sv) {
-        kevo_value_release(value);
-        return NULL;
-    }
-    if (value->pin[BLOCK]) cache_unpin(store->cache, value->pin[BLOCK]);
-    version_unref(value->pin[RUNS]);
+    bool same = read && read->snapshot && !read->txn;
+    struct superversion *sv = same ? read_keep(store, value) : NULL;
+    if (!sv) kevo_value_release(value);
     return sv;
 }
 
@@ -354,7 +378,7 @@ int kevo_get_again(kevo_store *store, const struct kevo_read *read, slice key,
                    struct kevo_value *value, struct kevo_err *err) {
     int rc = store_check_process(store, err);
     struct superversion *sv = rc ? NULL : keep_superversion(store, read, value);
-    *value = (struct kevo_value){.slice = {NULL, 0}};
+    if (rc) *value = (struct kevo_value){.slice = {NULL, 0}};
     return rc ? rc : sampled_get(store, read, key, sv, value, err);
 }
 

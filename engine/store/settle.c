@@ -52,12 +52,12 @@ uint64_t settle_memory_in(const kevo_store *s) {
     return time_left(s, s->settle.tried_at_us, s->options.settle_ms * 1000);
 }
 
-static bool is_none_worth(const kevo_store *s) {
+static bool is_none_worth(kevo_store *s) {
     if (s->settle.edits != s->edits) return false;
     return s->settle.oldest == SETTLE_ANY || s->settle.oldest == gc_oldest(s, true);
 }
 
-uint64_t settle_tables_in(const kevo_store *s) {
+uint64_t settle_tables_in(kevo_store *s) {
     uint64_t wait = s->options.settle_ms * 1000, retain = s->options.retain_ms * 1000;
     if (!wait || s->current->version->is_settled || work_flush_pending(s)) return SETTLE_NEVER;
     if (is_none_worth(s)) return SETTLE_NEVER;

@@ -86,6 +86,7 @@ void kevo_get_stats(kevo_store *store, struct kevo_stats *stats) {
     superversion_release(sv);
 
     pthread_mutex_lock(&store->mutex);
+    park_end_all(store);
     stats->last_batch = store->committed.batch;
     stats->oldest_snapshot = store->pin_count ? store->pins[0].id : store->committed.batch;
     for (size_t i = 0; i < store->pin_count; i++)

@@ -22,6 +22,7 @@
  *     hide.c       what deletions of ranges hide from a reader
  *     superversion.c  what a reader needs, and when tables are closed
  *     read.c       snapshots, get
+ *     park.c       snapshots that rest between two uses
  *     iterate.c    iterators
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
@@ -178,6 +179,7 @@ struct kevo_store {
     bool virgin;      /* the manifest does not know yet that anything was committed */
     struct pin *pins; /* ascending by id */
     size_t pin_count, pin_cap;
+    kevo_snapshot *parkable;   /* snapshots that nobody has counted on: see park.c */
     uint64_t gc_floor;         /* older snapshots may miss versions */
     uint64_t running_floor[2]; /* the same while flush [0], compaction [1] runs; 0: none */
     struct commit_sample samples[COMMIT_SAMPLES]; /* a ring, to know what was committed when */
@@ -423,14 +425,29 @@ struct superversion *read_begin(kevo_store *s, const struct kevo_read *read, uin
 /* Pin or release a batch id. Needs mutex. pin_add: KEVO_NOMEM. */
 int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
 void pin_remove(kevo_store *s, uint64_t id);
+/* The same for a pin that nobody knows of, and so waits for. */
+void pin_take_back(kevo_store *s, uint64_t id);
 /* The newest batch whose predecessors may go when nobody has pinned them. `lag` keeps what was
  * replaced within retain_ms as well. Needs mutex. */
 uint64_t gc_horizon(const kevo_store *s, bool lag);
 /* What must stay readable, ascending, the last element being the newest batch whose
- * predecessors may go. Needs mutex. The caller frees *ids. */
+ * predecessors may go. Snapshots that are parked end. Needs mutex. The caller frees *ids. */
 int gc_snapshots(kevo_store *s, bool lag, uint64_t **ids, size_t *id_count, struct kevo_err *err);
 /* The first of them. Needs mutex. */
-uint64_t gc_oldest(const kevo_store *s, bool lag);
+uint64_t gc_oldest(kevo_store *s, bool lag);
+
+/* The superversion of the value, if it is the present one, with its reference: the rest of the value
+ * is released. Else NULL, and the value is as it was. */
+struct superversion *read_keep(kevo_store *s, struct kevo_value *value);
+/* Make the zeroed value one that kevo_get_again() takes that reference from. NULL: release it. */
+void read_carry_on(kevo_store *s, struct superversion *sv, struct kevo_value *value);
+
+/* ---- park.c ---- */
+/* End all snapshots that are parked. Needs mutex. */
+void park_end_all(kevo_store *s);
+/* A snapshot was made, or is to be freed: then, whether it has a pin still. Need mutex. */
+void park_enlist(kevo_store *s, kevo_snapshot *snap);
+bool park_leave(kevo_snapshot *snap);
 
 /* ---- hide.c ---- */
 /* The range tombstones that a reader sees at `snapshot` inside the bounds of `read`, and of its

@@ -77,6 +77,7 @@ void superversion_release(struct superversion *sv) {
 
 struct superversion *superversion_install(kevo_store *s, struct superversion *sv) {
     struct superversion *old = s->current;
+    park_end_all(s);
     s->current = sv;
     sv->epoch = s->epoch;
     atomic_fetch_add_explicit(&sv->epoch->refs, 1, memory_order_relaxed);

@@ -27,9 +27,14 @@ struct kevo_txn {
     uint64_t prepared_changes;   /* `changes` at that time */
 };
 
+enum { SNAPSHOT_HELD, SNAPSHOT_PARKED, SNAPSHOT_SEEN, SNAPSHOT_ENDED }; /* see park.c */
+
 struct kevo_snapshot {
     kevo_store *store;
     uint64_t id;
+    _Atomic unsigned state;
+    struct superversion *sv;        /* while it is parked: a reference, or NULL */
+    kevo_snapshot *after, **before; /* in store->parkable; with its mutex */
 };
 
 struct kevo_batch {

@@ -10,7 +10,7 @@
 
 enum { BLOCKS_AT_ONCE = 64, LEAST_FREE_PART = 16 };
 
-uint64_t warm_in(const kevo_store *s) {
+uint64_t warm_in(kevo_store *s) {
     if (!s->options.settle_ms || atomic_load(&s->next_file) == s->warmed_to) return SETTLE_NEVER;
     if (work_flush_pending(s)) return SETTLE_NEVER;
     uint64_t settles = settle_tables_in(s);

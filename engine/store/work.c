@@ -163,7 +163,7 @@ static bool compactor_is_kept_out(const kevo_store *s) {
 }
 
 /* Whether a job should be started now. Needs mutex. */
-static bool wanted(const kevo_store *s, enum work_job job) {
+static bool wanted(kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept || s->jobs[job].running) return false;
     if (job == FLUSHER) return work_flush_pending(s) || settle_memory_in(s) == 0;
     return !compactor_is_kept_out(s) && compact_pending(s);
@@ -171,7 +171,7 @@ static bool wanted(const kevo_store *s, enum work_job job) {
 
 /* In how many microseconds a job may be wanted when nothing happens but that time passes;
  * SETTLE_NEVER. Needs mutex. */
-static uint64_t wanted_in(const kevo_store *s, enum work_job job) {
+static uint64_t wanted_in(kevo_store *s, enum work_job job) {
     if (s->fatal.rc || !s->swept) return SETTLE_NEVER;
     if (job == FLUSHER) return settle_memory_in(s);
     return compactor_is_kept_out(s) ? SETTLE_NEVER : compact_pending_in(s);

@@ -37,10 +37,10 @@ int flush_run(kevo_store *s, struct kevo_err *err);
 
 /* ---- compact.c ---- */
 /* Whether compact_run() has something to do. Needs mutex. */
-bool compact_pending(const kevo_store *s);
+bool compact_pending(kevo_store *s);
 /* In how many microseconds it may have, with nothing but time passing: until retain_ms is over
  * for something, or the store settles. SETTLE_NEVER; needs mutex. */
-uint64_t compact_pending_in(const kevo_store *s);
+uint64_t compact_pending_in(kevo_store *s);
 /* One compaction. Needs jobs[COMPACTOR].running, taken under mutex. KEVO_NOTFOUND:
  * nothing to do. */
 int compact_run(kevo_store *s, struct kevo_err *err);
@@ -60,7 +60,7 @@ int drop_run(kevo_store *s, struct kevo_err *err);
 /* In how many microseconds memory, or tables, may be settled, with nothing but time passing; 0:
  * now. SETTLE_NEVER: there is nothing to settle. Needs mutex. */
 uint64_t settle_memory_in(const kevo_store *s);
-uint64_t settle_tables_in(const kevo_store *s);
+uint64_t settle_tables_in(kevo_store *s);
 /* Until settle_ms have passed since the last commit. */
 uint64_t settle_time_left(const kevo_store *s);
 /* Replace the active memtable, or remove spare log segments. What fails for a writer, or for want
@@ -77,7 +77,7 @@ void settle_note_none(kevo_store *s, uint64_t edits, uint64_t oldest);
 
 /* ---- warm.c ---- */
 /* As settle_tables_in(): until tables may be brought into the cache. */
-uint64_t warm_in(const kevo_store *s);
+uint64_t warm_in(kevo_store *s);
 /* Bring tables that are new into what is free of the cache. Needs jobs[COMPACTOR].running.
  * KEVO_NOTFOUND: it is not the time for that, or there are none. */
 int warm_run(kevo_store *s);

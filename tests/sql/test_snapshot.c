@@ -460,6 +460,44 @@ START_TEST(each_statement_anew) {
 }
 END_TEST
 
+/* One row, looked up again and again while it changes, and while the store is flushed and compacted
+ * below: outside of a transaction it is the newest, inside of one the one that was there first. A
+ * snapshot that rests between two statements makes no difference. */
+START_TEST(looked_up_again) {
+    struct rng rng = rng_of(harness_seed());
+    int value = 0, seen = 0;
+    bool inside = false, holds = false;
+    fill(100);
+    sql_exec(db, "REPLACE INTO kv VALUES('n', 0)");
+    for (int i = 0; i < 400; i++) {
+        static const char *const upkeep[] = {"kevo_flush", "kevo_compact"};
+        sqlite3_stmt *stmt;
+        switch (rng_below(&rng, 7)) {
+        case 0: sql_exec(db, "UPDATE kv SET value = %d WHERE key = 'n'", ++value); break;
+        case 1: sql_exec(db, "BEGIN; UPDATE kv SET value = 7; ROLLBACK"); break;
+        case 2: expect_rows(db, "ok", "SELECT %s('kv')", upkeep[rng_below(&rng, 2)]); break;
+        case 3:
+            sql_exec(other, inside ? "COMMIT" : "BEGIN; SELECT * FROM kv WHERE key = 'n'");
+            inside = !inside;
+            if (inside) seen = value;
+            holds = true; /* and after it until the next use */
+            break;
+        case 4: ck_assert_int_le(sql_int(db, SNAPSHOTS), holds); break;
+        default:
+            if (!inside) seen = value;
+            holds = inside;
+            stmt = sql_prepare(other, "SELECT value FROM kv WHERE key = 'n'");
+            ck_assert_int_eq(step(stmt), SQLITE_ROW);
+            ck_assert_int_eq(sqlite3_column_int(stmt, 0), seen);
+            if (rng_below(&rng, 2))
+                expect_rows(other, "1", "SELECT count(*) FROM kv WHERE key = 'n'");
+            ck_assert_int_eq(step(stmt), SQLITE_DONE);
+            sqlite3_finalize(stmt);
+        }
+    }
+}
+END_TEST
+
 /* Both sides of a transaction appear in the same instant. */
 START_TEST(both_or_none) {
     sql_exec(db, "INSERT INTO plain VALUES('a', 0); INSERT INTO kv VALUES('a', 0)");
@@ -548,6 +586,7 @@ int main(void) {
     tcase_add_test(wal, store_opened_since_and_no_file);
     tcase_add_loop_test(wal, each_statement_anew, 0, 1);
     tcase_add_loop_test(delete, each_statement_anew, 0, 3);
+    tcase_add_test(wal, looked_up_again);
     add_both(wal, delete, both_or_none, 1);
     add_both(wal, delete, writers_take_turns, 1);
     tcase_add_test(wal, long_scan);
