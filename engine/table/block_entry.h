@@ -70,7 +70,13 @@ static inline bool block_entry_decode(const struct block_frame *f, uint32_t at, 
     if (unlikely(at < f->heads_at || at >= f->heads_end || value_at > f->heads_at)) return false;
     const uint8_t *p = f->data + at;
     uint32_t head = get_fixed32(p);
-    if (unlikely(head & (0x80808000u | ENTRY_FLAGS_RESERVED))) return block_entry_decode_slow(f, e);
+    if (unlikely(head & (0x80808000u | ENTRY_FLAGS_RESERVED))) {
+        /* A copy, so that *e may be in registers. */
+        struct block_entry slow = {.at = at, .value_at = value_at};
+        bool right = block_entry_decode_slow(f, &slow);
+        *e = slow;
+        return right;
+    }
     uint32_t code = head & ENTRY_SEQ_CODE;
     e->type = (uint8_t)((head >> 3) & 1);
     e->shared = (head >> 8) & 0xff;
