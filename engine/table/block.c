@@ -145,8 +145,7 @@ static int restart_is_before(const struct block_frame *f, uint32_t i, slice key,
     return e.seq > seq;
 }
 
-/* The last restart point before (key, seq), or the first one. */
-static int find_restart(const struct block_frame *f, slice key, uint64_t seq, uint32_t *restart) {
+int block_find_restart(const struct block_frame *f, slice key, uint64_t seq, uint32_t *restart) {
     uint32_t low = 0, high = f->restart_count;
     while (high - low > 1) {
         uint32_t mid = low + (high - low) / 2;
@@ -161,38 +160,16 @@ static int find_restart(const struct block_frame *f, slice key, uint64_t seq, ui
     return 0;
 }
 
-/* No key is put together on the way. `matched` counts the bytes that the entry
- * passed last has in common with `key`, and that entry lies before (key, seq). One
- * that shares more with it differs from `key` at the same byte, so it lies before
- * too; one that shares less has grown above it at a byte where it equalled `key`,
- * so it lies after, unless it shares nothing because it is a restart point. Only the
- * others are compared, from byte `matched` on. */
 int block_locate(const struct block_frame *f, slice key, uint64_t seq, struct block_entry *e,
                  bool *same) {
     uint32_t restart;
     *same = false;
     if (f->heads_at == f->heads_end) return KEVO_NOTFOUND;
     if (key.len == 0) key.data = (const uint8_t *)"";
-    if (unlikely(find_restart(f, key, seq, &restart))) return KEVO_CORRUPT;
+    if (unlikely(block_find_restart(f, key, seq, &restart))) return KEVO_CORRUPT;
     if (unlikely(!block_restart_decode(f, restart, e))) return KEVO_CORRUPT;
-    size_t matched = 0, passed_len = 0;
-    for (;;) {
-        if (e->shared <= matched) {
-            if (e->shared < matched && e->shared) return 0;
-            matched = e->shared;
-            const uint8_t *bytes = f->data + e->key_at, *wanted = key.data + matched;
-            size_t left = key.len - matched, n = e->unshared < left ? e->unshared : left;
-            size_t common = common_prefix(bytes, wanted, n);
-            matched += common;
-            if (common < n) {
-                if (bytes[common] > wanted[common]) return 0;
-            } else if (e->unshared > left) {
-                return 0;
-            } else if (e->unshared == left && e->seq <= seq) {
-                *same = true;
-                return 0;
-            }
-        }
+    for (size_t matched = 0, passed_len;;) {
+        if (!block_entry_is_before(f, e, key, seq, &matched, same)) return 0;
         if (e->end == f->heads_end) return KEVO_NOTFOUND;
         passed_len = (size_t)e->shared + e->unshared;
         if (unlikely(!block_entry_decode(f, e->end, e->value_end, e) || e->shared > passed_len))

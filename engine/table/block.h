@@ -55,16 +55,7 @@ struct block_frame {
     uint32_t restart_count; /* at least 1 */
 };
 
-/* An entry of a restart run, recorded while moving backward. */
-struct block_run_entry {
-    uint64_t seq;
-    size_t key_at;      /* offset of its key in `run_keys` */
-    size_t key_len;     /* bytes */
-    uint32_t at, end;   /* offsets of its head and of the one behind */
-    uint32_t value_at;  /* offset of its value */
-    uint32_t value_end; /* and of what is behind it */
-    uint8_t type;
-};
+struct block_run_entry;
 
 /* An iterator over one block's bytes, which it borrows. Embedded by value in
  * table iterators; block_iter_release() frees its key buffer. `name` and `offset`
@@ -72,13 +63,14 @@ struct block_run_entry {
 struct block_iter {
     struct iter base;
     struct block_frame frame;
-    uint32_t at, next;   /* offsets of the current and the following head */
-    uint32_t value_next; /* offset of the following value */
-    uint64_t base_seq;   /* added to the sequence numbers stored */
-    struct buf key;      /* the current key, with room behind it for a wide copy */
-    struct block_run_entry *run;
+    uint32_t at, next;           /* offsets of the current and the following head */
+    uint32_t value_next;         /* offset of the following value */
+    uint64_t base_seq;           /* added to the sequence numbers stored */
+    struct buf key;              /* the current key, with room behind it for a wide copy */
+    struct block_run_entry *run; /* of a restart run, recorded while moving backward */
     size_t run_count, run_cap;
-    struct buf run_keys;  /* their keys, whole */
+    bool run_has_keys;
+    struct buf run_keys;  /* whole keys, or nothing */
     size_t run_pos;       /* run[run_pos] is the current entry iff its offset is `at` */
     uint32_t run_restart; /* the restart point run[0] lies at */
     const char *name;

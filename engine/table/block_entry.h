@@ -55,6 +55,12 @@ struct block_entry {
     uint8_t type;
 };
 
+/* An entry of a restart run, recorded to go backward. */
+struct block_run_entry {
+    struct block_entry head;
+    size_t key_at; /* offset of its key in `run_keys`, if that has them */
+};
+
 /* Heads whose lengths need more than seven bits, and those that are damaged. */
 bool block_entry_decode_slow(const struct block_frame *f, struct block_entry *e);
 
@@ -118,6 +124,34 @@ static inline size_t common_prefix(const uint8_t *a, const uint8_t *b, size_t n)
         i++;
     return i;
 }
+
+/* Whether an entry lies before (key, seq), in a walk over the entries of a restart run up to
+ * the first that does not; key.data is no NULL. If not, *same tells whether it has that very key.
+ *
+ * No key is put together on the way. *matched, 0 at first, counts the bytes that the entry
+ * passed last has in common with `key`, and that entry lies before (key, seq). One
+ * that shares more with it differs from `key` at the same byte, so it lies before
+ * too; one that shares less has grown above it at a byte where it equalled `key`,
+ * so it lies after, unless it shares nothing because it is a restart point. Only the
+ * others are compared, from byte *matched on. */
+static inline bool block_entry_is_before(const struct block_frame *f, const struct block_entry *e,
+                                         slice key, uint64_t seq, size_t *matched, bool *same) {
+    *same = false;
+    if (e->shared > *matched) return true;
+    if (e->shared < *matched && e->shared) return false;
+    const uint8_t *bytes = f->data + e->key_at, *wanted = key.data + e->shared;
+    size_t left = key.len - e->shared, n = e->unshared < left ? e->unshared : left;
+    size_t common = common_prefix(bytes, wanted, n);
+    *matched = e->shared + common;
+    if (common < n) return bytes[common] < wanted[common];
+    if (e->unshared != left) return e->unshared < left;
+    *same = e->seq <= seq;
+    return !*same;
+}
+
+/* The last restart point before (key, seq), or the first one: 0; KEVO_CORRUPT, without a message.
+ * The block has an entry. */
+int block_find_restart(const struct block_frame *f, slice key, uint64_t seq, uint32_t *restart);
 
 /* Find the first entry at or after (key, seq): 0 with *e, *same telling whether it
  * has that very key; its first e->shared bytes are those of `key` then. KEVO_NOTFOUND

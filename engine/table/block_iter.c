@@ -94,9 +94,33 @@ static int block_next(struct iter *base, struct kevo_err *err) {
 
 /* ---- moving backward ---------------------------------------------------------- */
 
-/* Entries know their successors only. So the first step back walks the run from
- * its restart point, records its entries and puts their keys together; the steps after it
- * take one entry each, until the run is used up. */
+/* Entries know their successors only. So the first step back walks the run from its restart point
+ * and records its entries; the steps after it take one of them each, until the run is used up.
+ * A scan has use for the keys of all of them, which are put together on the way then. After a seek
+ * it is mostly for one row or a few, and their keys are made when they are stood on. */
+
+static int begin_run(struct block_iter *it, uint32_t restart, bool has_keys, struct block_entry *e,
+                     struct kevo_err *err) {
+    it->run_restart = restart;
+    it->run_count = 0;
+    it->run_has_keys = has_keys;
+    buf_reset(&it->run_keys);
+    return block_restart_decode(&it->frame, restart, e) ? 0 : block_iter_damaged(it, err);
+}
+
+static inline int record(struct block_iter *it, const struct block_entry *e, struct kevo_err *err) {
+    if (unlikely(it->run_count == it->run_cap) &&
+        !mem_grow((void **)&it->run, &it->run_cap, it->run_count + 1, sizeof *it->run)) {
+        it->base.valid = false;
+        return kevo_nomem(err);
+    }
+    it->run[it->run_count++] = (struct block_run_entry){*e, it->run_keys.len};
+    return 0;
+}
+
+static inline size_t key_len(const struct block_entry *e) {
+    return (size_t)e->shared + e->unshared;
+}
 
 /* What long keys take of memory is bounded: then only the last entry is kept, and those before
  * it are recorded when it comes to them. */
@@ -104,36 +128,35 @@ enum { RUN_KEYS_BYTES = 1 << 20 };
 
 static void forget_older(struct block_iter *it) {
     struct block_run_entry last = it->run[it->run_count - 1];
-    memmove(it->run_keys.data, it->run_keys.data + last.key_at, last.key_len);
-    it->run_keys.len = last.key_len;
+    size_t len = key_len(&last.head);
+    memmove(it->run_keys.data, it->run_keys.data + last.key_at, len);
+    it->run_keys.len = len;
     last.key_at = 0;
     it->run[0] = last;
     it->run_count = 1;
 }
 
-static int record(struct block_iter *it, const struct block_entry *e, struct kevo_err *err) {
-    size_t key_len = (size_t)e->shared + e->unshared;
+static int record_with_key(struct block_iter *it, const struct block_entry *e,
+                           struct kevo_err *err) {
     struct buf *keys = &it->run_keys;
     if (unlikely(keys->len > RUN_KEYS_BYTES)) forget_older(it);
-    if ((it->run_count == it->run_cap &&
-         !mem_grow((void **)&it->run, &it->run_cap, it->run_count + 1, sizeof *it->run)) ||
-        !buf_reserve(keys, key_len + 1)) {
+    if (!buf_reserve(keys, key_len(e) + 1)) {
         it->base.valid = false;
         return kevo_nomem(err);
     }
     uint8_t *key = keys->data + keys->len;
     if (e->shared) memcpy(key, keys->data + it->run[it->run_count - 1].key_at, e->shared);
     if (e->unshared) memcpy(key + e->shared, it->frame.data + e->key_at, e->unshared);
-    it->run[it->run_count++] = (struct block_run_entry){.seq = e->seq,
-                                                        .key_at = keys->len,
-                                                        .key_len = key_len,
-                                                        .at = e->at,
-                                                        .end = e->end,
-                                                        .value_at = e->value_at,
-                                                        .value_end = e->value_end,
-                                                        .type = e->type};
-    keys->len += key_len;
-    return 0;
+    int rc = record(it, e, err);
+    if (rc == 0) keys->len += key_len(e);
+    return rc;
+}
+
+/* Go to the entry behind *e. */
+static inline int pass(struct block_iter *it, struct block_entry *e, struct kevo_err *err) {
+    size_t passed_len = key_len(e);
+    bool fits = block_entry_decode(&it->frame, e->end, e->value_end, e) && e->shared <= passed_len;
+    return likely(fits) ? 0 : block_iter_damaged(it, err);
 }
 
 /* Record the entries from restart point `restart` to offset `limit`, which must be
@@ -141,23 +164,59 @@ static int record(struct block_iter *it, const struct block_entry *e, struct kev
 static int record_run(struct block_iter *it, uint32_t restart, uint32_t limit,
                       struct kevo_err *err) {
     struct block_entry e;
-    size_t passed_len = 0;
-    it->run_restart = restart;
-    it->run_count = 0;
-    buf_reset(&it->run_keys);
-    if (!block_restart_decode(&it->frame, restart, &e)) return block_iter_damaged(it, err);
-    while (e.at < limit && e.shared <= passed_len) {
-        int rc = record(it, &e, err);
+    int rc = begin_run(it, restart, true, &e, err);
+    while (rc == 0 && e.at < limit) {
+        rc = record_with_key(it, &e, err);
         if (rc || e.end == limit) return rc;
-        passed_len = (size_t)e.shared + e.unshared;
-        if (!block_entry_decode(&it->frame, e.end, e.value_end, &e)) break;
+        rc = pass(it, &e, err);
     }
-    return block_iter_damaged(it, err);
+    return rc ? rc : block_iter_damaged(it, err);
 }
 
-/* Stand on run[pos]. Its key stays where it is until a step forward. */
-static void stand_in_run(struct block_iter *it, size_t pos) {
-    const struct block_run_entry *e = &it->run[pos];
+/* Record the entries from restart point `restart` to the last that lies before `key`. */
+static int record_before(struct block_iter *it, uint32_t restart, slice key, struct kevo_err *err) {
+    struct block_entry e;
+    size_t matched = 0;
+    bool same;
+    int rc = begin_run(it, restart, false, &e, err);
+    while (rc == 0 && block_entry_is_before(&it->frame, &e, key, SEQ_MAX, &matched, &same)) {
+        rc = record(it, &e, err);
+        if (rc || e.end == it->frame.heads_end) return rc;
+        rc = pass(it, &e, err);
+    }
+    return rc;
+}
+
+/* Put the key of run[pos] into `key`, of which the first `there` bytes are there already. */
+static int put_key(struct block_iter *it, size_t pos, size_t there, struct kevo_err *err) {
+    const struct block_entry *e = &it->run[pos].head;
+    size_t need = key_len(e);
+    if (unlikely(need + BLOCK_KEY_SLOP > it->key.cap)) {
+        int rc = block_iter_grow_key(it, need, err);
+        if (rc) return rc;
+        there = 0;
+    }
+    /* Each entry in front of it has the bytes that it shares with the one behind, so the run's
+     * first, which shares none, ends it. */
+    while (need > there) {
+        e = &it->run[pos--].head;
+        if (e->shared >= need) continue;
+        memcpy(it->key.data + e->shared, it->frame.data + e->key_at, need - e->shared);
+        need = e->shared;
+    }
+    return 0;
+}
+
+/* Stand on run[pos]. A key of the run stays where it is until a step forward. If it is to be made,
+ * its first `there` bytes are in place. */
+static int stand_in_run(struct block_iter *it, size_t pos, size_t there, struct kevo_err *err) {
+    const struct block_entry *e = &it->run[pos].head;
+    uint8_t *key = it->run_keys.data + it->run[pos].key_at;
+    if (!it->run_has_keys) {
+        int rc = put_key(it, pos, there, err);
+        if (rc) return rc;
+        key = it->key.data;
+    }
     it->run_pos = pos;
     it->at = e->at;
     it->next = e->end;
@@ -165,8 +224,9 @@ static void stand_in_run(struct block_iter *it, size_t pos) {
     it->base.valid = true;
     it->base.type = e->type;
     it->base.seq = e->seq + it->base_seq;
-    it->base.key = slice_of(it->run_keys.data + e->key_at, e->key_len);
+    it->base.key = slice_of(key, key_len(e));
     it->base.value = slice_of(it->frame.data + e->value_at, e->value_end - e->value_at);
+    return 0;
 }
 
 /* Stand on the last entry before offset `limit`, coming from restart point
@@ -174,9 +234,7 @@ static void stand_in_run(struct block_iter *it, size_t pos) {
 static int enter_run(struct block_iter *it, uint32_t restart, uint32_t limit,
                      struct kevo_err *err) {
     int rc = record_run(it, restart, limit, err);
-    if (rc) return rc;
-    stand_in_run(it, it->run_count - 1);
-    return 0;
+    return rc ? rc : stand_in_run(it, it->run_count - 1, 0, err);
 }
 
 /* The last restart point that lies before offset `at`. */
@@ -200,12 +258,10 @@ static int block_prev(struct iter *base, struct kevo_err *err) {
         it->base.valid = false;
         return 0;
     }
-    if (it->run_pos >= it->run_count || it->run[it->run_pos].at != at)
+    if (it->run_pos >= it->run_count || it->run[it->run_pos].head.at != at)
         return enter_run(it, restart_before(&it->frame, at), at, err);
-    if (it->run_pos > 0) {
-        stand_in_run(it, it->run_pos - 1);
-        return 0;
-    }
+    if (it->run_pos > 0)
+        return stand_in_run(it, it->run_pos - 1, it->run[it->run_pos].head.shared, err);
     uint32_t restart = it->run_restart;
     if (at == block_restart_at(&it->frame, restart) && restart-- == 0)
         return block_iter_damaged(it, err);
@@ -220,9 +276,15 @@ static int block_seek_last(struct iter *base, struct kevo_err *err) {
 }
 
 static int block_seek_before(struct iter *base, slice key, struct kevo_err *err) {
-    int rc = block_seek(base, key, SEQ_MAX, err);
-    if (rc) return rc;
-    return base->valid ? block_prev(base, err) : block_seek_last(base, err);
+    struct block_iter *it = (struct block_iter *)base;
+    uint32_t restart;
+    it->base.valid = false;
+    if (it->frame.heads_at == it->frame.heads_end) return 0;
+    if (key.len == 0) return 0;
+    if (block_find_restart(&it->frame, key, SEQ_MAX, &restart)) return block_iter_damaged(it, err);
+    int rc = record_before(it, restart, key, err);
+    if (rc || it->run_count == 0) return rc;
+    return stand_in_run(it, it->run_count - 1, 0, err);
 }
 
 static void block_close(struct iter *base) {
