@@ -10,8 +10,8 @@ static void find_start(struct cursor *c) {
     c->place = c->start = keycode_common(c->keys, c->table->table_id, r.lower, r.upper);
 }
 
-static int decode_column(struct cursor *c, struct key_place *from, unsigned n, struct value *v,
-                         struct kevo_err *err) {
+static inline int decode_column(struct cursor *c, struct key_place *from, unsigned n,
+                                struct value *v, struct kevo_err *err) {
     return c->plan.index ? indexcode_column(c->keys, c->key, c->row, from, n, v, &c->scratch, err)
                          : keycode_column_from(c->keys, c->key, from, n, v, &c->scratch, err);
 }
@@ -37,15 +37,22 @@ static bool is_common(const struct cursor *c, unsigned n) {
     return n < c->start.column && c->keys->key[n].type != COLUMN_ANY;
 }
 
-int cursor_key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
+static inline int key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
     if (!c->start_known) find_start(c);
-    if (!is_common(c, n)) return decode_column(c, &c->place, n, v, err);
+    if (!is_common(c, n)) {
+        if (n < c->place.column) c->place = c->start;
+        return decode_column(c, &c->place, n, v, err);
+    }
     if (!c->common.known || c->common.n != n) {
         int rc = keep_common(c, n, err);
         if (rc) return rc;
     }
     *v = c->common.value;
     return 0;
+}
+
+int cursor_key_column(struct cursor *c, unsigned n, struct value *v, struct kevo_err *err) {
+    return key_column(c, n, v, err);
 }
 
 /* c->lookup.key is the key of the row that the entry is of. */
@@ -108,7 +115,7 @@ static struct lender **lender_of(struct cursor *c) {
 static int result_key_column(struct cursor *c, sqlite3_context *context, unsigned n) {
     struct kevo_err err;
     struct value v;
-    if (cursor_key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
+    if (key_column(c, n, &v, &err)) return vtab_report(c->table, &err);
     result_value(context, &v, lender_of(c));
     return SQLITE_OK;
 }

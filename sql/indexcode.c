@@ -34,10 +34,9 @@ int indexcode_encode(const struct schema *index, uint32_t table_id, const struct
     return 0;
 }
 
-int indexcode_column(const struct schema *index, slice key, slice types, struct key_place *from,
-                     unsigned n, struct value *v, struct buf *scratch, struct kevo_err *err) {
-    int rc = keycode_column_from(index, key, from, n, v, scratch, err);
-    if (rc || n >= types.len || types.data[n] == TYPE_AS_READ) return rc;
+int indexcode_set_type(const struct schema *index, slice types, unsigned n, struct value *v,
+                       struct kevo_err *err) {
+    if (types.data[n] == TYPE_AS_READ) return 0;
     bool zero = v->type == VALUE_INTEGER && v->integer == 0;
     if (v->type != VALUE_INTEGER || types.data[n] > TYPE_MINUS_ZERO ||
         (types.data[n] == TYPE_MINUS_ZERO && !zero))

@@ -16,11 +16,19 @@
 int indexcode_encode(const struct schema *index, uint32_t table_id, const struct value *values,
                      struct buf *key, struct buf *types, struct kevo_err *err);
 
+/* Let *v, the n-th key column's, be of the type that the entry's value says. KEVO_CORRUPT. */
+int indexcode_set_type(const struct schema *index, slice types, unsigned n, struct value *v,
+                       struct kevo_err *err);
+
 /* Decode the n-th key column of an entry, from a place in its key on; that is moved, as
  * keycode_column_from() does. Bytes point into the key or into *scratch (replaced).
  * KEVO_CORRUPT, KEVO_NOMEM. */
-int indexcode_column(const struct schema *index, slice key, slice types, struct key_place *from,
-                     unsigned n, struct value *v, struct buf *scratch, struct kevo_err *err);
+static inline int indexcode_column(const struct schema *index, slice key, slice types,
+                                   struct key_place *from, unsigned n, struct value *v,
+                                   struct buf *scratch, struct kevo_err *err) {
+    int rc = keycode_column_from(index, key, from, n, v, scratch, err);
+    return rc || n >= types.len ? rc : indexcode_set_type(index, types, n, v, err);
+}
 
 /* Replace *row_key by the key of the entry's row, which an entry that is damaged may not have.
  * *from is a place in the entry's key, and may be moved; values[] and *scratch are used on the

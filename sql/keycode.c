@@ -1,5 +1,6 @@
 #include "sql/keycode.h"
 
+#include "engine/base/coding.h"
 #include "engine/base/error.h"
 
 /* ---- the table's id ------------------------------------------------------------ */
@@ -117,36 +118,47 @@ static size_t put_integer(uint8_t *p, int64_t i, uint8_t flip) {
     return n;
 }
 
-/* The encoded length by the first byte, with the flips undone; 0: no such byte. */
-static size_t integer_bytes(uint8_t tag) {
-    if (tag < TAG_2) return 1;
-    if (tag < TAG_3) return 2;
-    if (tag < TAG_4) return 3;
-    if (tag < TAG_5) return 4;
-    return tag < TAG_END ? (size_t)(tag - TAG_5 + 5) : 0;
+/* Of a number with 4 to 8 bytes behind its tag. */
+static bool get_long_integer(const uint8_t *p, const uint8_t *end, uint8_t flip, bool negative,
+                             int64_t *i, size_t *used) {
+    uint8_t tag = *p ^ flip;
+    size_t n = (size_t)(tag - TAG_5 + 5);
+    if (tag >= TAG_END || (size_t)(end - p) < n) return false;
+    uint64_t u = 0;
+    for (size_t k = 1; k < n; k++)
+        u = u << 8 | (uint8_t)(p[k] ^ flip);
+    if (u > INT64_MAX || u < BASE_5 || (n > 5 && u >> 8 * (n - 2) == 0)) return false;
+    *i = negative ? (int64_t)~u : (int64_t)u;
+    *used = n;
+    return true;
+}
+
+/* The first `n` bytes, of up to 4, as a big-endian number. */
+static inline uint32_t get_big_endian(const uint8_t *p, const uint8_t *end, size_t n) {
+    uint32_t u = 0;
+    if (end - p >= 4) return __builtin_bswap32(get_fixed32(p)) >> (32 - 8 * n);
+    for (size_t k = 0; k < n; k++)
+        u = u << 8 | p[k];
+    return u;
 }
 
 /* The number in [p, end), which is `*used` bytes long; false: not one of ours. */
-static bool get_integer(const uint8_t *p, const uint8_t *end, uint8_t flip, int64_t *i,
-                        size_t *used) {
+static inline bool get_integer(const uint8_t *p, const uint8_t *end, uint8_t flip, int64_t *i,
+                               size_t *used) {
+    static const uint32_t first[] = {0, TAG_1, ((uint32_t)TAG_2 << 8) - BASE_2,
+                                     ((uint32_t)TAG_3 << 16) - BASE_3,
+                                     ((uint32_t)TAG_4 << 24) - BASE_4};
     if (p == end) return false;
     bool negative = ((*p ^ flip) & 0x80) == 0;
     if (negative) flip = (uint8_t)~flip;
-    size_t n = integer_bytes(*p ^ flip);
-    if (n == 0 || (size_t)(end - p) < n) return false;
-    uint64_t u = *p ^ flip;
-    if (n > 4) u = 0;
-    for (size_t k = 1; k < n; k++)
-        u = u << 8 | (uint8_t)(p[k] ^ flip);
-    switch (n) {
-    case 1: u -= TAG_1; break;
-    case 2: u = u - (TAG_2 << 8) + BASE_2; break;
-    case 3: u = u - (TAG_3 << 16) + BASE_3; break;
-    case 4: u = u - ((uint64_t)TAG_4 << 24) + BASE_4; break;
-    default:
-        if (u > INT64_MAX || u < BASE_5 || (n > 5 && u >> 8 * (n - 2) == 0)) return false;
-    }
-    *i = negative ? (int64_t)~u : (int64_t)u;
+    uint32_t tag = (uint8_t)(*p ^ flip);
+    if (tag >= TAG_5) return get_long_integer(p, end, flip, negative, i, used);
+    /* The tag has as many ones in front as there are bytes. */
+    size_t n = (size_t)__builtin_clz(~(tag << 24));
+    if ((size_t)(end - p) < n) return false;
+    uint32_t ones = UINT32_MAX >> (32 - 8 * n);
+    uint32_t u = (get_big_endian(p, end, n) ^ (flip ? ones : 0)) - first[n];
+    *i = negative ? ~(int64_t)u : (int64_t)u;
     *used = n;
     return true;
 }
@@ -383,8 +395,8 @@ static inline uint8_t get_class(const struct key_column *k, const uint8_t **p, c
 }
 
 /* Decode the number at p; NULL: not one of ours, else its end. */
-static const uint8_t *get_column_number(const struct key_column *k, const uint8_t *p,
-                                        const uint8_t *end, struct value *v) {
+static inline const uint8_t *get_column_number(const struct key_column *k, const uint8_t *p,
+                                               const uint8_t *end, struct value *v) {
     uint8_t flip = k->desc ? 0xff : 0;
     size_t used = 8;
     switch (k->type) {
@@ -504,21 +516,33 @@ static const uint8_t *read_column(const struct schema *s, unsigned n, const uint
     return end && decode_bytes(p, end, flip, out, v) ? end + 1 : NULL;
 }
 
+/* A column of type INTEGER or REAL. */
+static inline const uint8_t *read_number(const struct key_column *k, const uint8_t *p,
+                                         const uint8_t *end, struct value *v) {
+    switch (get_class(k, &p, end)) {
+    case CLASS_NONE: return NULL;
+    case CLASS_NULL: *v = value_null(); return p;
+    default: return get_column_number(k, p, end, v);
+    }
+}
+
 int keycode_column_from(const struct schema *s, slice key, struct key_place *from, unsigned n,
                         struct value *v, struct buf *scratch, struct kevo_err *err) {
     bool there = from->at && from->column == n;
     int rc = there ? 0 : keycode_go_to(s, key, from, n, err);
     if (rc) return rc;
     const uint8_t *p = key.data + from->at, *end = key.data + key.len;
-    if (s->key[n].type >= COLUMN_TEXT) {
-        if (keycode_is_verbatim(s, n)) {
-            take_verbatim(s, n, p, end, v);
-            return 0;
-        }
+    if (keycode_is_verbatim(s, n)) {
+        take_verbatim(s, n, p, end, v);
+        return 0;
+    }
+    if (s->key[n].type < COLUMN_TEXT) {
+        p = read_number(&s->key[n], p, end, v);
+    } else {
         buf_reset(scratch);
         if (!buf_reserve(scratch, key.len)) return kevo_nomem(err);
+        p = read_column(s, n, p, end, scratch, v);
     }
-    p = read_column(s, n, p, end, scratch, v);
     if (!p) return fail_column(s, n, err);
     return n + 1 == s->key_count && p != end ? fail_column(s, n + 1, err) : 0;
 }

@@ -84,6 +84,8 @@ START_TEST(columns_of_ranges) {
         "id",
         "SELECT c, quote(a), b, id FROM t WHERE a IS NULL AND b > 0 ORDER BY b, c, id",
         "SELECT a, id, quote(c) FROM t WHERE a = 'yy' ORDER BY b DESC, c DESC, id DESC",
+        "SELECT id, c, b, a, c, a, b FROM t WHERE a > '' ORDER BY a, b, c, id",
+        "SELECT id, a, c, b, id FROM t WHERE a = 'x' AND b > 1 ORDER BY b DESC, c DESC, id DESC",
         "SELECT quote(d), typeof(d), a, id FROM t WHERE d = 1 ORDER BY a, id",
         "SELECT quote(d), typeof(d), a, id FROM t WHERE d IN (1, 0, '1', x'31') ORDER BY id",
         "SELECT p.a, t.a, t.b, t.id FROM t AS p, t WHERE t.a = p.a AND t.b = p.b ORDER BY p.id, "
