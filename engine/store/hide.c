@@ -4,7 +4,6 @@
 static int list_level(const struct level *l, bool sorted, const struct kevo_read *read,
                       uint64_t snapshot, struct range_list *list, struct kevo_err *err) {
     int rc = 0;
-    if (l->range_count == 0) return 0;
     for (size_t i = sorted && read->lower.data ? level_find(l, read->lower) : 0;
          i < l->count && rc == 0; i++) {
         struct table_file *f = l->files[i];
@@ -31,8 +30,10 @@ static int list_hidden(const struct superversion *sv, const struct kevo_read *re
         rc = range_stack_list_visible(&sv->active->ranges, lower, upper, snapshot, list, err);
     for (unsigned i = 0; rc == 0 && i < sv->immutable_count; i++)
         rc = range_stack_list_visible(&sv->immutable[i]->ranges, lower, upper, snapshot, list, err);
-    for (unsigned l = 0; rc == 0 && l < KEVO_MAX_LEVELS; l++)
-        rc = list_level(&sv->version->levels[l], l > 0, read, snapshot, list, err);
+    for (unsigned l = 0; rc == 0 && l < KEVO_MAX_LEVELS; l++) {
+        const struct level *level = &sv->version->levels[l];
+        if (level->range_count) rc = list_level(level, l > 0, read, snapshot, list, err);
+    }
     return rc;
 }
 

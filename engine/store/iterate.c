@@ -91,7 +91,8 @@ static int add_memtables(struct sources *sources, const struct superversion *sv,
     if (txn && rc == 0) rc = add_runs(sources, &txn->runs, lower, upper, err);
     for (unsigned i = 0; rc == 0 && i <= sv->immutable_count; i++) {
         struct memtable *m = i ? sv->immutable[i - 1] : sv->active;
-        if (memtable_overlaps(m, lower, upper)) rc = add_memtable(sources, m, err);
+        if (memtable_live_count(m) && memtable_overlaps(m, lower, upper))
+            rc = add_memtable(sources, m, err);
     }
     return rc;
 }
@@ -142,7 +143,8 @@ static int add_tables(struct sources *sources, struct version *v, uint64_t snaps
             rc = add_file(sources, l0->files[i], err);
     }
     for (unsigned level = 1; rc == 0 && level < KEVO_MAX_LEVELS; level++) {
-        if (level_overlaps(&v->levels[level], lower, upper))
+        const struct level *l = &v->levels[level];
+        if (l->count && level_overlaps(l, lower, upper))
             rc = add_level(sources, v, level, lower, upper, err);
     }
     return rc;

@@ -132,10 +132,26 @@ bool block_entry_decode_slow(const struct block_frame *f, struct block_entry *e)
     return true;
 }
 
+/* The first eight bytes of the key at restart point `i`, as slice_prefix64() has them. False when
+ * its head has to be looked at more closely. */
+static inline bool restart_prefix(const struct block_frame *f, uint32_t i, uint64_t *prefix) {
+    uint32_t at = block_restart_at(f, i);
+    if (unlikely(at < f->heads_at || at >= f->heads_end)) return false;
+    uint32_t head = get_fixed32(f->data + at), len = (head >> 16) & 0xff;
+    if (unlikely(head & (0x8080ff00u | ENTRY_FLAGS_RESERVED) || len < 8)) return false;
+    uint32_t code = head & ENTRY_SEQ_CODE, key_at = at + 4 + code + (code == 7);
+    if (unlikely(key_at + len > f->heads_end)) return false;
+    *prefix = slice_prefix64(slice_of(f->data + key_at, len));
+    return true;
+}
+
 /* Whether the entry at restart point `i` comes before (key, seq): 1, 0, or -1 when
  * it is damaged. */
-static int restart_is_before(const struct block_frame *f, uint32_t i, slice key, uint64_t seq) {
+static inline int restart_is_before(const struct block_frame *f, uint32_t i, slice key,
+                                    uint64_t key_prefix, uint64_t seq) {
     struct block_entry e;
+    uint64_t prefix;
+    if (restart_prefix(f, i, &prefix) && prefix != key_prefix) return prefix < key_prefix;
     if (unlikely(!block_restart_decode(f, i, &e))) return -1;
     const uint8_t *bytes = f->data + e.key_at;
     size_t n = e.unshared < key.len ? e.unshared : key.len;
@@ -147,9 +163,10 @@ static int restart_is_before(const struct block_frame *f, uint32_t i, slice key,
 
 int block_find_restart(const struct block_frame *f, slice key, uint64_t seq, uint32_t *restart) {
     uint32_t low = 0, high = f->restart_count;
+    uint64_t key_prefix = slice_prefix64(key);
     while (high - low > 1) {
         uint32_t mid = low + (high - low) / 2;
-        int before = restart_is_before(f, mid, key, seq);
+        int before = restart_is_before(f, mid, key, key_prefix, seq);
         if (unlikely(before < 0)) return KEVO_CORRUPT;
         if (before)
             low = mid;

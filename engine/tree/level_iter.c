@@ -266,8 +266,10 @@ void level_iter_bind(struct iter *it, struct version *version, unsigned level, s
     struct level_iter *l = (struct level_iter *)it;
     const struct level *all = &version->levels[level];
     assert(level > 0 && level < KEVO_MAX_LEVELS && !l->table && !l->version);
-    size_t begin = lower.data ? level_find(all, lower) : 0;
-    size_t end = upper.data ? files_before(all->files, all->count, upper) : all->count;
+    size_t begin = 0, end = all->count;
+    /* One file more does no harm: who moves the iterator looks at its keys. */
+    if (end > 1 && lower.data) begin = level_find(all, lower);
+    if (end > 1 && upper.data) end = files_before(all->files, end, upper);
     l->version = version;
     version_ref(version);
     if (begin < end) {
