@@ -2,8 +2,10 @@
  *
  * Of the tables one run is chosen, a level or a table of level 0, whichever has most keys. A
  * table in it that holds values alone, all of them visible, says itself how many keys it has, be
- * it with several versions of some. Everything else in the store is merged and walked, and for
- * each key the table's filter, seldom the table, tells whether it is counted twice:
+ * it with several versions of some. Of one that has keys outside of the bounds as well, those of an
+ * index or of another SQL table say, the blocks tell, unless there are several versions. Everything
+ * else in the store is merged and walked, and for each key the table's filter, seldom the table,
+ * tells whether it is counted twice:
  *
  *   the version that decides       in the table?     changes the table's count by
  *   a value                        no                 1
@@ -47,19 +49,28 @@ static slice upper_of(const struct kevo_counter *c) {
 
 /* ---- the run --------------------------------------------------------------------------- */
 
-/* Whether the table's own count is that of its keys between the bounds. */
-static bool counts_itself(const struct table_file *f, slice lower, slice upper, uint64_t snapshot) {
-    return f->tombstone_count == 0 && f->range_count == 0 && f->max_seq <= snapshot &&
-           slice_cmp(buf_slice(&f->min_key), lower) >= 0 &&
+static bool is_inside(const struct table_file *f, slice lower, slice upper) {
+    return slice_cmp(buf_slice(&f->min_key), lower) >= 0 &&
            (!upper.data || slice_cmp(buf_slice(&f->max_key), upper) < 0);
+}
+
+/* How many keys a table between the bounds has, about if it has others as well; 0: it cannot be
+ * counted on. */
+static uint64_t may_count(const struct table_file *f, slice lower, slice upper, uint64_t snapshot) {
+    if (f->tombstone_count || f->range_count || f->max_seq > snapshot) return 0;
+    if (is_inside(f, lower, upper)) return f->key_count;
+    bool says = f->key_count == f->entry_count && table_file_overlaps(f, lower, upper);
+    return says ? (f->key_count + 1) / 2 : 0;
+}
+
+static uint64_t may_count_now(const struct kevo_counter *c, const struct table_file *f) {
+    return may_count(f, key_in(&c->at), upper_of(c), c->snapshot);
 }
 
 static uint64_t counted_by(const struct kevo_counter *c, const struct level *l) {
     uint64_t keys = 0;
-    for (size_t i = level_find(l, key_in(&c->at)); i < l->count; i++) {
-        if (counts_itself(l->files[i], key_in(&c->at), upper_of(c), c->snapshot))
-            keys += l->files[i]->key_count;
-    }
+    for (size_t i = level_find(l, key_in(&c->at)); i < l->count; i++)
+        keys += may_count_now(c, l->files[i]);
     return keys;
 }
 
@@ -68,9 +79,9 @@ static void choose_run(struct kevo_counter *c) {
     uint64_t best = 0;
     for (size_t i = 0; i < v->levels[0].count; i++) {
         struct table_file *f = v->levels[0].files[i];
-        if (f->key_count <= best || !counts_itself(f, key_in(&c->at), upper_of(c), c->snapshot))
-            continue;
-        best = f->key_count;
+        uint64_t keys = may_count_now(c, f);
+        if (keys <= best) continue;
+        best = keys;
         c->single = f;
     }
     c->run = (struct level){.files = &c->single, .count = c->single != NULL};
@@ -241,18 +252,27 @@ static int walk_to(struct walk *w, struct iter *it, slice end, struct kevo_err *
     return rc ? rc : use_pending(w, err);
 }
 
+static int count_base(const struct kevo_counter *c, const struct table_file *base, struct table *t,
+                      slice end, uint64_t *count, struct kevo_err *err) {
+    *count = base->key_count;
+    return is_inside(base, key_in(&c->at), end) ? 0
+                                                : table_count(t, key_in(&c->at), end, count, err);
+}
+
 static int count_stretch(struct kevo_counter *c, struct table_file *base, slice end,
                          uint64_t *count, struct kevo_err *err) {
     struct walk w = {.counter = c};
     struct iter *it = NULL;
+    uint64_t in_base = 0;
     int rc = base ? table_file_acquire(base, &w.base, err) : 0;
     if (rc == 0) rc = open_walk(c, base, end, &it, err);
     if (rc == 0) rc = walk_to(&w, it, end, err);
     c->walk_all |= meets_too_many(&w);
+    if (rc == 0 && base && !c->walk_all) rc = count_base(c, base, w.base, end, &in_base, err);
     iter_close(it);
     table_close(w.base);
     buf_release(&w.key);
-    *count = (uint64_t)(w.count + (base ? (int64_t)base->key_count : 0));
+    *count = (uint64_t)(w.count + (int64_t)in_base);
     return rc;
 }
 
@@ -305,9 +325,10 @@ static int find_stretch(struct kevo_counter *c, struct table_file **base, struct
     *base = NULL;
     *last = i == c->run.count ||
             (upper.data && slice_cmp(buf_slice(&c->run.files[i]->max_key), upper) >= 0);
-    if (*last) return 0;
+    if (i == c->run.count) return 0;
     struct table_file *f = c->run.files[i];
-    if (!c->walk_all && counts_itself(f, at, upper, c->snapshot)) *base = f;
+    if (!c->walk_all && may_count_now(c, f)) *base = f;
+    if (*last) return 0;
     if (!buf_set(end, buf_slice(&f->max_key)) || !buf_append(end, "", 1)) return kevo_nomem(err);
     return 0;
 }

@@ -219,3 +219,29 @@ int block_get(slice block, slice key, uint64_t max_seq, uint8_t *type, uint64_t 
     if (value->len > 64) __builtin_prefetch(value->data + 64);
     return 0;
 }
+
+/* ---- counting -------------------------------------------------------------- */
+
+/* The entries from restart point i on up to offset `limit`; 0: they do not end there. */
+static uint32_t count_run(const struct block_frame *f, uint32_t i, uint32_t limit) {
+    struct block_entry e;
+    uint32_t count = 1;
+    if (!block_restart_decode(f, i, &e)) return 0;
+    for (; e.end < limit; count++)
+        if (!block_entry_decode(f, e.end, e.value_end, &e)) return 0;
+    return e.end == limit ? count : 0;
+}
+
+int block_count(slice block, uint32_t *count, const char *name, uint64_t offset,
+                struct kevo_err *err) {
+    struct block_frame f;
+    *count = 0;
+    int rc = block_frame_of(block, &f, name, offset, err);
+    if (rc || f.heads_at == f.heads_end) return rc;
+    uint32_t last = f.restart_count - 1, rest = count_run(&f, last, f.heads_end);
+    uint32_t each = last ? count_run(&f, 0, block_restart_at(&f, 1)) : 1;
+    if (rest == 0 || each == 0 || (uint64_t)each * last + rest > block.len)
+        return damaged(name, offset, err);
+    *count = each * last + rest;
+    return 0;
+}

@@ -85,6 +85,11 @@ int block_iter_set(struct block_iter *it, slice block, const char *name, uint64_
 void block_iter_release(struct block_iter *it);
 extern const struct iter_ops block_iter_ops;
 
+/* How many entries a block has, which as all blocks has as many at each restart point but the
+ * last. KEVO_CORRUPT. */
+int block_count(slice block, uint32_t *count, const char *name, uint64_t offset,
+                struct kevo_err *err);
+
 /* Find, without an iterator, the newest version of `key` with seq <= `max_seq`.
  * Returns 0 and fills type, seq and value (borrowed from the block);
  * KEVO_NOTFOUND with *past_end true when every entry of the block lies before

@@ -1,5 +1,6 @@
 #include "engine/table/stored_block.h"
 
+#include <assert.h>
 #include <lz4.h>
 
 #include "engine/base/alloc.h"
@@ -101,6 +102,22 @@ bool stored_block_open(slice payload, enum block_kind kind, struct stored_block 
     return !r.bad && s->lz4.len > 0 && s->lz4.len <= LZ4_MAX_INPUT_SIZE &&
            s->len <= LZ4_MAX_INPUT_SIZE && s->lz4_len / LZ4_MAX_RATIO <= s->lz4.len &&
            (!s->is_packed || block_pack_may_be(s->len, s->values_len, s->lz4_len));
+}
+
+/* It stands behind the values, which an index has none of: the columns are not unpacked. */
+int stored_block_count(const struct stored_block *s, struct buf *scratch, uint32_t *count) {
+    size_t most = (size_t)s->values_len + VARINT32_MAX_BYTES;
+    assert(s->is_packed);
+    if (most > s->lz4_len) most = s->lz4_len;
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, most)) return KEVO_NOMEM;
+    int got = LZ4_decompress_safe_partial((const char *)s->lz4.data, (char *)scratch->data,
+                                          (int)s->lz4.len, (int)most, (int)most);
+    if (got < 0 || (uint32_t)got <= s->values_len) return KEVO_CORRUPT;
+    struct reader r =
+        reader_of(slice_of(scratch->data + s->values_len, (size_t)got - s->values_len));
+    *count = read_varint32(&r);
+    return r.bad || *count == 0 ? KEVO_CORRUPT : 0;
 }
 
 /* Mostly a block of a few KB. */

@@ -43,6 +43,9 @@ bool stored_block_open(slice payload, enum block_kind kind, struct stored_block 
  * 0: none begins there. What it looked at is added to *looked_at. */
 size_t stored_block_measure(slice bytes, enum block_kind kind, uint64_t *looked_at);
 
+/* How many entries a packed block has. KEVO_CORRUPT, KEVO_NOMEM, without a message. */
+int stored_block_count(const struct stored_block *s, struct buf *scratch, uint32_t *count);
+
 /* Make the block at `to`, which has room for s->len bytes. KEVO_CORRUPT, KEVO_NOMEM, without a
  * message. */
 int stored_block_expand(const struct stored_block *s, uint8_t *to);

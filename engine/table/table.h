@@ -148,6 +148,10 @@ struct table_value {
 int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
               bool *filtered, struct kevo_err *err);
 
+/* How many entries, versions and tombstones among them, lie in [lower, upper); upper.data NULL: open.
+ * Of blocks that lie inside no more is read than that and the checksum. */
+int table_count(struct table *t, slice lower, slice upper, uint64_t *count, struct kevo_err *err);
+
 /* A table_get with this hash is near: start to bring in what it looks at first. */
 void table_will_get(const struct table *t, uint64_t hash);
 

@@ -1,6 +1,7 @@
 #include <assert.h>
 
 #include "engine/base/error.h"
+#include "engine/table/block.h"
 #include "engine/table/stored_block.h"
 #include "engine/table/table_impl.h"
 
@@ -79,11 +80,14 @@ static int open_compressed(const struct table *t, struct stored *s, struct store
     return damaged(t, s->offset, "its lengths make no sense", err);
 }
 
-static int expand(const struct table *t, const struct stored *s, const struct stored_block *b,
-                  uint8_t *to, struct kevo_err *err) {
-    int rc = stored_block_expand(b, to);
+static int read_error(const struct table *t, const struct stored *s, int rc, struct kevo_err *err) {
     if (rc == KEVO_NOMEM) return kevo_nomem(err);
     return rc ? damaged(t, s->offset, "bad compressed data", err) : 0;
+}
+
+static int expand(const struct table *t, const struct stored *s, const struct stored_block *b,
+                  uint8_t *to, struct kevo_err *err) {
+    return read_error(t, s, stored_block_expand(b, to), err);
 }
 
 /* A compressed block into the cache; `guess` as in cache_new_block(). */
@@ -211,4 +215,28 @@ void table_pass(const struct table *t, uint64_t offset, uint64_t *passed) {
     if (end <= *passed) return;
     t->env->advise(t->env, t->map + *passed, (size_t)(end - *passed), false);
     *passed = end;
+}
+
+static int count_compressed(const struct table *t, const struct stored *s,
+                            const struct stored_block *b, struct buf *scratch, uint32_t *count,
+                            struct kevo_err *err) {
+    if (b->is_packed) return read_error(t, s, stored_block_count(b, scratch, count), err);
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, b->len)) return kevo_nomem(err);
+    int rc = expand(t, s, b, scratch->data, err);
+    return rc ? rc : block_count(slice_of(scratch->data, b->len), count, t->path, s->offset, err);
+}
+
+int table_block_count(struct table *t, size_t i, struct buf *scratch, uint32_t *count,
+                      struct kevo_err *err) {
+    struct stored s;
+    struct stored_block compressed;
+    int rc = find_stored(t, i, &s, err);
+    if (rc) return rc;
+    if (s.kind == BLOCK_RAW) {
+        rc = verify_once(t, i, &s, err);
+        return rc ? rc : block_count(s.payload, count, t->path, s.offset, err);
+    }
+    rc = open_compressed(t, &s, &compressed, err);
+    return rc ? rc : count_compressed(t, &s, &compressed, scratch, count, err);
 }

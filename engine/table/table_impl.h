@@ -53,6 +53,11 @@ bool table_block_tags(const struct table_block *b, struct block_tags *t);
 int table_block_read(struct table *t, size_t i, bool again, struct buf *scratch,
                      struct table_block *b, struct kevo_err *err);
 
+/* How many entries block i has. What is decompressed for that, of a packed one no more than the
+ * values, goes into *scratch. */
+int table_block_count(struct table *t, size_t i, struct buf *scratch, uint32_t *count,
+                      struct kevo_err *err);
+
 /* Block i is asked for next: bring in where it is looked up (step 1), then the block, from
  * the cache or as it is stored (step 2). */
 void table_block_aim(const struct table *t, size_t i, unsigned step);

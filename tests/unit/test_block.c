@@ -215,6 +215,9 @@ static void exercise(slice block, const struct iter_suite_set *set) {
         for (int steps = 0; rc == 0 && it.base.valid && steps < 5; steps++)
             rc = it.base.ops->prev(&it.base, &test_err);
         ck_assert(rc == 0 || rc == KEVO_CORRUPT);
+        uint32_t count;
+        rc = block_count(block, &count, name, 0, &test_err);
+        ck_assert(rc == 0 || rc == KEVO_CORRUPT);
         rc = it.base.ops->seek_before(&it.base, key, &test_err);
         for (int steps = 0; rc == 0 && it.base.valid && steps < 40; steps++)
             rc = it.base.ops->prev(&it.base, &test_err);

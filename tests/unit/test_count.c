@@ -179,6 +179,45 @@ START_TEST(old_versions_are_not_in_the_way) {
 }
 END_TEST
 
+/* Tables have keys of others, too: of those between the bounds blocks say how many they have, as long
+ * as no key has several versions, and nothing is read into the cache. What a memtable has is
+ * counted besides. */
+START_TEST(a_part_of_a_table_is_counted_by_blocks) {
+    struct kevo_read read = {.snapshot = NULL};
+    char key[KEY_BYTES], lower[KEY_BYTES], upper[KEY_BYTES];
+    unsigned stretches;
+    for (unsigned i = 0; i < KEYS; i++) {
+        make_key(key, i);
+        kv_put(store, key, "a value of some length, so that blocks fill");
+    }
+    ck_ok(kv_compact(store, &test_err));
+    make_key(lower, 100);
+    make_key(upper, KEYS - 100);
+    for (int changed = 0; changed < 3; changed++) {
+        if (changed) { /* two keys more, one less, one anew */
+            make_key(key, 500);
+            kv_put(store, strcat(key, changed == 1 ? "a" : "b"), "1");
+            make_key(key, 600);
+            changed == 1 ? kv_delete(store, key) : kv_put(store, key, "1");
+        }
+        if (changed == 2) ck_ok(kevo_flush(store, &test_err));
+        kevo_snapshot *now = kv_snapshot(store);
+        uint64_t misses = stats().cache_misses, n, sum = 0, other = changed ? changed * 2 - 2 : 0;
+        kevo_counter *counter;
+        read =
+            (struct kevo_read){.snapshot = now, .lower = kv_slice(lower), .upper = kv_slice(upper)};
+        ck_ok(kevo_counter_new(store, &read, &counter, &test_err));
+        while (kevo_counter_next(counter, &n, &test_err) == 0)
+            sum += n;
+        kevo_counter_free(counter);
+        ck_assert_uint_eq(sum, KEYS - 200 + other);
+        if (!changed) ck_assert_uint_eq(stats().cache_misses, misses);
+        ck_assert_uint_eq(count_all(&read, &stretches), sum);
+        kevo_snapshot_free(now);
+    }
+}
+END_TEST
+
 START_TEST(refusals) {
     kevo_counter *counter;
     kevo_snapshot *now = kv_snapshot(store);
@@ -243,6 +282,7 @@ int main(void) {
     tcase_add_loop_test(tcase, counters_agree_with_iterators, 0, 8);
     tcase_add_test(tcase, a_compacted_store_is_counted_unread);
     tcase_add_test(tcase, old_versions_are_not_in_the_way);
+    tcase_add_test(tcase, a_part_of_a_table_is_counted_by_blocks);
     tcase_add_test(tcase, refusals);
     tcase_add_loop_test(tcase, without_memory, 0, 2);
     suite_add_tcase(suite, tcase);

@@ -69,6 +69,29 @@ static void check_positions(const struct one_table *o, const struct iter_suite_s
     ck_assert_uint_eq(entries, set->count);
 }
 
+static void check_count(const struct one_table *o, const struct iter_suite_set *set, slice lower,
+                        slice upper) {
+    uint64_t wanted = 0, count;
+    for (size_t i = 0; i < set->count; i++)
+        wanted += slice_cmp(set->entries[i].key, lower) >= 0 &&
+                  (!upper.data || slice_cmp(set->entries[i].key, upper) < 0);
+    ck_ok(table_count(o->table, lower, upper, &count, &test_err));
+    ck_assert_uint_eq(count, wanted);
+}
+
+static void check_counts(const struct one_table *o, const struct iter_suite_set *set,
+                         struct rng *rng) {
+    const slice open = {0}, most = slice_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10);
+    check_count(o, set, open, open);
+    check_count(o, set, open, most);
+    check_count(o, set, most, open);
+    for (unsigned n = 0; n < 50; n++) {
+        slice lower = set->entries[rng_below(rng, set->count)].key;
+        slice upper = set->entries[rng_below(rng, set->count)].key;
+        check_count(o, set, rng_below(rng, 4) ? lower : open, rng_below(rng, 4) ? upper : open);
+    }
+}
+
 START_TEST(random_tables) {
     static const uint32_t block_bytes[] = {1, 40, 200, 1000, 4096};
     struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
@@ -87,6 +110,7 @@ START_TEST(random_tables) {
     ck_ok(check_gets(o.table, o.cache, set, true));
     check_properties(&o, set);
     check_positions(&o, set);
+    check_counts(&o, set, &rng);
     ck_ok(table_verify(o.table, &test_err));
     one_table_release(&o);
     iter_suite_free(set);
@@ -127,6 +151,7 @@ START_TEST(versions_straddle_blocks) {
         one_table_init(&o, set, &options, 1 << 20);
         check_iterators(&o, set, &rng);
         ck_ok(check_gets(o.table, o.cache, set, true));
+        check_counts(&o, set, &rng);
         ck_ok(table_verify(o.table, &test_err));
         one_table_release(&o);
     }

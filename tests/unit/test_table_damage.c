@@ -27,13 +27,27 @@ static void make_small(struct one_table *o, struct iter_suite_set **set, struct 
     ck_assert_uint_eq(bytes->len, o->summary.file_bytes);
 }
 
+/* All entries from each one on, counted. */
+static int check_counts(struct table *t, const struct iter_suite_set *set) {
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < set->count; i += 7) {
+        slice key = set->entries[i].key;
+        uint64_t count, before = 0;
+        while (before < i && slice_cmp(set->entries[before].key, key) < 0)
+            before++;
+        rc = table_count(t, key, slice_of(NULL, 0), &count, &test_err);
+        if (rc == 0) ck_assert_uint_eq(count, set->count - before);
+    }
+    return rc;
+}
+
 /* Right answers or KEVO_CORRUPT naming the file. */
 static void expect_right_or_corrupt(struct one_table *o, const struct iter_suite_set *set) {
     int rc = one_table_open(o);
     if (rc == 0) {
         int results[] = {check_gets(o->table, o->cache, set, false),
                          check_scans(o->table, set, true), check_scans(o->table, set, false),
-                         table_verify(o->table, &test_err)};
+                         check_counts(o->table, set), table_verify(o->table, &test_err)};
         for (size_t i = 0; i < sizeof results / sizeof *results; i++)
             if (results[i]) rc = results[i];
         table_close(o->table);
@@ -132,12 +146,14 @@ static void exercise(struct table *t, struct cache *cache, const struct iter_sui
     }
     for (size_t i = 0; i < set->count; i++) {
         struct table_value v;
-        uint64_t bytes, entries;
+        uint64_t bytes, entries, count;
         slice key = set->entries[i].key;
         rc = table_get(t, key, key_hash(key), SEQ_MAX, &v, NULL, &test_err);
         if (rc == 0 && v.block) cache_unpin(cache, v.block);
         if (rc < 0 && rc != KEVO_CORRUPT) ck_abort_msg("get: %d", rc);
         table_position(t, key, &bytes, &entries);
+        rc = table_count(t, key, slice_of(NULL, 0), &count, &test_err);
+        if (rc != 0 && rc != KEVO_CORRUPT) ck_abort_msg("count: %d", rc);
     }
 }
 
