@@ -95,7 +95,9 @@ enum kevo_authority { KEVO_AUTHORITY_SELF = 1, KEVO_AUTHORITY_EXTERNAL = 2 };
 enum kevo_sync {
     KEVO_SYNC_OFF = 0,    /* never asked for: a power loss may lose any commit */
     KEVO_SYNC_NORMAL = 1, /* after every wal_sync_bytes */
-    KEVO_SYNC_FULL = 2    /* before each commit returns */
+    KEVO_SYNC_FULL = 2,   /* before each commit returns */
+    KEVO_SYNC_SOON = 3    /* kevo_txn_prepare() only: kevo_log_tail() comes next, and has the batch
+                             synced if it is long; the disk begins meanwhile */
 };
 
 enum kevo_compression { KEVO_COMPRESSION_NONE = 0, KEVO_COMPRESSION_LZ4 = 1 };
@@ -280,7 +282,7 @@ struct kevo_tail {
     struct kevo_slice bytes; /* empty: all of the log is durable */
 };
 
-/* Get the tail, after kevo_txn_prepare() with KEVO_SYNC_OFF. When it has more than
+/* Get the tail, after kevo_txn_prepare() with KEVO_SYNC_SOON or KEVO_SYNC_OFF. When it has more than
  * `capacity_bytes` the tail is empty, and with `sync` the log is synced now. The bytes live until the
  * next call for this store that writes. */
 int kevo_log_tail(kevo_store *store, size_t capacity_bytes, bool sync, struct kevo_tail *tail,

@@ -578,7 +578,8 @@ static int set_marker(struct session *s, struct kevo_commit commit, char **messa
 
 /* How a batch is synced as it is prepared. With a database file the marker sees to it. */
 static int prepare_mode(const struct session *s) {
-    return session_decides_itself(s) ? s->in_force.sync : KEVO_SYNC_OFF;
+    if (session_decides_itself(s)) return s->in_force.sync;
+    return s->in_force.sync == KEVO_SYNC_OFF ? KEVO_SYNC_OFF : KEVO_SYNC_SOON;
 }
 
 /* Once a transaction, after all that it has dropped. */

@@ -116,6 +116,10 @@ int wal_end_record(struct wal_run *run, const struct wal_writer *w, enum wal_typ
  * `failed` is set and all further appends are refused with KEVO_READONLY. */
 int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err);
 
+/* wal_sync() will come soon if there is more to sync than wal_unsynced() keeps: let the disk begin
+ * with it. A hint. */
+void wal_start_sync(struct wal_writer *w);
+
 /* Make everything appended durable. A failure sets `failed`. Where that was little, what comes next
  * finds its place written already. */
 int wal_sync(struct wal_writer *w, struct kevo_err *err);

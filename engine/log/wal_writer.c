@@ -72,9 +72,7 @@ static int refuse(const struct wal_writer *w, struct kevo_err *err) {
                      w->path);
 }
 
-/* A log that is not synced for long would be written to the disk all at once in the end. */
 static void write_soon(struct wal_writer *w) {
-    if (w->offset - w->started < WAL_WRITE_SOON) return;
     w->env->write_soon(w->env, w->file, w->started, w->offset - w->started);
     w->started = w->offset;
 }
@@ -90,8 +88,14 @@ int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_
     w->offset += b->len;
     if (w->written < w->offset) w->written = w->offset;
     w->last = run->last;
-    write_soon(w);
+    /* A log that is not synced for long would be written to the disk all at once in the end. */
+    if (w->offset - w->started >= WAL_WRITE_SOON) write_soon(w);
     return 0;
+}
+
+void wal_start_sync(struct wal_writer *w) {
+    slice ignored;
+    if (w->offset > w->started && !wal_unsynced(w, &ignored)) write_soon(w);
 }
 
 /* Space that is allocated becomes written by metadata, which a sync has to wait for: that costs a log

@@ -539,6 +539,47 @@ START_TEST(a_large_end_is_synced) {
 }
 END_TEST
 
+static uint64_t begun_bytes;
+
+static void note_begun(struct env *e, struct env_file *f, uint64_t offset, uint64_t len) {
+    (void)e;
+    (void)f;
+    (void)offset;
+    begun_bytes += len;
+}
+
+/* How much the disk begins with when a batch of so many bytes is prepared. */
+static uint64_t begun_with(struct kevo_commit *last, size_t len, int sync) {
+    static uint8_t value[100000];
+    struct kevo_commit c;
+    ck_ok(kevo_resolve(store, *last, &test_err));
+    kevo_txn *t = kv_txn(store);
+    ck_ok(kevo_txn_put(t, slice_of_str("k"), slice_of(value, len), &test_err));
+    begun_bytes = 0;
+    ck_ok(kevo_txn_prepare(t, sync, &c, &test_err));
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+    *last = c;
+    return begun_bytes;
+}
+
+/* What the authority will not keep is on its way while the memtable takes the batch. */
+START_TEST(the_disk_begins_with_a_long_batch) {
+    struct kevo_tail tail;
+    struct kevo_commit last = nothing;
+    env->write_soon = note_begun;
+    ck_assert_uint_eq(begun_with(&last, 100000, KEVO_SYNC_OFF), 0);
+    ck_ok(kevo_log_tail(store, 0, true, &tail, &test_err));
+    ck_assert_uint_eq(begun_with(&last, 100, KEVO_SYNC_SOON), 0);
+    ck_assert_uint_gt(begun_with(&last, 100000, KEVO_SYNC_SOON), 100000);
+    ck_assert_uint_lt(begun_with(&last, 100000, KEVO_SYNC_SOON), 110000); /* the rest has begun */
+    uint64_t syncs = kv_stats(store).wal_syncs;
+    ck_ok(kevo_log_tail(store, 1000, true, &tail, &test_err));
+    ck_assert_uint_eq(tail.bytes.len, 0);
+    ck_assert_uint_eq(kv_stats(store).wal_syncs, syncs + 1);
+}
+END_TEST
+
 /* Kept by a copy that went its own way, or damaged: nothing is written. */
 START_TEST(an_end_that_does_not_belong_is_refused) {
     struct lost lost;
@@ -622,6 +663,7 @@ int main(void) {
     tcase_add_test(tails, a_lost_end_is_put_back);
     tcase_add_loop_test(tails, an_end_of_which_the_disk_has_a_part, 0, 3);
     tcase_add_test(tails, a_large_end_is_synced);
+    tcase_add_test(tails, the_disk_begins_with_a_long_batch);
     tcase_add_test(tails, an_end_that_does_not_belong_is_refused);
     tcase_add_test(tails, the_end_of_a_copy_that_went_its_own_way);
     suite_add_tcase(suite, tails);
