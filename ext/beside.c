@@ -1,6 +1,5 @@
 #include "ext/beside.h"
 
-#include "ext/marker.h"
 #include "ext/session.h"
 
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other) {
@@ -12,15 +11,34 @@ int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **oth
                            vfs ? vfs->zName : NULL);
 }
 
+/* The schema's file; NULL when there is none, or none that others can look into. */
+static const char *file_of(sqlite3 *db, const char *schema) {
+    const char *path = session_filename(db, schema);
+    return path && !sqlite3_uri_boolean(path, "immutable", 0) ? path : NULL;
+}
+
+bool beside_find_table(sqlite3 *db, const char *schema, const char *table,
+                       struct catalogue_store *store, uint32_t *table_id) {
+    sqlite3 *other = NULL;
+    char *ignored = NULL;
+    const char *path = file_of(db, schema);
+    if (!path) return false;
+    int rc = beside_open(db, schema, path, &other);
+    if (rc == SQLITE_OK) rc = catalogue_find_table(other, "main", table, store, table_id, &ignored);
+    sqlite3_close(other);
+    sqlite3_free(ignored);
+    return rc == SQLITE_OK;
+}
+
 int beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,
                     struct kevo_commit seen, bool *newer, char **message) {
     sqlite3 *other = NULL;
     sqlite3_stmt *stmt = NULL;
     struct kevo_commit last;
     char *ignored = NULL;
-    const char *path = session_filename(db, schema);
+    const char *path = file_of(db, schema);
     *newer = false;
-    if (!path || sqlite3_uri_boolean(path, "immutable", 0)) return SQLITE_OK;
+    if (!path) return SQLITE_OK;
     int rc = beside_open(db, schema, path, &other);
     if (rc == SQLITE_OK) rc = marker_read(other, "main", store_row, &stmt, &last, &ignored);
     *newer = rc == SQLITE_OK && last.batch > seen.batch;

@@ -4,12 +4,17 @@
 
 #include <stdbool.h>
 
-#include "engine/kevo.h"
-#include "ext/sqlite_api.h"
+#include "ext/catalogue.h"
 
 /* Open `path`, which may be the schema's own file, for reading, through the schema's VFS. A SQLite
  * code; *other is the caller's to close, also after a failure, and may be NULL then. */
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other);
+
+/* catalogue_find_table() by another connection, for a transaction that has not looked into the schema
+ * yet: looking there by itself would begin to read, and SQLite has nobody wait for its write lock who
+ * has begun to read. False when that one cannot tell, or there is no file. */
+bool beside_find_table(sqlite3 *db, const char *schema, const char *table,
+                       struct catalogue_store *store, uint32_t *table_id);
 
 /* Whether the schema's file has by now a newer commit of the store in that row than the one that
  * this connection's transaction sees. False as well when another connection cannot tell: it has no

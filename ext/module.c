@@ -5,6 +5,7 @@
 
 #include "engine/base/alloc.h"
 #include "engine/base/error.h"
+#include "ext/beside.h"
 #include "ext/heir.h"
 #include "ext/inner_sql.h"
 #include "ext/names.h"
@@ -308,10 +309,24 @@ static int vtab_create(sqlite3 *db, void *arg, int argc, const char *const *argv
     return SQLITE_OK;
 }
 
+/* A first use by a statement that writes must not begin to read before it has SQLite's write lock. */
+static bool may_begin_to_read(sqlite3 *db, const char *schema) {
+    return sqlite3_get_autocommit(db) || sqlite3_txn_state(db, schema) != SQLITE_TXN_NONE;
+}
+
+static int find_table(sqlite3 *db, struct vtab *t, struct catalogue_store *store, char **message) {
+    *store = (struct catalogue_store){.directory = NULL};
+    if (!may_begin_to_read(db, t->schema_name) &&
+        beside_find_table(db, t->schema_name, t->name, store, &t->table_id))
+        return SQLITE_OK;
+    sqlite3_free(store->directory);
+    return catalogue_find_table(db, t->schema_name, t->name, store, &t->table_id, message);
+}
+
 /* The session of the store that the database names, or one for a table whose store it does not. */
 static int find_session(sqlite3 *db, struct vtab *t, char **message) {
-    struct catalogue_store store = {.directory = NULL};
-    int rc = catalogue_find_table(db, t->schema_name, t->name, &store, &t->table_id, message);
+    struct catalogue_store store;
+    int rc = find_table(db, t, &store, message);
     if (rc == SQLITE_OK)
         rc = session_get(t->connection, t->schema_name, &store, t->schema, &t->session, message);
     sqlite3_free(store.directory);

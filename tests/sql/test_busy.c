@@ -42,6 +42,7 @@ static const char *make_database(const char *name, const char *journal, const ch
 /* ---- the same on both sides ---------------------------------------------------------------- */
 
 struct side {
+    const char *path;
     sqlite3 *db[CONNECTIONS];
     sqlite3_stmt *open[CONNECTIONS]; /* a query that stands in its first row */
     unsigned waits;                  /* calls of the busy handler */
@@ -50,6 +51,7 @@ struct side {
 struct twins {
     struct side side[SIDES];
     struct rng rng;
+    const char *journal;
     bool saved[CONNECTIONS]; /* there is a savepoint */
     char story[60][140];     /* the last steps */
     unsigned steps;
@@ -61,16 +63,18 @@ static int wait_a_little(void *arg, int calls) {
     return calls < PATIENCE;
 }
 
+static void connect_to(struct side *s, int c, const char *path, const char *journal) {
+    s->db[c] = open_with(path, journal);
+    sqlite3_busy_handler(s->db[c], wait_a_little, s);
+}
+
 static void start(struct twins *t, const char *journal, uint64_t seed) {
-    *t = (struct twins){.rng = rng_of(seed)};
+    *t = (struct twins){.rng = rng_of(seed), .journal = journal};
     for (int i = 0; i < SIDES; i++) {
         struct side *s = &t->side[i];
-        const char *path = make_database(i ? "kevo.db" : "plain.db", journal, definitions[i]);
-        for (int c = 0; c < CONNECTIONS; c++) {
-            s->db[c] = open_with(path, journal);
-            expect_rows(s->db[c], "1|0;2|0", "SELECT * FROM kv");
-            sqlite3_busy_handler(s->db[c], wait_a_little, s);
-        }
+        s->path = make_database(i ? "kevo.db" : "plain.db", journal, definitions[i]);
+        for (int c = 0; c < CONNECTIONS; c++)
+            connect_to(s, c, s->path, journal);
     }
 }
 
@@ -121,8 +125,14 @@ static void stand(struct twins *t, int c) {
         struct side *s = &t->side[i];
         int rc;
         if (begins) {
-            s->open[c] = sql_prepare(s->db[c], "SELECT count(*) OVER (), key FROM kv");
-            rc = sqlite3_step(s->open[c]);
+            /* A kevo table is looked up as its first statement is prepared. */
+            rc = sqlite3_prepare_v2(s->db[c], "SELECT count(*) OVER (), key FROM kv", -1,
+                                    &s->open[c], NULL);
+            if (rc == SQLITE_OK) rc = sqlite3_step(s->open[c]);
+            if (rc == SQLITE_BUSY) {
+                sqlite3_finalize(s->open[c]);
+                s->open[c] = NULL;
+            }
         } else {
             rc = sqlite3_finalize(s->open[c]);
             s->open[c] = NULL;
@@ -131,6 +141,18 @@ static void stand(struct twins *t, int c) {
                  sqlite3_txn_state(s->db[c], "main"), s->waits);
     }
     compare(t, c, begins ? "a query begins" : "the query ends", text);
+}
+
+/* A connection that has used nothing yet takes the place of one that is idle. It sets the journal mode,
+ * and so is made while no other has a lock. */
+static void replace_connection(struct twins *t, int c) {
+    for (int k = 0; k < CONNECTIONS; k++)
+        if (sqlite3_txn_state(t->side[0].db[k], NULL) != SQLITE_TXN_NONE) return;
+    if (!sqlite3_get_autocommit(t->side[0].db[c])) return;
+    for (int i = 0; i < SIDES; i++) {
+        sql_close(t->side[i].db[c]);
+        connect_to(&t->side[i], c, t->side[i].path, t->journal);
+    }
 }
 
 static void write_something(struct twins *t, int c) {
@@ -164,7 +186,8 @@ static void step(struct twins *t) {
     static const char *const begins[] = {"BEGIN", "BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"};
     int c = (int)rng_below(&t->rng, CONNECTIONS);
     if (sqlite3_get_autocommit(t->side[0].db[c])) t->saved[c] = false;
-    switch (rng_below(&t->rng, 12)) {
+    switch (rng_below(&t->rng, 13)) {
+    case 12: replace_connection(t, c); break;
     case 0:
     case 1: both(t, c, "%s", begins[rng_below(&t->rng, 4)]); break;
     case 2: both(t, c, "SELECT * FROM kv"); break;
@@ -184,6 +207,30 @@ START_TEST(the_same_as_an_ordinary_table) {
     start(&t, journals[_i], harness_seed() + (uint64_t)_i);
     while (t.steps < steps)
         step(&t);
+    end(&t);
+}
+END_TEST
+
+/* A connection waits for the writer, or gives up, with its first statement in a transaction too:
+ * nothing that it looks up for that keeps it from waiting. */
+START_TEST(first_use) {
+    static const char *const statements[] = {
+        "INSERT INTO kv VALUES(3, 3)",       "REPLACE INTO kv VALUES(1, 3)", "DELETE FROM kv",
+        "UPDATE kv SET v = 3 WHERE key = 1", "DELETE FROM kv WHERE key = 2", "SELECT * FROM kv"};
+    static struct twins t;
+    start(&t, journals[_i], 0);
+    for (size_t n = 0; n < sizeof statements / sizeof statements[0]; n++) {
+        replace_connection(&t, 0);
+        both(&t, 1, "BEGIN IMMEDIATE");
+        both(&t, 1, "UPDATE plain SET v = v + 1");
+        both(&t, 0, "BEGIN");
+        both(&t, 0, "%s", statements[n]);
+        both(&t, 0, "%s", statements[n]);
+        both(&t, 1, "COMMIT");
+        both(&t, 0, "%s", statements[n]);
+        both(&t, 0, "ROLLBACK");
+        both(&t, 1, "ROLLBACK");
+    }
     end(&t);
 }
 END_TEST
@@ -373,6 +420,7 @@ int main(void) {
     TCase *tc = tcase_create("busy");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, the_same_as_an_ordinary_table, 0, JOURNALS);
+    tcase_add_loop_test(tc, first_use, 0, JOURNALS);
     tcase_add_loop_test(tc, timeouts, 0, SIDES * JOURNALS);
     tcase_add_loop_test(tc, no_deadlock, 0, JOURNALS);
     tcase_add_test(tc, compact_waits_for_a_large_transaction);
