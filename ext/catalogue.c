@@ -283,6 +283,20 @@ static int take_id(sqlite3 *db, const char *schema, sqlite3_int64 store_row, uin
     return shadow_update(db, stmt, message);
 }
 
+/* What the statement has failed with that gave a table that name. SQLite says that the schema has no
+ * such table, so its definition was deleted there (PRAGMA writable_schema), not by DROP. */
+static int explain_taken(int rc, const char *schema, const char *table, char **message) {
+    if ((rc & 0xff) != SQLITE_CONSTRAINT || !*message || !strstr(*message, "kevo_table.name"))
+        return rc;
+    sqlite3_free(*message);
+    *message = sqlite3_mprintf("kevo: %s.kevo_table still has a table %s, whose definition was "
+                               "deleted from sqlite_schema; "
+                               "put that back, or give up its rows: UPDATE \"%w\".kevo_table SET "
+                               "name = NULL WHERE name = %Q",
+                               schema, table, schema, table);
+    return SQLITE_CORRUPT_VTAB;
+}
+
 int catalogue_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row, const char *table,
                         uint32_t *table_id, char **message) {
     sqlite3_stmt *stmt;
@@ -295,7 +309,7 @@ int catalogue_add_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row
     sqlite3_bind_int64(stmt, 1, store_row);
     sqlite3_bind_int64(stmt, 2, *table_id);
     sqlite3_bind_text(stmt, 3, table, -1, SQLITE_STATIC);
-    return shadow_finish(db, stmt, message);
+    return explain_taken(shadow_finish(db, stmt, message), schema, table, message);
 }
 
 /* Whether a query with two numbers gives a row; not when a table in it is missing. */
@@ -398,7 +412,7 @@ int catalogue_rename_table(sqlite3 *db, const char *schema, sqlite3_int64 store_
     sqlite3_bind_int64(stmt, 1, store_row);
     sqlite3_bind_int64(stmt, 2, table_id);
     sqlite3_bind_text(stmt, 3, name, -1, SQLITE_STATIC);
-    return shadow_update(db, stmt, message);
+    return explain_taken(shadow_update(db, stmt, message), schema, name, message);
 }
 
 int catalogue_drop_table(sqlite3 *db, const char *schema, sqlite3_int64 store_row,

@@ -475,6 +475,38 @@ START_TEST(space_is_freed) {
 }
 END_TEST
 
+/* Without the module SQLite drops no virtual table, and people delete its definition instead. Its
+ * rows are kept, and what is in the way of a new table says how to give them up. */
+START_TEST(definition_was_deleted) {
+    sql_exec(db, "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('a', 1);"
+                 "CREATE VIRTUAL TABLE other USING kevo; INSERT INTO other VALUES('b', 2)");
+    sql_exec(db, "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'kv';"
+                 "PRAGMA writable_schema = RESET");
+    for (int i = 0; i < 2; i++) {
+        static const char says[] =
+            "kevo: main.kevo_table still has a table kv, whose definition was deleted from "
+            "sqlite_schema; put that back, or give up its rows: UPDATE \"main\".kevo_table SET "
+            "name = "
+            "NULL WHERE name = 'kv'";
+        expect_error(db, SQLITE_CORRUPT, says, "CREATE VIRTUAL TABLE kv USING kevo");
+        expect_error(db, SQLITE_CORRUPT, says, "ALTER TABLE other RENAME TO kv");
+    }
+    if (_i == 0) {
+        sql_exec(db,
+                 "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema VALUES('table', 'kv', "
+                 "'kv', 0, 'CREATE VIRTUAL TABLE kv USING kevo'); PRAGMA writable_schema = RESET");
+        expect_rows(db, "a|1", "SELECT * FROM kv");
+    } else {
+        sql_exec(db, "UPDATE \"main\".kevo_table SET name = NULL WHERE name = 'kv';"
+                     "CREATE VIRTUAL TABLE kv USING kevo; INSERT INTO kv VALUES('c', 3)");
+        expect_rows(db, "c|3", "SELECT * FROM kv");
+        expect_rows(db, "0", "SELECT count(*) FROM kevo_table WHERE name IS NULL");
+    }
+    expect_rows(db, "b|2", "SELECT * FROM other");
+    expect_rows(db, "ok", "SELECT kevo_check('kv')");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("drop");
     TCase *tc = tcase_create("drop");
@@ -500,6 +532,7 @@ int main(void) {
     tcase_add_test(tc, lost_table_keeps_its_store);
     tcase_add_test(tc, lost_table_in_small_letters);
     tcase_add_loop_test(tc, space_is_freed, 0, 2);
+    tcase_add_loop_test(tc, definition_was_deleted, 0, 2);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }
