@@ -1,5 +1,6 @@
 #include "ext/beside.h"
 
+#include "ext/inner_sql.h"
 #include "ext/session.h"
 
 int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **other) {
@@ -17,17 +18,23 @@ static const char *file_of(sqlite3 *db, const char *schema) {
     return path && !sqlite3_uri_boolean(path, "immutable", 0) ? path : NULL;
 }
 
-bool beside_find_table(sqlite3 *db, const char *schema, const char *table,
-                       struct catalogue_store *store, uint32_t *table_id) {
+int beside_find_table(sqlite3 *db, const char *schema, const char *table,
+                      struct catalogue_store *store, uint32_t *table_id) {
     sqlite3 *other = NULL;
     char *ignored = NULL;
+    int patience = inner_busy_timeout(db);
     const char *path = file_of(db, schema);
-    if (!path) return false;
+    *store = (struct catalogue_store){.directory = NULL};
+    if (!path) return SQLITE_NOTFOUND;
     int rc = beside_open(db, schema, path, &other);
-    if (rc == SQLITE_OK) rc = catalogue_find_table(other, "main", table, store, table_id, &ignored);
+    if (rc == SQLITE_OK) {
+        sqlite3_busy_timeout(other, patience);
+        rc = catalogue_find_table(other, "main", table, store, table_id, &ignored);
+    }
     sqlite3_close(other);
     sqlite3_free(ignored);
-    return rc == SQLITE_OK;
+    if (rc == SQLITE_OK || (rc == SQLITE_BUSY && patience > 0)) return rc;
+    return SQLITE_NOTFOUND;
 }
 
 int beside_is_newer(sqlite3 *db, const char *schema, sqlite3_int64 store_row,

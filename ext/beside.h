@@ -12,9 +12,10 @@ int beside_open(sqlite3 *db, const char *schema, const char *path, sqlite3 **oth
 
 /* catalogue_find_table() by another connection, for a transaction that has not looked into the schema
  * yet: looking there by itself would begin to read, and SQLite has nobody wait for its write lock who
- * has begun to read. False when that one cannot tell, or there is no file. */
-bool beside_find_table(sqlite3 *db, const char *schema, const char *table,
-                       struct catalogue_store *store, uint32_t *table_id);
+ * has begun to read. SQLITE_BUSY when this connection's busy_timeout is over; SQLITE_NOTFOUND when the
+ * other cannot tell, or there is no file. *store is valid in any case. */
+int beside_find_table(sqlite3 *db, const char *schema, const char *table,
+                      struct catalogue_store *store, uint32_t *table_id);
 
 /* Whether the schema's file has by now a newer commit of the store in that row than the one that
  * this connection's transaction sees. False as well when another connection cannot tell: it has no

@@ -77,3 +77,13 @@ int inner_run(sqlite3 *db, char **message, const char *format, ...) {
         *message = text;
     return rc;
 }
+
+int inner_busy_timeout(sqlite3 *db) {
+    sqlite3_stmt *stmt = NULL;
+    int ms = 0;
+    if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        ms = sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    return ms;
+}

@@ -26,4 +26,7 @@ int inner_prepare_va(sqlite3 *db, unsigned flags, sqlite3_stmt **stmt, char **me
 /* Run a statement that returns nothing. An SQLite code, with *message unless that is set. */
 int inner_run(sqlite3 *db, char **message, const char *format, ...);
 
+/* PRAGMA busy_timeout, in milliseconds; 0 too when the application has a busy handler of its own. */
+int inner_busy_timeout(sqlite3 *db);
+
 #endif

@@ -26,12 +26,14 @@ static void connection_free(void *arg) {
     sqlite3_free(c);
 }
 
-/* Loading twice must not take a store in memory away from the tables that use it. */
+/* Loading twice must not take a store in memory away from the tables that use it. With a table in the
+ * query SQLite would read the schema first, and wait for whoever writes to it. */
 static bool is_loaded(sqlite3 *db) {
     sqlite3_stmt *stmt = NULL;
-    bool loaded = sqlite3_prepare_v2(db, "SELECT 1 FROM pragma_module_list WHERE name = 'kevo'", -1,
-                                     &stmt, NULL) == SQLITE_OK &&
-                  sqlite3_step(stmt) == SQLITE_ROW;
+    bool loaded = false;
+    if (sqlite3_prepare_v2(db, "PRAGMA module_list", -1, &stmt, NULL) == SQLITE_OK)
+        while (!loaded && sqlite3_step(stmt) == SQLITE_ROW)
+            loaded = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "kevo") == 0;
     sqlite3_finalize(stmt);
     return loaded;
 }

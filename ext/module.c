@@ -315,10 +315,12 @@ static bool may_begin_to_read(sqlite3 *db, const char *schema) {
 }
 
 static int find_table(sqlite3 *db, struct vtab *t, struct catalogue_store *store, char **message) {
+    int rc = SQLITE_NOTFOUND;
     *store = (struct catalogue_store){.directory = NULL};
-    if (!may_begin_to_read(db, t->schema_name) &&
-        beside_find_table(db, t->schema_name, t->name, store, &t->table_id))
-        return SQLITE_OK;
+    if (!may_begin_to_read(db, t->schema_name))
+        rc = beside_find_table(db, t->schema_name, t->name, store, &t->table_id);
+    if (rc == SQLITE_BUSY) *message = sqlite3_mprintf("%s", sqlite3_errstr(rc));
+    if (rc != SQLITE_NOTFOUND) return rc;
     sqlite3_free(store->directory);
     return catalogue_find_table(db, t->schema_name, t->name, store, &t->table_id, message);
 }

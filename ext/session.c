@@ -13,6 +13,7 @@
 #include "ext/convert.h"
 #include "ext/dropped.h"
 #include "ext/durable.h"
+#include "ext/inner_sql.h"
 #include "ext/own.h"
 #include "ext/session_impl.h"
 #include "ext/sharers.h"
@@ -234,22 +235,11 @@ void session_free_all(struct connection *connection) {
 
 /* ---- opening the store ------------------------------------------------------------------ */
 
-/* PRAGMA busy_timeout, in milliseconds. */
-static int busy_timeout(sqlite3 *db) {
-    sqlite3_stmt *stmt = NULL;
-    int ms = 0;
-    if (sqlite3_prepare_v2(db, "PRAGMA busy_timeout", -1, &stmt, NULL) == SQLITE_OK &&
-        sqlite3_step(stmt) == SQLITE_ROW)
-        ms = sqlite3_column_int(stmt, 0);
-    sqlite3_finalize(stmt);
-    return ms;
-}
-
 /* Another process may close the store while this one still has patience. */
 static int open_patiently(struct session *s, const struct kevo_options *o, struct kevo_err *err) {
     enum { STEP_MS = 20 };
     int rc = registry_open(s->path, o, s->owner, &s->shared, err);
-    int left = rc == KEVO_BUSY && !s->hurried ? busy_timeout(s->connection->db) : 0;
+    int left = rc == KEVO_BUSY && !s->hurried ? inner_busy_timeout(s->connection->db) : 0;
     for (; rc == KEVO_BUSY && left > 0; left -= STEP_MS) {
         sqlite3_sleep(left < STEP_MS ? left : STEP_MS);
         rc = registry_open(s->path, o, s->owner, &s->shared, err);

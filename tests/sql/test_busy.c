@@ -305,6 +305,7 @@ enum { THREADS = 4, ROUNDS = 40 };
 
 struct player {
     pthread_t thread;
+    const char *path, *journal;
     sqlite3 *db;
     unsigned number, done;
     char failure[300];
@@ -361,6 +362,68 @@ START_TEST(no_deadlock) {
                     "SELECT a.v, b.v FROM main.kv a, x.kv b WHERE a.key = 1 AND b.key = 1");
         sql_close(p[i].db);
     }
+}
+END_TEST
+
+/* As programs do that open a connection for each piece of work: all of them get their turn, with the
+ * first statement of their connection. */
+static void *work_and_leave(void *arg) {
+    struct player *p = arg;
+    for (; p->done < ROUNDS && !p->failure[0]; p->done++) {
+        p->db = sql_open(p->path);
+        sqlite3_busy_timeout(p->db, 60000);
+        int rc =
+            sql_try(p->db,
+                    "PRAGMA journal_mode = %s; PRAGMA synchronous = OFF; BEGIN; REPLACE INTO kv "
+                    "VALUES(%u, %u); UPDATE plain SET v = v + 1; COMMIT",
+                    p->journal, p->number, p->done);
+        if (rc != SQLITE_OK)
+            snprintf(p->failure, sizeof p->failure, "%d, %s", rc, sqlite3_errmsg(p->db));
+        sql_close(p->db);
+    }
+    return NULL;
+}
+
+START_TEST(connections_of_one_transaction) {
+    struct player p[THREADS];
+    memset(p, 0, sizeof p);
+    const char *path = make_database("app.db", journals[_i], definitions[1]);
+    for (unsigned i = 0; i < THREADS; i++) {
+        p[i].number = i;
+        p[i].path = path;
+        p[i].journal = journals[_i];
+        ck_assert_int_eq(pthread_create(&p[i].thread, NULL, work_and_leave, &p[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(p[i].thread, NULL);
+    for (unsigned i = 0; i < THREADS; i++)
+        ck_assert_msg(!p[i].failure[0], "%s", p[i].failure);
+    sqlite3 *db = sql_open(path);
+    ck_assert_int_eq(sql_int(db, "SELECT v FROM plain"), THREADS * ROUNDS);
+    sql_close(db);
+}
+END_TEST
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+/* Whoever locks the database does not keep others from loading the extension, once or again. */
+START_TEST(loading_waits_for_nobody) {
+    struct side s = {.waits = 0};
+    const char *path = make_database("app.db", "DELETE", definitions[1]);
+    sqlite3 *other = sql_open(path), *db = sql_open_plain(path);
+    sqlite3_busy_handler(db, wait_a_little, &s);
+    sql_exec(other, "BEGIN EXCLUSIVE");
+    sql_load(db);
+    sql_exec(other, "COMMIT");
+    sql_exec(db, "CREATE VIRTUAL TABLE temp.t USING kevo; INSERT INTO t VALUES('a', 1);"
+                 "PRAGMA writable_schema = RESET"); /* it is to be read again */
+    sql_exec(other, "BEGIN EXCLUSIVE");
+    sql_load(db);
+    sql_exec(other, "COMMIT");
+    ck_assert_uint_eq(s.waits, 0);
+    expect_rows(db, "a|1", "SELECT * FROM temp.t");
+    sql_close(other);
+    sql_close(db);
 }
 END_TEST
 
@@ -423,6 +486,8 @@ int main(void) {
     tcase_add_loop_test(tc, first_use, 0, JOURNALS);
     tcase_add_loop_test(tc, timeouts, 0, SIDES * JOURNALS);
     tcase_add_loop_test(tc, no_deadlock, 0, JOURNALS);
+    tcase_add_loop_test(tc, connections_of_one_transaction, 0, JOURNALS);
+    tcase_add_test(tc, loading_waits_for_nobody);
     tcase_add_test(tc, compact_waits_for_a_large_transaction);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
