@@ -144,13 +144,19 @@ static int result_whole_key(struct cursor *c, sqlite3_context *context) {
     return SQLITE_OK;
 }
 
+/* Where SQLite asks twice for the key of each row, it tests the first one against a bound, and
+ * shows the second. */
+static bool is_tested(struct cursor *c) {
+    return c->asked++ == 0 && c->asked_before > 1;
+}
+
 /* The same where the key is one column that needs no decoding. Statements that write do not show it
  * to anybody: they compare it, and put it into a list. */
 static void result_verbatim(struct cursor *c, sqlite3_context *context) {
     size_t at = c->verbatim_at < c->key.len ? c->verbatim_at : c->key.len;
     struct value v = {.bytes = slice_of(c->key.data + at, c->key.len - at)};
     v.type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
-    if (v.type == VALUE_TEXT && (c->of_writer || c->plan.presumed))
+    if (v.type == VALUE_TEXT && (is_tested(c) || c->of_writer || c->plan.presumed))
         result_text_to_compare(context, v.bytes);
     else
         result_value(context, &v, lender_of(c));

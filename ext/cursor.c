@@ -115,6 +115,8 @@ static void stand_on(struct cursor *c, slice key, slice row) {
     c->key = key;
     c->row = row;
     c->place = c->start;
+    c->asked_before = c->asked;
+    c->asked = 0;
     if (c->plan.index)
         leave_looked_up(c);
     else

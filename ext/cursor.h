@@ -30,6 +30,8 @@ struct cursor {
     bool reads;                     /* cursor_read_now() was called since it was opened, */
     unsigned read_epoch;            /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
+    unsigned asked;           /* how often for the key as it is, of this row, */
+    unsigned asked_before;    /* ... and of the one before */
     struct row_reader reader; /* over the row */
     struct key_place place;   /* in the key */
     struct key_place start;   /* ... behind what the keys of the range have in common, */

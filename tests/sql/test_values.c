@@ -403,6 +403,36 @@ START_TEST(keys_in_writes) {
 }
 END_TEST
 
+/* A key that SQLite asks for more than once of each row: for a test against a bound, or for several
+ * columns. All that the application gets of it end in a zero byte. */
+START_TEST(keys_asked_for_again) {
+    static const char *const queries[] = {
+        "SELECT key, value FROM kv WHERE key >= ?1 ORDER BY key",
+        "SELECT key, key FROM kv WHERE key >= ?1 ORDER BY key",
+        "SELECT key, key, key FROM kv WHERE key >= 'k' AND ?1 IS NOT NULL ORDER BY key",
+        "SELECT key, key FROM kv ORDER BY key",
+    };
+    sql_exec(db, "WITH RECURSIVE c(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM c WHERE i < 199) "
+                 "INSERT INTO kv SELECT printf('k%%d%%.*c', i, i %% 70, 'x'), NULL FROM c");
+    for (size_t q = 0; q < sizeof queries / sizeof queries[0]; q++) {
+        sqlite3_stmt *stmt = sql_prepare(db, "%s", queries[q]);
+        if (sqlite3_bind_parameter_count(stmt)) sqlite3_bind_text(stmt, 1, "k", 1, SQLITE_STATIC);
+        for (int i = 100; i < 200; i++) {
+            char *key = sqlite3_mprintf("k%d%.*c", i, i % 70, 'x');
+            ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+            for (int n = 0; n < sqlite3_column_count(stmt); n++) {
+                if (sqlite3_column_type(stmt, n) == SQLITE_NULL) continue;
+                ck_assert_str_eq((const char *)sqlite3_column_text(stmt, n), key);
+                ck_assert_uint_eq(sqlite3_column_bytes(stmt, n), strlen(key));
+            }
+            sqlite3_free(key);
+        }
+        ck_assert_int_eq(sqlite3_step(stmt), SQLITE_DONE);
+        sqlite3_finalize(stmt);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("values");
     TCase *tcase = tcase_create("values"), *utf16 = tcase_create("utf16");
@@ -414,6 +444,7 @@ int main(void) {
         tcase_add_loop_test(both[i], compare_text_key, 0, OPERANDS);
         tcase_add_test(both[i], one_statement);
         tcase_add_test(both[i], keys_in_writes);
+        tcase_add_test(both[i], keys_asked_for_again);
     }
     tcase_add_test(tcase, negative_zero);
     tcase_add_test(tcase, keys);
