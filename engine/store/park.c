@@ -26,8 +26,10 @@ void park_enlist(kevo_store *s, kevo_snapshot *snap) {
     s->parkable = snap;
 }
 
+/* Who counted on a pin looks again when it goes, and must not find those in the way that rest. */
 bool park_leave(kevo_snapshot *snap) {
     unsigned state = atomic_load_explicit(&snap->state, memory_order_relaxed);
+    if (state == SNAPSHOT_SEEN) park_end_all(snap->store);
     if (state == SNAPSHOT_HELD || state == SNAPSHOT_PARKED) {
         *snap->before = snap->after;
         if (snap->after) snap->after->before = snap->before;

@@ -153,6 +153,28 @@ START_TEST(keeps_nothing) {
 }
 END_TEST
 
+/* Who waits for a snapshot to go is told when the last of those goes that he counted on, though one
+ * that rests sees the same, and though one that rests sees older. */
+START_TEST(nobody_waits_for_it) {
+    struct kevo_commit commit = kevo_last_commit(store);
+    kevo_snapshot *seen, *rests;
+    struct kevo_value v = {.slice = {NULL, 0}};
+    if (_i) kv_put(store, "c", "1");
+    seen = kv_snapshot(store);
+    ck_ok(kevo_delete_range(store, kv_all, kv_all, &test_err));
+    flush();
+    while (kevo_step(store, &test_err) == 0)
+        ;
+    ck_assert_uint_eq(kv_stats(store).dropped_tables, 0);
+    ck_ok(kevo_snapshot_at(store, commit, &rests, &test_err));
+    ck_assert(kevo_snapshot_park(rests, &v));
+    kevo_snapshot_free(seen);
+    ck_ok(kevo_step(store, &test_err));
+    ck_assert_uint_gt(kv_stats(store).dropped_tables, 0);
+    kevo_snapshot_free(rests);
+}
+END_TEST
+
 /* Several, in all states, that go in any order. */
 START_TEST(many) {
     enum { MANY = 20 };
@@ -282,6 +304,7 @@ int main(void) {
     tcase_add_loop_test(tcase, ends_when_parked, 0, ENDS);
     tcase_add_loop_test(tcase, is_seen_when_held, 0, ENDS);
     tcase_add_loop_test(tcase, keeps_nothing, 0, 2);
+    tcase_add_loop_test(tcase, nobody_waits_for_it, 0, 2);
     tcase_add_loop_test(tcase, many, 0, 2);
     tcase_add_test(tcase, beside_a_writer);
     suite_add_tcase(suite, tcase);
