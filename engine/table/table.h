@@ -156,9 +156,10 @@ int table_count(struct table *t, slice lower, slice upper, uint64_t *count, stru
 void table_will_get(const struct table *t, uint64_t hash);
 
 /* Bring those of the next `count` blocks, from number *block on, into the cache that are not there
- * and are not read in place, as guesses (cache_new_block()). *block advances, and so does *brought
- * by how many these were. KEVO_NOTFOUND: they were the table's last. */
-int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *brought,
+ * and are not read in place, as guesses (cache_new_block()), until *bytes are used up, kept by the
+ * cache or not. *block advances, and so does *brought by how many these were. KEVO_NOTFOUND: they
+ * were the table's last. */
+int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *bytes, uint64_t *brought,
                struct kevo_err *err);
 
 /* An iterator over the table, which must outlive it. `keep` false for readers that pass once

@@ -148,15 +148,16 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
     return 0;
 }
 
-int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *brought,
+int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *bytes, uint64_t *brought,
                struct kevo_err *err) {
-    for (; count > 0 && *block < t->index.count; ++*block, count--) {
+    for (; count > 0 && *bytes > 0 && *block < t->index.count; ++*block, count--) {
         struct stored s;
         struct cache_block *pin;
         int rc = find_stored(t, *block, &s, err);
         if (rc) return rc;
         if (s.kind != BLOCK_LZ4 || cache_peek(t->cache, t->cache_id, s.offset)) continue;
         if ((rc = bring_in(t, &s, true, &pin, err))) return rc;
+        *bytes -= pin->len < *bytes ? pin->len : *bytes;
         cache_unpin(t->cache, pin);
         ++*brought;
     }

@@ -115,6 +115,25 @@ START_TEST(only_free_room_is_filled) {
 }
 END_TEST
 
+/* The cache takes none of these blocks, but they are not all read for that. */
+START_TEST(large_blocks_are_not_read_in_vain) {
+    enum { LARGE = 1 << 20, LARGE_ROWS = 300 };
+    static char value[LARGE];
+    memset(value, 'x', sizeof value);
+    options.memtable_bytes = 1 << 20;
+    options.cache_bytes = 1 << 20;
+    store = kv_open(&options);
+    for (unsigned i = 0; i < LARGE_ROWS; i++) {
+        char key[20];
+        snprintf(key, sizeof key, "%08u", i);
+        must(kevo_put(store, kv_slice(key), slice_of(value, sizeof value), &test_err));
+    }
+    pass(2 * SECOND);
+    steps();
+    ck_assert_uint_le(warmed(), 2 * options.cache_bytes / LARGE + 1);
+}
+END_TEST
+
 /* Nobody is told of what nobody has asked for. */
 START_TEST(damage_is_told_to_who_reads) {
     struct env_file *f;
@@ -206,6 +225,7 @@ int main(void) {
     tcase_add_test(steps_only, not_while_it_is_written_to);
     tcase_add_test(steps_only, it_can_be_switched_off);
     tcase_add_test(steps_only, only_free_room_is_filled);
+    tcase_add_test(steps_only, large_blocks_are_not_read_in_vain);
     tcase_add_test(steps_only, damage_is_told_to_who_reads);
     tcase_add_test(steps_only, nothing_breaks_for_want_of_memory);
     suite_add_tcase(suite, steps_only);
