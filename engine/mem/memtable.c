@@ -528,10 +528,11 @@ static struct memnode *find_in_chain(const struct memtable *m, const struct targ
     return atomic_load_explicit(&m->in_disorder, memory_order_relaxed) ? NULL : n;
 }
 
-/* Until there are enough. One that is lost to another thread's does not matter. */
+/* Until there are enough: from then on readers write to nothing that they share. One that is lost to
+ * another thread's does not matter. */
 static void count_find(struct memtable *m) {
-    if (node_chains_exist(&m->chains)) return;
     unsigned finds = atomic_load_explicit(&m->finds, memory_order_relaxed);
+    if (finds >= m->finds_for_chains) return;
     atomic_store_explicit(&m->finds, finds + 1, memory_order_relaxed);
 }
 

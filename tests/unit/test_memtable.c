@@ -505,6 +505,8 @@ START_TEST(chains_come_when_they_are_of_use) {
         ck_assert_uint_eq(node_chains_bytes(&memtable->chains), 0);
         ck_assert_str_eq(get("b", 9), "x@2");
     }
+    ck_assert_str_eq(get("b", 9), "x@2");
+    ck_assert_uint_eq(memtable->finds, 3); /* readers write to it no more */
     add("b", 4, "y");
     ck_assert_uint_eq(node_chains_bytes(&memtable->chains), (1 << 20) / 64);
     memtable_link(memtable);
