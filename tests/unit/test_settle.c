@@ -399,6 +399,7 @@ START_TEST(a_merge_gives_way) {
     int rc = 0;
     options.l0_slow = 6;
     options.memtable_bytes = 256 << 10;
+    options.table_bytes = 128 << 10; /* it writes when a table is whole */
     store = kv_open(&options);
     fill(0, 5000, 2);
     must(kv_compact(store, &test_err));
@@ -490,6 +491,7 @@ END_TEST
 START_TEST(an_error_in_a_merge_stops_no_writer) {
     unsigned stopped = 0;
     uint64_t n = 1;
+    options.table_bytes = 16 << 10; /* several are written */
     for (bool hit = true; hit; n++) {
         store = kv_open(&options);
         make_two_tables();
@@ -616,6 +618,7 @@ static int slow_write(struct env *e, struct env_file *f, uint64_t offset, const 
 
 START_TEST(a_merge_gives_way_to_who_compacts) {
     options.memtable_bytes = 1 << 20;
+    options.table_bytes = 128 << 10; /* it writes when a table is whole */
     store = kv_open(&options);
     fill(0, 2000, 2);
     must(kevo_flush(store, &test_err));
