@@ -43,8 +43,16 @@ static void leave_looked_up(struct cursor *c) {
     c->lookup.have_row = c->lookup.have_key = false;
 }
 
+static void leave_points(struct cursor *c) {
+    struct points *p = &c->points;
+    for (unsigned i = 0; i < p->count; i++)
+        kevo_value_release(&p->values[i]);
+    p->count = 0;
+}
+
 /* Let go of the row and of what it lies in. */
 static void leave_row(struct cursor *c) {
+    leave_points(c);
     kevo_value_release(&c->value);
     kevo_value_release(&c->lookup.value);
     c->on_point = false;
@@ -129,12 +137,59 @@ static void forget_start(struct cursor *c) {
     c->start_known = c->common.known = false;
 }
 
+/* Whether the point of this range was got with others before, and is still what `read` sees. */
+static bool has_point(const struct cursor *c, const struct kevo_read *read) {
+    const struct points *p = &c->points;
+    return c->range - p->first < p->count && read->snapshot && !read->txn &&
+           c->read_epoch == p->epoch && kevo_snapshot_id(read->snapshot) == p->snapshot_id;
+}
+
+/* Get the points of this range and the next ones at once: fewer at first, since nobody may ask for
+ * more. *rc is kevo_get_many()'s. False: it is one alone. */
+static bool get_points(struct cursor *c, const struct kevo_read *read, int *rc,
+                       struct kevo_err *err) {
+    struct points *p = &c->points;
+    slice keys[KEVO_GET_MANY];
+    unsigned n = 0;
+    leave_points(c);
+    if (!read->snapshot || read->txn) return false;
+    for (; n < p->size && c->range + n < c->ranges.count; n++) {
+        struct key_range r = cursor_range_at(c, c->range + n);
+        if (!r.point) break;
+        keys[n] = r.lower;
+    }
+    if (n < 2) return false;
+    p->size = p->size * 2 < KEVO_GET_MANY ? p->size * 2 : KEVO_GET_MANY;
+    p->first = c->range;
+    p->count = n;
+    p->epoch = c->read_epoch;
+    p->snapshot_id = kevo_snapshot_id(read->snapshot);
+    *rc = kevo_get_many(session_of(c)->store, read, keys, &p->count, p->values, p->found, err);
+    return true;
+}
+
+static int get_point(struct cursor *c, const struct kevo_read *read, slice key,
+                     struct kevo_err *err) {
+    struct points *p = &c->points;
+    int rc = 0;
+    if (!has_point(c, read) && !get_points(c, read, &rc, err))
+        return kevo_get_again(session_of(c)->store, read, key, &c->value, err);
+    if (rc) return rc;
+    size_t i = c->range - p->first;
+    kevo_value_release(&c->value);
+    if (!p->found[i]) return KEVO_NOTFOUND;
+    c->value = p->values[i];
+    p->values[i] = (struct kevo_value){.slice = {NULL, 0}};
+    return 0;
+}
+
 static int enter_point(struct cursor *c, const struct kevo_read *read, slice key, bool *found,
                        struct kevo_err *err) {
     leave_span(c);
     leave_looked_up(c);
     c->on_point = false;
-    int rc = kevo_get_again(session_of(c)->store, read, key, &c->value, err);
+    int rc = c->ranges.count > 1 ? get_point(c, read, key, err)
+                                 : kevo_get_again(session_of(c)->store, read, key, &c->value, err);
     *found = rc == 0;
     if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
     c->on_point = true;
@@ -561,7 +616,10 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
                   sqlite3_value **argv) {
     struct cursor *c = cursor_of(cursor);
     (void)words;
+    enum { AT_FIRST = 4 };
     leave_span(c);
+    leave_points(c);
+    c->points.size = AT_FIRST;
     c->counting = (struct counting){.refused = false};
     take_plan(c, index);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);

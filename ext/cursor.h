@@ -58,6 +58,15 @@ struct cursor {
         uint64_t ahead;        /* rows known to come in this stretch */
         uint64_t behind;       /* rows that went by since the one the iterator stands on */
     } counting;
+    struct points {   /* what was got of this one and those to come */
+        size_t first; /* index of the first one's range */
+        unsigned count;
+        unsigned size;        /* how many are asked for next */
+        unsigned epoch;       /* of the session then, */
+        uint64_t snapshot_id; /* ... and what was read */
+        bool found[KEVO_GET_MANY];
+        struct kevo_value values[KEVO_GET_MANY];
+    } points;
 };
 
 static inline struct cursor *cursor_of(sqlite3_vtab_cursor *c) {

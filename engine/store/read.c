@@ -229,23 +229,31 @@ static int memtables_get(const struct superversion *sv, slice key, uint64_t hash
     return rc;
 }
 
+/* Ask memory for the filters of all memtables at once. */
+static void will_get(const struct superversion *sv, uint64_t hash) {
+    memtable_will_get(sv->active, hash);
+    for (unsigned i = 0; i < sv->immutable_count; i++)
+        memtable_will_get(sv->immutable[i], hash);
+}
+
+static inline int ask_tables(kevo_store *s, struct version_lookup *q, uint64_t cover,
+                             struct table_value *v, struct kevo_err *err) {
+    int rc = version_lookup_get(q, cover, v, err);
+    if (q->filter_checks) {
+        count(&s->counters.filter_checks, q->filter_checks);
+        if (q->filter_rejects) count(&s->counters.filter_rejects, q->filter_rejects);
+    }
+    return rc;
+}
+
 static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint64_t max_seq,
                          struct table_value *v, struct kevo_err *err) {
     struct version_lookup q;
     uint64_t hash = key_hash(key), cover;
-    /* Wait for the memory of all filters at once. */
-    memtable_will_get(sv->active, hash);
-    for (unsigned i = 0; i < sv->immutable_count; i++)
-        memtable_will_get(sv->immutable[i], hash);
+    will_get(sv, hash);
     version_lookup_init(&q, sv->version, &s->home, key, hash, max_seq);
     int rc = memtables_get(sv, key, hash, max_seq, v, &cover);
-    if (rc != KEVO_NOTFOUND) return rc;
-    rc = version_lookup_get(&q, cover, v, err);
-    if (q.filter_checks) {
-        count(&s->counters.filter_checks, q.filter_checks);
-        if (q.filter_rejects) count(&s->counters.filter_rejects, q.filter_rejects);
-    }
-    return rc;
+    return rc == KEVO_NOTFOUND ? ask_tables(s, &q, cover, v, err) : rc;
 }
 
 /* What struct kevo_value's pins are. A value from a write buffer has no superversion; one from a
@@ -380,6 +388,88 @@ int kevo_get_again(kevo_store *store, const struct kevo_read *read, slice key,
     struct superversion *sv = rc ? NULL : keep_superversion(store, read, value);
     if (rc) *value = (struct kevo_value){.slice = {NULL, 0}};
     return rc ? rc : sampled_get(store, read, key, sv, value, err);
+}
+
+/* ---- several keys at once -------------------------------------------------------------- */
+
+/* One key of several. */
+struct lookup {
+    struct version_lookup tables;
+    uint64_t cover;
+    struct table_value value;
+    int rc; /* of the memtables; KEVO_NOTFOUND: the tables decide */
+};
+
+/* Step by step for all of them, so that they wait for memory together. */
+static void begin_lookups(kevo_store *s, const struct superversion *sv,
+                          const struct kevo_slice *keys, unsigned count, uint64_t max_seq,
+                          struct lookup *list) {
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t hash = key_hash(keys[i]);
+        will_get(sv, hash);
+        version_lookup_init(&list[i].tables, sv->version, &s->home, keys[i], hash, max_seq);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct lookup *l = &list[i];
+        l->value = (struct table_value){0};
+        l->rc = memtables_get(sv, keys[i], l->tables.hash, max_seq, &l->value, &l->cover);
+        if (l->rc == KEVO_NOTFOUND) version_lookup_aim(&l->tables, l->cover);
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (list[i].rc == KEVO_NOTFOUND) version_lookup_find(&list[i].tables);
+}
+
+static int end_lookup(kevo_store *s, struct lookup *l, struct kevo_err *err) {
+    int rc = l->rc;
+    if (rc == KEVO_NOTFOUND) rc = ask_tables(s, &l->tables, l->cover, &l->value, err);
+    if (rc || l->value.type != ENTRY_DELETE) return rc;
+    if (l->value.block) cache_unpin(s->cache, l->value.block);
+    return KEVO_NOTFOUND;
+}
+
+static void count_gets(kevo_store *s, unsigned gets, unsigned hits) {
+    count(&s->counters.gets, gets);
+    if (hits < gets) count(&s->counters.gets_missed, gets - hits);
+}
+
+/* The values come with a reference on `sv` each, which are taken at once. */
+static int end_lookups(kevo_store *s, struct superversion *sv, struct lookup *list, unsigned *count,
+                       struct kevo_value *values, bool *found, struct kevo_err *err) {
+    unsigned wanted = *count, hits = 0;
+    int rc = 0;
+    for (*count = 0; *count < wanted; ++*count) {
+        unsigned i = *count;
+        rc = end_lookup(s, &list[i], i ? NULL : err);
+        if (rc < 0) break;
+        found[i] = rc == 0;
+        values[i] = (struct kevo_value){.slice = {NULL, 0}};
+        if (rc) continue;
+        values[i].slice = list[i].value.value;
+        values[i].pin[SUPERVERSION] = sv;
+        values[i].pin[BLOCK] = list[i].value.block;
+        values[i].pin[STORE] = s;
+        hits++;
+    }
+    atomic_fetch_add_explicit(&sv->refs, hits, memory_order_relaxed);
+    count_gets(s, *count, hits);
+    return rc < 0 && *count == 0 ? rc : 0;
+}
+
+int kevo_get_many(kevo_store *store, const struct kevo_read *read, const struct kevo_slice *keys,
+                  unsigned *count, struct kevo_value *values, bool *found, struct kevo_err *err) {
+    struct lookup list[KEVO_GET_MANY];
+    uint64_t max_seq;
+    assert(*count > 0 && *count <= KEVO_GET_MANY && !(read && read->txn));
+    int rc = store_check_process(store, err);
+    if (rc) {
+        *count = 0;
+        return rc;
+    }
+    struct superversion *sv = read_begin(store, read, &max_seq);
+    begin_lookups(store, sv, keys, *count, max_seq, list);
+    rc = end_lookups(store, sv, list, count, values, found, err);
+    superversion_release(sv);
+    return rc;
 }
 
 /* In a forked child nothing is given back: the parent's threads may have held the locks,

@@ -204,10 +204,10 @@ static size_t count_below(const uint8_t *heads, uint64_t head) {
     return n;
 }
 
-/* The first separator whose head is >= head, or count. */
-static size_t find_head(const struct table_index *index, uint64_t head) {
+/* The first separator whose head is >= head, or count; `first` is where find_group() says, if there
+ * are signposts. */
+static size_t find_head(const struct table_index *index, uint64_t head, size_t first) {
     if (!index->posts) return lower_head(index->heads, index->count, head);
-    size_t first = find_group(index, head);
     const uint8_t *heads = index->heads + 8 * first;
     size_t n = index->count - first;
     return first + (n < POST_GROUP ? lower_head(heads, n, head) : count_below(heads, head));
@@ -224,13 +224,10 @@ static int split(const struct table_index *index, slice key, slice *rest) {
     return n ? memcmp(key.data, index->prefix.data, n) : 0;
 }
 
-size_t table_index_find(const struct table_index *index, slice key) {
-    slice rest = {0};
-    if (key.len == 0) return 0;
-    int side = split(index, key, &rest);
-    if (side) return side < 0 ? 0 : index->count;
-    uint64_t head = slice_prefix64(rest);
-    size_t low = find_head(index, head);
+/* `first`: what find_group() said, if there are signposts. */
+static inline size_t find_from(const struct table_index *index, slice rest, uint64_t head,
+                               size_t first) {
+    size_t low = find_head(index, head, first);
     if (low == index->count || get_fixed64(index->heads + 8 * low) != head) return low;
     size_t high = low + 1;
     if (high < index->count && get_fixed64(index->heads + 8 * high) == head) {
@@ -248,10 +245,27 @@ size_t table_index_find(const struct table_index *index, slice key) {
     return low;
 }
 
-void table_index_aim(const struct table_index *index, slice key) {
+size_t table_index_find(const struct table_index *index, slice key) {
     slice rest = {0};
-    if (index->posts && key.len && split(index, key, &rest) == 0)
-        find_group(index, slice_prefix64(rest));
+    if (key.len == 0) return 0;
+    int side = split(index, key, &rest);
+    if (side) return side < 0 ? 0 : index->count;
+    uint64_t head = slice_prefix64(rest);
+    return find_from(index, rest, head, index->posts ? find_group(index, head) : 0);
+}
+
+size_t table_index_aim(const struct table_index *index, slice key) {
+    slice rest = {0};
+    if (!index->posts || key.len == 0 || split(index, key, &rest)) return 0;
+    return find_group(index, slice_prefix64(rest));
+}
+
+size_t table_index_find_aimed(const struct table_index *index, slice key, size_t aim) {
+    slice rest = {0};
+    if (key.len == 0) return 0;
+    int side = split(index, key, &rest);
+    if (side) return side < 0 ? 0 : index->count;
+    return find_from(index, rest, slice_prefix64(rest), aim);
 }
 
 int table_index_compare(const struct table_index *index, size_t i, slice key) {

@@ -75,8 +75,10 @@ void table_index_set_posts(struct table_index *index, uint64_t *posts);
 /* The first block whose separator is >= key, or count. */
 size_t table_index_find(const struct table_index *index, slice key);
 
-/* A search for key is near: ask for the memory it will read. */
-void table_index_aim(const struct table_index *index, slice key);
+/* The same in two steps, the first of which asks for the memory that the second one reads. What
+ * is between them is opaque. */
+size_t table_index_aim(const struct table_index *index, slice key);
+size_t table_index_find_aimed(const struct table_index *index, slice key, size_t aim);
 
 /* Whether the separator of block i is exactly `key`: its versions may go on in the
  * block after it. */

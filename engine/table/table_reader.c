@@ -211,15 +211,26 @@ static int search(const struct table *t, const struct table_block *b, slice key,
                      b->offset, err);
 }
 
-int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
-              bool *filtered, struct kevo_err *err) {
-    bool guessed = guess(t), past_end = true;
-    size_t i = guessed ? find_block(t, key) : 0;
-    bool maybe = max_seq >= t->base_seq && ask_filter(t, hash, guessed);
+bool table_may_have(struct table *t, uint64_t hash, uint64_t max_seq) {
+    return max_seq >= t->base_seq && ask_filter(t, hash, guess(t));
+}
+
+size_t table_will_find(const struct table *t, slice key) {
+    return table_index_aim(&t->index, key);
+}
+
+size_t table_find(const struct table *t, slice key, size_t aim) {
+    size_t i = table_index_find_aimed(&t->index, key, aim);
+    if (i == t->index.count) return i;
+    table_block_prefetch(t, i);
+    table_block_aim(t, i, 1);
+    return i;
+}
+
+static inline int get_from(struct table *t, size_t i, slice key, uint64_t max_seq,
+                           struct table_value *v, struct kevo_err *err) {
+    bool past_end = true;
     *v = (struct table_value){0};
-    if (filtered) *filtered = !maybe;
-    if (!maybe) return KEVO_NOTFOUND;
-    if (!guessed) i = find_block(t, key);
     for (; i < t->index.count; i++) {
         struct table_block b;
         int rc = table_block_get(t, i, NULL, &b, err);
@@ -236,6 +247,23 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
         if (!past_end || !table_index_is_key(&t->index, i, key)) break;
     }
     return KEVO_NOTFOUND;
+}
+
+int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struct table_value *v,
+              bool *filtered, struct kevo_err *err) {
+    bool guessed = guess(t);
+    size_t i = guessed ? find_block(t, key) : 0;
+    bool maybe = max_seq >= t->base_seq && ask_filter(t, hash, guessed);
+    *v = (struct table_value){0};
+    if (filtered) *filtered = !maybe;
+    if (!maybe) return KEVO_NOTFOUND;
+    if (!guessed) i = find_block(t, key);
+    return get_from(t, i, key, max_seq, v, err);
+}
+
+int table_get_at(struct table *t, size_t i, slice key, uint64_t max_seq, struct table_value *v,
+                 struct kevo_err *err) {
+    return get_from(t, i, key, max_seq, v, err);
 }
 
 void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries) {

@@ -230,29 +230,47 @@ static bool may_hold(const struct table_file *f, slice key, uint64_t max_seq) {
     return f->min_seq <= max_seq && !table_file_is_above(f, key) && !table_file_is_below(f, key);
 }
 
+/* The table of file f, or NULL: what its range tombstones hide is all that it could have. */
+static inline int open_file(struct version_lookup *q, struct table_file *f, struct table **t,
+                            struct kevo_err *err) {
+    int rc = table_file_borrow(f, t, err);
+    if (rc || !f->range_count || !table_ranges(*t)) return rc;
+    uint64_t cover = range_set_cover(table_ranges(*t), q->key, q->max_seq);
+    if (cover > q->cover) q->cover = cover;
+    if (q->cover > f->max_seq) *t = NULL;
+    return 0;
+}
+
+/* What a table said: `rc`, and the value. */
+static inline int take(struct version_lookup *q, int rc, const struct table_value *v) {
+    if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
+    if (q->found && q->best.seq >= v->seq) {
+        if (v->block) cache_unpin(q->home->cache, v->block);
+        return 0;
+    }
+    if (q->found && q->best.block) cache_unpin(q->home->cache, q->best.block);
+    q->best = *v;
+    q->found = true;
+    return 0;
+}
+
 static int ask(struct version_lookup *q, struct table_file *f, struct kevo_err *err) {
     struct table *t;
     struct table_value v = {0};
     bool filtered = false;
-    int rc = table_file_borrow(f, &t, err);
-    if (rc) return rc;
-    if (f->range_count && table_ranges(t)) {
-        uint64_t cover = range_set_cover(table_ranges(t), q->key, q->max_seq);
-        if (cover > q->cover) q->cover = cover;
-        if (q->cover > f->max_seq) return 0;
-    }
+    int rc = open_file(q, f, &t, err);
+    if (rc || !t) return rc;
     rc = table_get(t, q->key, q->hash, q->max_seq, &v, &filtered, err);
     q->filter_checks++;
     q->filter_rejects += filtered;
-    if (rc) return rc == KEVO_NOTFOUND ? 0 : rc;
-    if (q->found && q->best.seq >= v.seq) {
-        if (v.block) cache_unpin(q->home->cache, v.block);
-        return 0;
-    }
-    if (q->found && q->best.block) cache_unpin(q->home->cache, q->best.block);
-    q->best = v;
-    q->found = true;
-    return 0;
+    return take(q, rc, &v);
+}
+
+/* The table that the lookup was aimed at. */
+static int ask_aimed(struct version_lookup *q, struct kevo_err *err) {
+    struct table_value v;
+    if (!q->table) return 0;
+    return take(q, table_get_at(q->table, q->place, q->key, q->max_seq, &v, err), &v);
 }
 
 /* The files below level 0 that may hold the key, newest first: one a level. */
@@ -288,6 +306,9 @@ void version_lookup_init(struct version_lookup *q, const struct version *version
     q->hash = hash;
     q->max_seq = max_seq;
     q->filter_checks = q->filter_rejects = 0;
+    q->cover = 0;
+    q->top_next = q->deeper_next = 0;
+    q->table = NULL;
     q->best = (struct table_value){0};
     q->found = false;
     find_deeper(q);
@@ -297,26 +318,52 @@ void version_lookup_init(struct version_lookup *q, const struct version *version
         if (may_hold(top->files[k], key, max_seq)) will_ask(q, top->files[k]);
 }
 
+/* The next file to be asked. Both lists have the newest first: what is found, or hides the rest,
+ * ends the search as soon as neither can hold anything newer. */
+static inline struct table_file *next_file(struct version_lookup *q) {
+    const struct level *top = &q->version->levels[0];
+    size_t i = q->top_next;
+    while (i < top->count && !may_hold(top->files[i], q->key, q->max_seq))
+        i++;
+    q->top_next = i;
+    struct table_file *f = i < top->count ? top->files[i] : NULL;
+    if (q->deeper_next < q->deeper_count && (!f || q->deeper[q->deeper_next]->max_seq > f->max_seq))
+        f = q->deeper[q->deeper_next++];
+    else
+        q->top_next++;
+    return f && !(q->found && q->best.seq >= f->max_seq) && q->cover <= f->max_seq ? f : NULL;
+}
+
+void version_lookup_aim(struct version_lookup *q, uint64_t cover) {
+    q->cover = cover;
+    for (struct table_file *f; (f = next_file(q));) {
+        struct table *t;
+        if (open_file(q, f, &t, NULL)) {
+            q->top_next = q->deeper_next = 0;
+            return;
+        }
+        if (!t) continue;
+        q->filter_checks++;
+        if (table_may_have(t, q->hash, q->max_seq)) {
+            q->table = t;
+            q->place = table_will_find(t, q->key);
+            return;
+        }
+        q->filter_rejects++;
+    }
+}
+
+void version_lookup_find(struct version_lookup *q) {
+    if (q->table) q->place = table_find(q->table, q->key, q->place);
+}
+
 int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,
                        struct kevo_err *err) {
-    const struct level *top = &q->version->levels[0];
-    size_t i = 0, j = 0;
-    int rc = 0;
-    q->cover = cover;
+    if (cover > q->cover) q->cover = cover;
     *v = (struct table_value){0};
-    /* Both lists have the newest first: what is found, or hides the rest, ends the search
-     * as soon as neither can hold anything newer. */
-    while (rc == 0) {
-        while (i < top->count && !may_hold(top->files[i], q->key, q->max_seq))
-            i++;
-        struct table_file *f = i < top->count ? top->files[i] : NULL;
-        if (j < q->deeper_count && (!f || q->deeper[j]->max_seq > f->max_seq))
-            f = q->deeper[j++];
-        else
-            i++;
-        if (!f || (q->found && q->best.seq >= f->max_seq) || q->cover > f->max_seq) break;
+    int rc = ask_aimed(q, err);
+    for (struct table_file *f; rc == 0 && (f = next_file(q));)
         rc = ask(q, f, err);
-    }
     if (rc || (q->found && q->best.seq < q->cover)) {
         if (q->found && q->best.block) cache_unpin(q->home->cache, q->best.block);
         return rc ? rc : KEVO_NOTFOUND;

@@ -63,11 +63,21 @@ struct version_lookup {
     bool found;
     struct table_file *deeper[KEVO_MAX_LEVELS]; /* that may hold it, the newest first */
     size_t deeper_count;
+    size_t top_next, deeper_next; /* of level 0, and of deeper[]: who is asked next */
+    struct table *table;          /* its filter said that it may have the key, or NULL */
+    size_t place;                 /* ... as table_will_find() and table_find() say it */
 };
 void version_lookup_init(struct version_lookup *q, const struct version *version,
                          const struct table_home *home, slice key, uint64_t hash, uint64_t max_seq);
 int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,
                        struct kevo_err *err);
+
+/* Two more steps in between, which may be left out, for callers that look up several keys at once:
+ * ask the filters which table is the first to be searched, and find the block in it. They ask for
+ * the memory that the next step reads. What goes wrong in them does so again in
+ * version_lookup_get(), which gets the same `cover`. */
+void version_lookup_aim(struct version_lookup *q, uint64_t cover);
+void version_lookup_find(struct version_lookup *q);
 
 /* An iterator over one level below 0, opening its files as it goes; holds a
  * reference on the version. Files outside [lower, upper) are never touched (data

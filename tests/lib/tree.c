@@ -84,7 +84,11 @@ int tree_get(const struct version *version, const struct table_home *home, slice
              uint64_t max_seq, uint64_t cover, struct table_value *v, uint64_t *filter_checks,
              uint64_t *filter_rejects, struct kevo_err *err) {
     struct version_lookup q;
-    version_lookup_init(&q, version, home, key, key_hash(key), max_seq);
+    uint64_t hash = key_hash(key);
+    version_lookup_init(&q, version, home, key, hash, max_seq);
+    /* With and without the steps in between. */
+    if (hash & 1) version_lookup_aim(&q, cover);
+    if (hash & 1) version_lookup_find(&q);
     int rc = version_lookup_get(&q, cover, v, err);
     *filter_checks += q.filter_checks;
     *filter_rejects += q.filter_rejects;

@@ -159,6 +159,32 @@ START_TEST(cursor_of_points) {
 }
 END_TEST
 
+/* Many points, of which some are got together: what the connection commits meanwhile is seen by
+ * those to come, and of those that are not there nothing is. */
+START_TEST(cursor_of_many_points) {
+    fill(100);
+    sqlite3_stmt *stmt = sql_prepare(
+        db, "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 2 FROM c LIMIT 70) "
+            "SELECT key, value FROM kv WHERE key IN (SELECT printf('k%%05d', i) FROM c)");
+    for (int i = 1, since = -1; i < 100; i += 2) {
+        ck_assert_int_eq(step(stmt), SQLITE_ROW);
+        char key[16];
+        snprintf(key, sizeof key, "k%05d", i);
+        ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), key);
+        ck_assert_int_eq(sqlite3_column_int(stmt, 1), since < 0 ? i : since);
+        if (i % 7 != 0) continue;
+        since = 1000 + i;
+        sql_exec(db, "UPDATE kv SET value = %d", since);
+    }
+    ck_assert_int_eq(step(stmt), SQLITE_DONE);
+    sqlite3_finalize(stmt);
+    sql_exec(db, "UPDATE kv SET value = 1");
+    expect_rows(db, "k00003|1;k00009|1",
+                "SELECT key, value FROM kv WHERE key IN ('k00009', 'nix', 'k00003', 'k', 'k00011', "
+                "'z') ORDER BY key LIMIT 2");
+}
+END_TEST
+
 static void expect_step(sqlite3_stmt *stmt, const char *key, const char *value) {
     ck_assert_int_eq(step(stmt), SQLITE_ROW);
     ck_assert_str_eq((const char *)sqlite3_column_text(stmt, 0), key);
@@ -574,6 +600,7 @@ int main(void) {
     add_both(wal, delete, cursor_in_transaction, 2 * OPEN_CURSORS);
     add_both(wal, delete, cursor_across_commit, 2);
     add_both(wal, delete, cursor_of_points, 1);
+    add_both(wal, delete, cursor_of_many_points, 1);
     add_both(wal, delete, delete_while_scanning, 2);
     add_both(wal, delete, counted_rows, 2 * COUNTED);
     add_both(wal, delete, join_across_writes, 1);

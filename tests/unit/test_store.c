@@ -676,6 +676,17 @@ START_TEST(verify_finds_damage_and_names_the_table) {
     struct kevo_value v;
     expect_error(kevo_get(store, NULL, kv_slice("a"), &v, &test_err), KEVO_CORRUPT,
                  "/store/000001.sst");
+    /* Of several keys those before it are got all the same. */
+    slice keys[] = {kv_slice("0"), kv_slice("a"), kv_slice("0")};
+    struct kevo_value values[3];
+    bool found[3];
+    unsigned count = 3;
+    ck_ok(kevo_get_many(store, NULL, keys, &count, values, found, &test_err));
+    ck_assert(count == 1 && !found[0]);
+    count = 2;
+    expect_error(kevo_get_many(store, NULL, keys + 1, &count, values, found, &test_err),
+                 KEVO_CORRUPT, "/store/000001.sst");
+    ck_assert_uint_eq(count, 0);
 }
 END_TEST
 

@@ -97,7 +97,27 @@ static slice value_of(unsigned key, uint64_t number) {
 
 /* ---- reading ---------------------------------------------------------------------------- */
 
+/* Several keys, some of them twice. */
+static void check_many(struct world *w, const struct kevo_read *read, const struct state *state) {
+    unsigned count = 1 + (unsigned)below(w, KEVO_GET_MANY), wanted = count, k[KEVO_GET_MANY];
+    slice list[KEVO_GET_MANY];
+    struct kevo_value v[KEVO_GET_MANY];
+    bool found[KEVO_GET_MANY];
+    for (unsigned i = 0; i < count; i++)
+        list[i] = keys[k[i] = (unsigned)below(w, KEYS)];
+    must(kevo_get_many(w->store, read, list, &count, v, found, &test_err));
+    ck_assert_uint_eq(count, wanted);
+    for (unsigned i = 0; i < count; i++) {
+        if (found[i] != (state->number[k[i]] != 0) ||
+            (found[i] && !slice_eq(v[i].slice, value_of(k[i], state->number[k[i]]))))
+            ck_abort_msg("key %u, one of %u: not the value of %llu", k[i], count,
+                         (unsigned long long)state->number[k[i]]);
+        kevo_value_release(&v[i]);
+    }
+}
+
 static void check_get(struct world *w, const struct kevo_read *read, const struct state *state) {
+    if (!(read && read->txn) && one_in(w, 3)) check_many(w, read, state);
     unsigned k = (unsigned)below(w, KEYS);
     bool again = one_in(w, 2);
     struct kevo_value v;

@@ -157,6 +157,24 @@ static void *read_newest(void *arg) {
     return NULL;
 }
 
+static void get_many(const struct kevo_read *read, uint64_t number, struct rng *rng) {
+    struct kevo_err err;
+    char text[KEVO_GET_MANY][8];
+    slice list[KEVO_GET_MANY];
+    unsigned key[KEVO_GET_MANY], count = KEVO_GET_MANY;
+    struct kevo_value v[KEVO_GET_MANY];
+    bool found[KEVO_GET_MANY];
+    for (unsigned i = 0; i < count; i++)
+        list[i] = key_of(text[i], key[i] = (unsigned)rng_below(rng, KEYS));
+    expect(kevo_get_many(store, read, list, &count, v, found, &err) == 0);
+    expect(count == KEVO_GET_MANY);
+    for (unsigned i = 0; i < count; i++) {
+        expect(found[i] == is_there(number, key[i]));
+        if (found[i]) expect(number_in(v[i].slice) == number);
+        kevo_value_release(&v[i]);
+    }
+}
+
 static void *read_snapshots(void *arg) {
     struct kevo_err err;
     struct rng rng = rng_of(harness_seed() + *(unsigned *)arg);
@@ -174,6 +192,7 @@ static void *read_snapshots(void *arg) {
             if (rc == 0) expect(number_in(v.slice) == number);
             kevo_value_release(&v);
         }
+        get_many(&read, number, &rng);
         expect(walk_new(&read, false) == number);
         kevo_snapshot_free(snap);
         atomic_fetch_add(&reads, 1);
