@@ -137,6 +137,7 @@ static bool walk_to(const struct block_frame *f, const struct block_tags *t, uns
     const uint8_t *value = guess_value(f, t, restart, left);
     __builtin_prefetch(value);
     __builtin_prefetch(value + 64);
+    __builtin_prefetch(value + 128);
     if (unlikely(!block_restart_decode(f, restart, e))) return false;
     w.len = 0;
     for (;; left--) {
