@@ -497,15 +497,6 @@ void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 int kevo_get_again(kevo_store *store, const struct kevo_read *read, struct kevo_slice key,
                    struct kevo_value *value, struct kevo_err *err);
 
-/* The values of several keys, as kevo_get() would find them, by a `read` without a transaction. Their
- * waits for memory overlap, so this takes less time than to ask for one after the other. found[i]
- * tells whether there is a values[i], which is to be released. *count is at first how many keys there
- * are, then how many were asked for: fewer when one fails, none when the first one does, and only
- * then is that an error. */
-enum { KEVO_GET_MANY = 16 }; /* at most */
-int kevo_get_many(kevo_store *store, const struct kevo_read *read, const struct kevo_slice *keys,
-                  unsigned *count, struct kevo_value *values, bool *found, struct kevo_err *err);
-
 /* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
  * hold together; seeks land on such keys only. They are all copied. It starts
  * invalid. What deletions of ranges hide is gathered now, for which tables may be read. Writes

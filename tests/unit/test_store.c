@@ -1,4 +1,4 @@
-#include "engine/kevo.h"
+#include "engine/get_many.h"
 
 #include <stdio.h>
 #include <stdlib.h>

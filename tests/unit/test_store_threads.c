@@ -1,4 +1,4 @@
-#include "engine/kevo.h"
+#include "engine/get_many.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
