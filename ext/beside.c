@@ -18,11 +18,24 @@ static const char *file_of(sqlite3 *db, const char *schema) {
     return path && !sqlite3_uri_boolean(path, "immutable", 0) ? path : NULL;
 }
 
+/* Whether this connection may keep a lock that another one would wait for in vain. */
+static bool keeps_locks(sqlite3 *db, const char *schema) {
+    sqlite3_stmt *stmt = NULL;
+    char *ignored = NULL;
+    bool keeps = false;
+    if (inner_prepare(db, 0, &stmt, &ignored, "PRAGMA \"%w\".locking_mode", schema) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        keeps = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "exclusive") == 0;
+    sqlite3_finalize(stmt);
+    sqlite3_free(ignored);
+    return keeps;
+}
+
 int beside_find_table(sqlite3 *db, const char *schema, const char *table,
                       struct catalogue_store *store, uint32_t *table_id) {
     sqlite3 *other = NULL;
     char *ignored = NULL;
-    int patience = inner_busy_timeout(db);
+    int patience = keeps_locks(db, schema) ? 0 : inner_busy_timeout(db);
     const char *path = file_of(db, schema);
     *store = (struct catalogue_store){.directory = NULL};
     if (!path) return SQLITE_NOTFOUND;

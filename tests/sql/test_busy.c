@@ -235,6 +235,18 @@ START_TEST(first_use) {
 }
 END_TEST
 
+/* A connection that keeps its locks, with a WAL or a journal, waits for nobody: it is the only one. */
+START_TEST(first_use_beside_own_locks) {
+    const char *path = make_database("app.db", journals[_i], definitions[1]);
+    sqlite3 *db = sql_open(path);
+    sqlite3_busy_timeout(db, 200);
+    sql_exec(db, "PRAGMA locking_mode = EXCLUSIVE; UPDATE plain SET v = 1");
+    sql_exec(db, "BEGIN; INSERT INTO kv VALUES(3, 3); COMMIT");
+    expect_rows(db, "1|0;2|0;3|3", "SELECT * FROM kv");
+    sql_close(db);
+}
+END_TEST
+
 /* ---- busy_timeout ------------------------------------------------------------------------------ */
 
 static uint64_t now_ms(void) {
@@ -484,6 +496,7 @@ int main(void) {
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, the_same_as_an_ordinary_table, 0, JOURNALS);
     tcase_add_loop_test(tc, first_use, 0, JOURNALS);
+    tcase_add_loop_test(tc, first_use_beside_own_locks, 0, 2);
     tcase_add_loop_test(tc, timeouts, 0, SIDES * JOURNALS);
     tcase_add_loop_test(tc, no_deadlock, 0, JOURNALS);
     tcase_add_loop_test(tc, connections_of_one_transaction, 0, JOURNALS);
