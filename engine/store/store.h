@@ -24,9 +24,12 @@
  *     read.c       snapshots, get
  *     park.c       snapshots that rest between two uses
  *     iterate.c    iterators
+ *     count.c      counting keys without visiting them all
  *     flush.c      memtables to tables
  *     compact.c    tables merged, one job at a time or all on demand
- *     settle.c     both, when nothing is written for a while
+ *     drop.c       tables that deletions of ranges hide, removed unread
+ *     settle.c     flushes and merges, when nothing is written for a while
+ *     warm.c       blocks brought into the cache then
  *     work.c       the threads that do it, or kevo_step(); the cache has one of its own
  *     stats.c      statistics, verification, estimates
  *     report.c     statistics as text
