@@ -211,12 +211,9 @@ static int put_key(struct block_iter *it, size_t pos, size_t there, struct kevo_
  * its first `there` bytes are in place. */
 static int stand_in_run(struct block_iter *it, size_t pos, size_t there, struct kevo_err *err) {
     const struct block_entry *e = &it->run[pos].head;
-    uint8_t *key = it->run_keys.data + it->run[pos].key_at;
-    if (!it->run_has_keys) {
-        int rc = put_key(it, pos, there, err);
-        if (rc) return rc;
-        key = it->key.data;
-    }
+    int rc = it->run_has_keys ? 0 : put_key(it, pos, there, err);
+    if (rc) return rc;
+    const uint8_t *key = it->run_has_keys ? it->run_keys.data + it->run[pos].key_at : it->key.data;
     it->run_pos = pos;
     it->at = e->at;
     it->next = e->end;
