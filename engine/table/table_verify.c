@@ -62,8 +62,17 @@ static int check_boundary(struct audit *a, const struct iter *e, struct kevo_err
     return wrong(a, "its first key is the separator before", err);
 }
 
+/* Counting a range goes by that, without a look at the entries. */
+static int check_count(const struct audit *a, slice block, uint64_t entries, struct kevo_err *err) {
+    uint32_t count;
+    int rc = block_count(block, &count, a->table->path, a->offset, err);
+    if (rc || count == entries) return rc;
+    return wrong(a, "its restart points are not as far apart as they should be", err);
+}
+
 static int check_block(struct audit *a, struct block_iter *it, struct buf *scratch,
                        struct kevo_err *err) {
+    uint64_t before = a->seen.entry_count;
     struct table_block b;
     int rc = table_block_read(a->table, a->block_at, true, scratch, &b, err);
     a->offset = b.offset;
@@ -75,6 +84,7 @@ static int check_block(struct audit *a, struct block_iter *it, struct buf *scrat
         rc = check_entry(a, &it->base, err);
         if (rc == 0) rc = it->base.ops->next(&it->base, err);
     }
+    if (rc == 0) rc = check_count(a, b.bytes, a->seen.entry_count - before, err);
     a->seen.block_count++;
     return rc;
 }

@@ -521,6 +521,20 @@ START_TEST(stored_block_field) {
 }
 END_TEST
 
+/* Both of a block's restart points are its first entry. */
+START_TEST(restart_points) {
+    table_setup(0);
+    struct table_index index = index_of();
+    uint64_t begin = table_index_offset(&index, 1), end = table_index_offset(&index, 2);
+    uint8_t *restarts = table.data + end - BLOCK_TRAILER_BYTES - 24; /* two, and the frame */
+    ck_assert_uint_eq(get_fixed32(restarts + 20), 2);
+    memcpy(restarts + 8, restarts, 8);
+    seal_block(begin, end);
+    expect_refused("twice the first one");
+    table_teardown();
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("corrupt_fields");
 
@@ -540,6 +554,7 @@ int main(void) {
     tcase_set_timeout(tables, 60);
     tcase_add_loop_test(tables, an_undamaged_table_passes, 0, 2);
     tcase_add_test(tables, filter_bits);
+    tcase_add_test(tables, restart_points);
     tcase_add_loop_test(tables, index_field, 0, COUNT(index_fields));
     tcase_add_loop_test(tables, properties_field, 0, NUMBERS + 3);
     tcase_add_test(tables, properties_cut_short_or_too_long);
