@@ -26,10 +26,11 @@ void park_enlist(kevo_store *s, kevo_snapshot *snap) {
     s->parkable = snap;
 }
 
-/* Who counted on a pin looks again when it goes, and must not find those in the way that rest. */
+/* Who waits for a pin to go looks again when it does, and must not find those in the way that rest.
+ * (Where nobody waits, those in use stay such that they may be parked.) */
 bool park_leave(kevo_snapshot *snap) {
     unsigned state = atomic_load_explicit(&snap->state, memory_order_relaxed);
-    if (state == SNAPSHOT_SEEN) park_end_all(snap->store);
+    if (state == SNAPSHOT_SEEN && pins_are_awaited(snap->store)) park_end_all(snap->store);
     if (state == SNAPSHOT_HELD || state == SNAPSHOT_PARKED) {
         *snap->before = snap->after;
         if (snap->after) snap->after->before = snap->before;

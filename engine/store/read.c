@@ -38,14 +38,22 @@ void pin_take_back(kevo_store *s, uint64_t id) {
     memmove(s->pins + i, s->pins + i + 1, (s->pin_count - i) * sizeof *s->pins);
 }
 
+/* Tables may wait for the oldest. */
+static bool oldest_is_awaited(const kevo_store *s) {
+    return s->current->version->dense_seq != UINT64_MAX;
+}
+
+bool pins_are_awaited(const kevo_store *s) {
+    return s->drop.wait.pin || oldest_is_awaited(s);
+}
+
 void pin_remove(kevo_store *s, uint64_t id) {
     size_t i = pin_find(s, id), count = s->pin_count;
     pin_take_back(s, id);
     if (s->pin_count == count) return;
-    /* Tables may have waited for it: for the oldest, or for any that is between what they hold
-     * and what hides it. */
+    /* ... or for any that is between what they hold and what hides it. */
     s->drop.due |= s->drop.wait.pin;
-    if (s->drop.due || (i == 0 && s->current->version->dense_seq != UINT64_MAX)) work_schedule(s);
+    if (s->drop.due || (i == 0 && oldest_is_awaited(s))) work_schedule(s);
 }
 
 /* The newest batch that was committed retain_ms ago or earlier, as far as is known. */

@@ -430,6 +430,8 @@ int pin_add(kevo_store *s, uint64_t id, struct kevo_err *err);
 void pin_remove(kevo_store *s, uint64_t id);
 /* The same for a pin that nobody knows of, and so waits for. */
 void pin_take_back(kevo_store *s, uint64_t id);
+/* Whether something may be there to do once a pin has gone. Needs mutex. */
+bool pins_are_awaited(const kevo_store *s);
 /* The newest batch whose predecessors may go when nobody has pinned them. `lag` keeps what was
  * replaced within retain_ms as well. Needs mutex. */
 uint64_t gc_horizon(const kevo_store *s, bool lag);

@@ -175,6 +175,22 @@ START_TEST(nobody_waits_for_it) {
 }
 END_TEST
 
+/* Where nobody waits, one that was counted on goes without a trace. */
+START_TEST(others_rest_on) {
+    kevo_snapshot *seen = kv_snapshot(store);
+    ck_assert_uint_eq(kv_stats(store).snapshot_count, 1);
+    kevo_snapshot *rests = kv_snapshot(store), *held = kv_snapshot(store);
+    struct kevo_value v = {.slice = {NULL, 0}};
+    ck_assert(kevo_snapshot_park(rests, &v));
+    kevo_snapshot_free(seen);
+    ck_assert(kevo_snapshot_park(held, &v));
+    ck_assert(kevo_snapshot_resume(rests, &v));
+    ck_assert(kevo_snapshot_resume(held, &v));
+    kevo_snapshot_free(rests);
+    kevo_snapshot_free(held);
+}
+END_TEST
+
 /* Several, in all states, that go in any order. */
 START_TEST(many) {
     enum { MANY = 20 };
@@ -305,6 +321,7 @@ int main(void) {
     tcase_add_loop_test(tcase, is_seen_when_held, 0, ENDS);
     tcase_add_loop_test(tcase, keeps_nothing, 0, 2);
     tcase_add_loop_test(tcase, nobody_waits_for_it, 0, 2);
+    tcase_add_test(tcase, others_rest_on);
     tcase_add_loop_test(tcase, many, 0, 2);
     tcase_add_test(tcase, beside_a_writer);
     suite_add_tcase(suite, tcase);
