@@ -13,7 +13,7 @@ static void fail(sqlite3_context *context, int rc, char *message) {
     sqlite3_free(message);
 }
 
-/* The table that the first argument names. NULL: the error is set. */
+/* The table that the first argument names, to be let go. NULL: the error is set. */
 static struct vtab *named_table(sqlite3_context *context, sqlite3_value **argv) {
     struct connection *c = sqlite3_user_data(context);
     const char *name = (const char *)sqlite3_value_text(argv[0]);
@@ -25,6 +25,7 @@ static struct vtab *named_table(sqlite3_context *context, sqlite3_value **argv) 
     struct vtab *t;
     int rc = vtab_find(c, name, &t, &message);
     if (rc != SQLITE_OK) fail(context, rc, message);
+    if (t) vtab_hold(t);
     return t;
 }
 
@@ -35,6 +36,7 @@ static struct vtab *table_of(sqlite3_context *context, sqlite3_value **argv) {
     int rc = t ? session_open(t->session, &message) : SQLITE_OK;
     if (rc == SQLITE_OK) return t;
     fail(context, rc, message);
+    vtab_let_go(t);
     return NULL;
 }
 
@@ -56,6 +58,7 @@ static void adopt_store(sqlite3_context *context, int argc, sqlite3_value **argv
     else
         sqlite3_free(told);
     if (rc != SQLITE_OK) fail(context, rc, message);
+    vtab_let_go(t);
 }
 
 /* sqlite3_interrupt() shows in any statement of the connection; SQLite 3.40 has no other
@@ -139,6 +142,7 @@ static void flush(sqlite3_context *context, int argc, sqlite3_value **argv) {
     if (!t) return;
     int rc = session_flush(t->session, &message);
     done(context, rc, message);
+    vtab_let_go(t);
 }
 
 static bool interrupted(void *probe, uint64_t done_bytes, uint64_t total_bytes) {
@@ -186,6 +190,7 @@ static void compact(sqlite3_context *context, int argc, sqlite3_value **argv) {
     if (rc == SQLITE_OK) rc = compact_all(t, probe, &message);
     sqlite3_finalize(probe);
     done(context, rc, message);
+    vtab_let_go(t);
 }
 
 /* 'ok', or what is damaged, as PRAGMA integrity_check says it. */
@@ -199,6 +204,18 @@ static void check(sqlite3_context *context, int argc, sqlite3_value **argv) {
         sqlite3_result_text(context, message, -1, sqlite3_free);
     else
         done(context, rc, message);
+    vtab_let_go(t);
+}
+
+/* The table that takes part in the transaction under that name. */
+static int find_again(struct vtab **t, char **message) {
+    struct vtab *now = vtab_connected((*t)->connection, (*t)->schema_name, (*t)->name);
+    if (!now) {
+        *message = sqlite3_mprintf("kevo: %s is not a kevo table any more", (*t)->name);
+        return SQLITE_ERROR;
+    }
+    *t = now;
+    return session_is_open(now->session) ? SQLITE_OK : SQLITE_AUTH; /* it was ignored */
 }
 
 /* Have the table's rows changed, in the transaction that there is or in one of its own. A
@@ -215,7 +232,8 @@ static void change(sqlite3_context *context, struct vtab *t, int argc, sqlite3_v
         return;
     }
     rc = inner_run(db, &message, "DELETE FROM \"%w\".\"%w\" WHERE 0", t->schema_name, t->name);
-    if (rc == SQLITE_OK && !session_is_open(t->session)) rc = SQLITE_AUTH; /* it was ignored */
+    /* SQLite may have read the schema again for it, which stays as it is now. */
+    if (rc == SQLITE_OK) rc = find_again(&t, &message);
     if (rc == SQLITE_OK) {
         struct kevo_mark mark = kevo_txn_mark(t->session->txn);
         rc = call(t, argc, argv, &message);
@@ -233,7 +251,9 @@ static int rebuild(struct vtab *t, int argc, sqlite3_value **argv, char **messag
 
 static void reindex(sqlite3_context *context, int argc, sqlite3_value **argv) {
     struct vtab *t = table_of(context, argv);
-    if (t) change(context, t, argc, argv, rebuild);
+    if (!t) return;
+    change(context, t, argc, argv, rebuild);
+    vtab_let_go(t);
 }
 
 static void range(sqlite3_context *context, int argc, sqlite3_value **argv) {
@@ -242,7 +262,9 @@ static void range(sqlite3_context *context, int argc, sqlite3_value **argv) {
         return;
     }
     struct vtab *t = table_of(context, argv);
-    if (t) change(context, t, argc - 1, argv + 1, delete_range);
+    if (!t) return;
+    change(context, t, argc - 1, argv + 1, delete_range);
+    vtab_let_go(t);
 }
 
 int functions_register(struct connection *connection) {

@@ -39,11 +39,15 @@ static void join_transaction(struct vtab *t) {
     t->session->members++;
 }
 
-static void vtab_free(struct vtab *t) {
+static void leave_list(struct vtab *t) {
     struct vtab **p = &t->connection->tables;
     while (*p && *p != t)
         p = &(*p)->next;
     if (*p) *p = t->next;
+}
+
+static void vtab_free(struct vtab *t) {
+    leave_list(t);
     if (t->session) {
         leave_transaction(t);
         session_unref(t->session);
@@ -351,8 +355,19 @@ static int vtab_connect(sqlite3 *db, void *arg, int argc, const char *const *arg
 }
 
 static int vtab_disconnect(sqlite3_vtab *table) {
-    vtab_free(vtab_of(table));
+    struct vtab *t = vtab_of(table);
+    leave_list(t);
+    t->gone = true;
+    if (!t->held) vtab_free(t);
     return SQLITE_OK;
+}
+
+void vtab_hold(struct vtab *t) {
+    t->held++;
+}
+
+void vtab_let_go(struct vtab *t) {
+    if (--t->held == 0 && t->gone) vtab_free(t);
 }
 
 /* SQLite will not call this table's xSync any more. What the transaction wrote to
@@ -469,8 +484,8 @@ static int vtab_rollback_to(sqlite3_vtab *table, int number) {
 
 /* ---- finding a table by name, and what is known of it ----------------------------------------- */
 
-static struct vtab *find_connected(struct connection *c, const char *schema, const char *name) {
-    for (struct vtab *t = c->tables; t; t = t->next) {
+struct vtab *vtab_connected(struct connection *connection, const char *schema, const char *name) {
+    for (struct vtab *t = connection->tables; t; t = t->next) {
         if (sqlite3_stricmp(t->name, name) == 0 && sqlite3_stricmp(t->schema_name, schema) == 0)
             return t;
     }
@@ -482,13 +497,13 @@ static struct vtab *find_connected(struct connection *c, const char *schema, con
 static int find_in(struct connection *c, const char *schema, const char *name,
                    struct vtab **table) {
     sqlite3_stmt *stmt = NULL;
-    *table = find_connected(c, schema, name);
+    *table = vtab_connected(c, schema, name);
     if (*table) return SQLITE_OK;
     char *sql = sqlite3_mprintf("SELECT 1 FROM \"%w\".\"%w\"", schema, name);
     int rc = sql ? sqlite3_prepare_v2(c->db, sql, -1, &stmt, NULL) : SQLITE_NOMEM;
     sqlite3_finalize(stmt);
     sqlite3_free(sql);
-    if (rc == SQLITE_OK) *table = find_connected(c, schema, name);
+    if (rc == SQLITE_OK) *table = vtab_connected(c, schema, name);
     return rc;
 }
 

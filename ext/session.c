@@ -220,8 +220,7 @@ void session_unref(struct session *s) {
         return;
     }
     finalize_statements(s);
-    kevo_snapshot_free(s->snapshot);
-    s->snapshot = NULL;
+    session_drop_snapshot(s);
     s->seen.known = false;
 }
 

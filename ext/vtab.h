@@ -28,6 +28,9 @@ struct vtab {
     bool moved;   /* an UPDATE has changed a key since xBegin */
     bool several; /* a number has equalled several texts where an UPDATE expected one row */
 
+    unsigned held; /* by functions that run */
+    bool gone;     /* SQLite has disconnected it meanwhile */
+
     struct cursor *spare; /* a closed cursor, for the next one to take over its memory */
 
     /* Scratch of xUpdate, kept between rows. */
@@ -77,6 +80,13 @@ const sqlite3_module *kevo_module(void);
 /* The connected table of that name, connecting it if need be. Else an SQLite result code with
  * *message, SQLITE_INTERRUPT among them. */
 int vtab_find(struct connection *connection, const char *name, struct vtab **table, char **message);
+
+/* The one that is connected as that table now; NULL: none. */
+struct vtab *vtab_connected(struct connection *connection, const char *schema, const char *name);
+/* SQLite disconnects a table that no statement uses when it reads the schema again, as any statement may
+ * have it do, kevo's own too: one that is held stays in memory, with its session, until it is let go. */
+void vtab_hold(struct vtab *t);
+void vtab_let_go(struct vtab *t);
 
 /* delete_range.c */
 /* Delete the rows for which all conditions are true, in the transaction of the session:

@@ -134,6 +134,41 @@ START_TEST(two_in_one_statement) {
 }
 END_TEST
 
+/* ---- another connection changes the schema ------------------------------------------------- */
+
+struct meddler {
+    sqlite3 *other;
+    int countdown; /* questions until it meddles; negative: it has */
+};
+
+static int meddle(void *arg, int action, const char *a, const char *b, const char *c,
+                  const char *d) {
+    struct meddler *m = arg;
+    (void)action, (void)a, (void)b, (void)c, (void)d;
+    if (m->countdown-- == 0) sql_try(m->other, "CREATE TABLE more(x); DROP TABLE more");
+    return SQLITE_OK;
+}
+
+/* At each moment in which SQLite asks an authorizer: then it reads the schema again for one of kevo's
+ * own statements, and disconnects a table that no other statement uses. */
+START_TEST(schema_is_read_again) {
+    sql_exec(db, "PRAGMA journal_mode = WAL");
+    for (int n = 0;; n++) {
+        struct meddler m = {.other = sql_open(path), .countdown = n};
+        sqlite3_busy_timeout(m.other, 0);
+        sql_close(db);
+        db = sql_open(path);
+        sql_exec(db, "SELECT * FROM t");
+        sqlite3_set_authorizer(db, meddle, &m);
+        expect_rows(db, "ok", "%s", calls[_i]);
+        sqlite3_set_authorizer(db, NULL, NULL);
+        ck_assert_int_eq(rows_left(), rows_after(_i));
+        sql_close(m.other);
+        if (m.countdown >= 0) break;
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("functions");
     TCase *tcase = tcase_create("functions");
@@ -141,6 +176,7 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, commit_is_busy, 0, CALLS);
     tcase_add_loop_test(tcase, interrupted, 0, 2 * CALLS);
+    tcase_add_loop_test(tcase, schema_is_read_again, 0, DROP);
     tcase_add_test(tcase, in_a_statement_that_writes);
     tcase_add_test(tcase, two_in_one_statement);
     suite_add_tcase(suite, tcase);
