@@ -26,26 +26,26 @@ static void connection_free(void *arg) {
     sqlite3_free(c);
 }
 
-/* Loading twice must not take a store in memory away from the tables that use it. With a table in the
- * query SQLite would read the schema first, and wait for whoever writes to it. */
-static bool is_loaded(sqlite3 *db) {
+/* Whether a PRAGMA lists `name`. With a SELECT, of a table or, in newer versions, of none, SQLite
+ * would read the schema first, and wait for whoever writes to it. */
+static bool lists(sqlite3 *db, const char *pragma, const char *name) {
     sqlite3_stmt *stmt = NULL;
-    bool loaded = false;
-    if (sqlite3_prepare_v2(db, "PRAGMA module_list", -1, &stmt, NULL) == SQLITE_OK)
-        while (!loaded && sqlite3_step(stmt) == SQLITE_ROW)
-            loaded = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "kevo") == 0;
+    bool listed = false;
+    if (sqlite3_prepare_v2(db, pragma, -1, &stmt, NULL) == SQLITE_OK)
+        while (!listed && sqlite3_step(stmt) == SQLITE_ROW)
+            listed = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), name) == 0;
     sqlite3_finalize(stmt);
-    return loaded;
+    return listed;
+}
+
+/* Loading twice must not take a store in memory away from the tables that use it. */
+static bool is_loaded(sqlite3 *db) {
+    return lists(db, "PRAGMA module_list", "kevo");
 }
 
 /* Whether SQLite was compiled so; true when in doubt, which is never wrong. */
 static bool patterns_match_blobs(sqlite3 *db) {
-    sqlite3_stmt *stmt = NULL;
-    bool match = sqlite3_prepare_v2(db, "SELECT x'61' GLOB 'a*' OR x'61' LIKE 'a%'", -1, &stmt,
-                                    NULL) != SQLITE_OK ||
-                 sqlite3_step(stmt) != SQLITE_ROW || sqlite3_column_int(stmt, 0) != 0;
-    sqlite3_finalize(stmt);
-    return match;
+    return !lists(db, "PRAGMA compile_options", "LIKE_DOESNT_MATCH_BLOBS");
 }
 
 /* Each connection's load brings the same table of functions, while threads of others call
