@@ -249,7 +249,7 @@ static struct list *list_of(struct shard *s, const struct entry *e) {
 static void move(struct shard *s, struct entry *e, bool to_protected) {
     list_remove(list_of(s, e), e);
     e->is_protected = to_protected;
-    e->marked = false;
+    e->marked = e->is_guess = false;
     list_add(list_of(s, e), e, false);
 }
 

@@ -284,6 +284,21 @@ START_TEST(guesses_go_first) {
 }
 END_TEST
 
+/* What was asked for is no guess any more: when it has aged, newcomers take turns before it. */
+START_TEST(a_guess_that_was_right) {
+    struct cache *c = cache_new(400000, 0);
+    uint64_t n = fill_with_guesses(c), stayed = 0;
+    for (uint64_t i = 0; i < n; i++)
+        ck_assert(touch(c, 1, i));
+    for (uint64_t i = 0; i < n / 8; i++)
+        load(c, 2, i, BLOCK);
+    for (uint64_t i = 0; i < n; i++)
+        stayed += cache_peek(c, 1, i);
+    ck_assert_uint_gt(stayed, n - n / 16);
+    cache_free(c);
+}
+END_TEST
+
 static void *hammer(void *arg) {
     struct cache *c = arg;
     struct rng rng = rng_of((uint64_t)(uintptr_t)&rng);
@@ -425,6 +440,7 @@ int main(void) {
     tcase_add_test(tcase, no_memory);
     tcase_add_test(tcase, guesses_push_out_nothing);
     tcase_add_test(tcase, guesses_go_first);
+    tcase_add_test(tcase, a_guess_that_was_right);
     tcase_add_test(tcase, many_threads);
     tcase_add_test(tcase, charges);
     tcase_add_test(tcase, blocks_of_all_sizes);
