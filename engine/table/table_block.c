@@ -108,16 +108,20 @@ static int bring_in(struct table *t, struct stored *s, bool guess, struct cache_
     return 0;
 }
 
+static int expand_into(const struct table *t, const struct stored *s, const struct stored_block *b,
+                       struct buf *scratch, slice *bytes, struct kevo_err *err) {
+    buf_reset(scratch);
+    if (!buf_reserve(scratch, b->len)) return kevo_nomem(err);
+    *bytes = slice_of(scratch->data, b->len);
+    return expand(t, s, b, scratch->data, err);
+}
+
 /* Block s by itself, decompressed into *scratch if need be. */
 static int pass_by(struct table *t, struct stored *s, struct buf *scratch, slice *bytes,
                    struct kevo_err *err) {
     struct stored_block compressed;
     int rc = open_compressed(t, s, &compressed, err);
-    if (rc) return rc;
-    buf_reset(scratch);
-    if (!buf_reserve(scratch, compressed.len)) return kevo_nomem(err);
-    *bytes = slice_of(scratch->data, compressed.len);
-    return expand(t, s, &compressed, scratch->data, err);
+    return rc ? rc : expand_into(t, s, &compressed, scratch, bytes, err);
 }
 
 /* Block i in the cache, pinned, or NULL; and note where it is. */
@@ -221,11 +225,10 @@ void table_pass(const struct table *t, uint64_t offset, uint64_t *passed) {
 static int count_compressed(const struct table *t, const struct stored *s,
                             const struct stored_block *b, struct buf *scratch, uint32_t *count,
                             struct kevo_err *err) {
+    slice bytes;
     if (b->is_packed) return read_error(t, s, stored_block_count(b, scratch, count), err);
-    buf_reset(scratch);
-    if (!buf_reserve(scratch, b->len)) return kevo_nomem(err);
-    int rc = expand(t, s, b, scratch->data, err);
-    return rc ? rc : block_count(slice_of(scratch->data, b->len), count, t->path, s->offset, err);
+    int rc = expand_into(t, s, b, scratch, &bytes, err);
+    return rc ? rc : block_count(bytes, count, t->path, s->offset, err);
 }
 
 int table_block_count(struct table *t, size_t i, struct buf *scratch, uint32_t *count,
