@@ -211,10 +211,9 @@ bool kevo_is_open(const char *dir, const struct kevo_options *o);
 void kevo_get_options(kevo_store *store, struct kevo_options *o);
 
 /* Give the store back. The last one who does stops background work, waits for it, and releases
- * the lock and all memory. Writes
- * nothing but what is already under way: an unflushed memtable stays in the
- * write-ahead log. All iterators, transactions, snapshots and pinned values
- * must have been released by then. `store` may be NULL. */
+ * the lock and all memory. Writes nothing but what is already under way: an unflushed memtable
+ * stays in the write-ahead log. All iterators, transactions, snapshots and pinned values must
+ * have been released by then. `store` may be NULL. */
 void kevo_close(kevo_store *store);
 
 /* Whether there is a store in `dir`, through o's env (o may be NULL). Not when the directory is
@@ -265,16 +264,14 @@ bool kevo_is_confirmed(kevo_store *store);
  * too. The authority makes its own state durable first: afterwards the store stays. */
 int kevo_confirm(kevo_store *store, struct kevo_err *err);
 
-/* For KEVO_AUTHORITY_EXTERNAL, by the only writer (who holds the authority's
- * write lock): `last` is the last committed batch. Batches above it are cut from
- * the log and from memory before this returns, and their ids stay used.
- * KEVO_DIVERGED when the store does not hold that batch, when it holds another
- * one under the same id, or when a batch above it has left the log. */
+/* For KEVO_AUTHORITY_EXTERNAL, by the only writer (who holds the authority's write lock): `last`
+ * is the last committed batch. Batches above it are cut from the log and from memory before this
+ * returns, and their ids stay used. KEVO_DIVERGED when the store does not hold that batch, when
+ * it holds another one under the same id, or when a batch above it has left the log. */
 int kevo_resolve(kevo_store *store, struct kevo_commit last, struct kevo_err *err);
 
-/* The end of the log that is not known to be durable. An authority may keep these bytes
- * with its own commit, which makes them durable, instead of having the log synced for
- * each small batch. */
+/* The end of the log that is not known to be durable. An authority may keep these bytes with its
+ * own commit, which makes them durable, instead of having the log synced for each small batch. */
 struct kevo_tail {
     uint64_t segment, offset; /* where they lie */
     uint64_t salt; /* of that segment, which no other segment has, of whatever number: what
@@ -299,15 +296,13 @@ bool kevo_lacks(kevo_store *store, struct kevo_commit last);
 int kevo_restore(kevo_store *store, struct kevo_commit last, const struct kevo_tail *tail,
                  struct kevo_err *err);
 
-/* True after recovery while the log holds batches that kevo_resolve() has not
- * decided. Deciding lets them leave the log, so the authority makes its own
- * committed state durable first. */
+/* True after recovery while the log holds batches that kevo_resolve() has not decided. Deciding
+ * lets them leave the log, so the authority makes its own committed state durable first. */
 bool kevo_needs_resolve(kevo_store *store);
 
-/* True when the active memtable is full, or older than memtable_age_ms, and should be
- * replaced before the next prepare.
- * The authority then makes its own committed state durable first, since what
- * leaves the log cannot be cut any more, and then calls kevo_rotate(). */
+/* True when the active memtable is full, or older than memtable_age_ms, and should be replaced
+ * before the next prepare. The authority then makes its own committed state durable first, since
+ * what leaves the log cannot be cut any more, and then calls kevo_rotate(). */
 bool kevo_wants_rotate(kevo_store *store);
 
 /* Make the active memtable immutable and let it be flushed. Only between
@@ -323,10 +318,9 @@ int kevo_put(kevo_store *store, struct kevo_slice key, struct kevo_slice value,
              struct kevo_err *err);
 int kevo_delete(kevo_store *store, struct kevo_slice key, struct kevo_err *err);
 
-/* Delete all keys in [lower, upper); data NULL: open. One small record in the log,
- * whatever lies in the range, and no look at it; a table that has nothing else goes as a
- * whole soon after. An empty range does nothing and is no error. Bounds are at most
- * KEVO_MAX_KEY_BYTES long. */
+/* Delete all keys in [lower, upper); data NULL: open. One small record in the log, whatever lies
+ * in the range, and no look at it; a table that has nothing else goes as a whole soon after. An
+ * empty range does nothing and is no error. Bounds are at most KEVO_MAX_KEY_BYTES long. */
 int kevo_delete_range(kevo_store *store, struct kevo_slice lower, struct kevo_slice upper,
                       struct kevo_err *err);
 
@@ -403,9 +397,8 @@ int kevo_txn_delete(kevo_txn *txn, struct kevo_slice key, struct kevo_err *err);
 int kevo_txn_delete_range(kevo_txn *txn, struct kevo_slice lower, struct kevo_slice upper,
                           struct kevo_err *err);
 
-/* A place to come back to: everything written after it is undone by
- * kevo_txn_rollback_to(). A zeroed mark is the beginning. Marks stay good until
- * something before them is undone. */
+/* A place to come back to: everything written after it is undone by kevo_txn_rollback_to(). A
+ * zeroed mark is the beginning. Marks stay good until something before them is undone. */
 struct kevo_mark {
     uint64_t op; /* writes before it */
     void *chunk; /* private */
@@ -428,11 +421,10 @@ bool kevo_txn_is_empty(const kevo_txn *txn);
  *    which kevo_wants_rotate() asks until then: nothing is compacted before. */
 bool kevo_txn_is_large(const kevo_txn *txn);
 
-/* Do everything that can fail: give the buffer a fresh batch id, append it to
- * the log (synced when `sync` is KEVO_SYNC_FULL), and put its entries where
- * readers find them once the batch is visible. A transaction that was prepared
- * and not written since keeps its batch; one written since is prepared anew and
- * the earlier batch is cut. *commit gets the batch. */
+/* Do everything that can fail: give the buffer a fresh batch id, append it to the log (synced
+ * when `sync` is KEVO_SYNC_FULL), and put its entries where readers find them once the batch is
+ * visible. A transaction that was prepared and not written since keeps its batch; one written
+ * since is prepared anew and the earlier batch is cut. *commit gets the batch. */
 int kevo_txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, struct kevo_err *err);
 
 /* After prepare, when the authority has committed. Cannot fail. */
@@ -497,6 +489,15 @@ void kevo_value_release(struct kevo_value *value); /* a zeroed one is fine */
 int kevo_get_again(kevo_store *store, const struct kevo_read *read, struct kevo_slice key,
                    struct kevo_value *value, struct kevo_err *err);
 
+/* The values of several keys, as kevo_get() would find them, by a `read` without a transaction.
+ * Their waits for memory overlap, so this takes less time than to ask for one after the other.
+ * found[i] tells whether there is a values[i], which is to be released. *count is at first how
+ * many keys there are, then how many were asked for: fewer when one fails, none when the first
+ * one does, and only then is that an error. */
+enum { KEVO_GET_MANY = 16 }; /* at most */
+int kevo_get_many(kevo_store *store, const struct kevo_read *read, const struct kevo_slice *keys,
+                  unsigned *count, struct kevo_value *values, bool *found, struct kevo_err *err);
+
 /* An iterator over the keys in [lower, upper) that have the prefix and the suffix, which
  * hold together; seeks land on such keys only. They are all copied. It starts
  * invalid. What deletions of ranges hide is gathered now, for which tables may be read. Writes
@@ -540,8 +541,7 @@ const struct kevo_entry *kevo_iter_entry(const kevo_iter *iter);
 int kevo_counter_new(kevo_store *store, const struct kevo_read *read, kevo_counter **counter,
                      struct kevo_err *err);
 /* Count the next stretch, which may have none; its work is about that of walking through what
- * lies over one table. KEVO_NOTFOUND behind the last one. After an error it may be called
- * again. */
+ * lies over one table. KEVO_NOTFOUND behind the last one. After an error it may be called again. */
 int kevo_counter_next(kevo_counter *counter, uint64_t *count, struct kevo_err *err);
 /* The first key that has not been counted, or may not have; the upper bound at the end. Lives
  * until the next call. */
@@ -662,14 +662,13 @@ struct kevo_repair_report {
 };
 
 /* Save what can be read of the store in `dir`, which is damaged or not, into a new one in
- * `newdir`, which must be missing or empty as for kevo_checkpoint(). The old one is not
- * changed and need not be writable; it may be open for reading meanwhile, not for writing
- * (KEVO_BUSY). Opening a store never repairs anything: this is the only thing that leaves out
- * what is damaged.
+ * `newdir`, which must be missing or empty as for kevo_checkpoint(). The old one is not changed
+ * and need not be writable; it may be open for reading meanwhile, not for writing (KEVO_BUSY).
+ * Opening a store never repairs anything: this is the only thing that leaves out what is damaged.
  *
- * Blocks of tables and records of the log that have right checksums are taken, one by one, and
- * of each key the version with the largest batch id wins. With a good manifest the tables that
- * it names count, and no others, so what was deleted stays deleted; but where a block with a
+ * Blocks of tables and records of the log that have right checksums are taken, one by one, and of
+ * each key the version with the largest batch id wins. With a good manifest the tables that it
+ * names count, and no others, so what was deleted stays deleted; but where a block with a
  * deletion is lost, an older version of the row may be back. Without one all tables that are
  * found count, and deleted rows may be back that a merge had done away with; the notes say so.
  * Rows are never made up: each was written once. Of a batch whose record is damaged nothing is
@@ -678,17 +677,17 @@ struct kevo_repair_report {
  * Id and authority of the store stay, and so do the batches in the log, under their ids, with
  * what was cut off left out. So an external authority opens the new store like the old one:
  * kevo_resolve() with its last commit works if that batch was saved, or was the newest one in
- * tables and the manifest is good. If it was lost, kevo_resolve() says KEVO_DIVERGED. The way
- * out is the authority's: to take report->last_commit as its own last commit, and to do without
- * what was lost; or to restore both from a backup. A tail that it keeps with its commit
+ * tables and the manifest is good. If it was lost, kevo_resolve() says KEVO_DIVERGED. The way out
+ * is the authority's: to take report->last_commit as its own last commit, and to do without what
+ * was lost; or to restore both from a backup. A tail that it keeps with its commit
  * (kevo_log_tail()) does not fit the new log.
  *
- * o->env, o->file_mode and the options for tables are used, o->authority when the manifest
- * does not tell. `report` may be NULL. 0 when there is a new store, however much was lost.
+ * o->env, o->file_mode and the options for tables are used, o->authority when the manifest does
+ * not tell. `report` may be NULL. 0 when there is a new store, however much was lost.
  * KEVO_CANTOPEN when there is nothing of a store in `dir`, or newdir is not empty; KEVO_NOMEM,
  * KEVO_FULL, KEVO_IOERR, KEVO_CANCELLED, and KEVO_CORRUPT when the ids of batches have come to
- * their end: then newdir is no store. A file that cannot be read counts as lost, and so do sectors of one, for which
- * it is copied to memory. */
+ * their end: then newdir is no store. A file that cannot be read counts as lost, and so do
+ * sectors of one, for which it is copied to memory. */
 int kevo_repair(const char *dir, const char *newdir, const struct kevo_options *o,
                 struct kevo_repair_report *report, struct kevo_err *err);
 

@@ -144,6 +144,8 @@ static bool has_point(const struct cursor *c, const struct kevo_read *read) {
            c->read_epoch == p->epoch && kevo_snapshot_id(read->snapshot) == p->snapshot_id;
 }
 
+enum { POINTS_AT_FIRST = 4 };
+
 /* Get the points of this range and the next ones at once: fewer at first, since nobody may ask for
  * more. *rc is kevo_get_many()'s. False: it is one alone. */
 static bool get_points(struct cursor *c, const struct kevo_read *read, int *rc,
@@ -616,10 +618,9 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
                   sqlite3_value **argv) {
     struct cursor *c = cursor_of(cursor);
     (void)words;
-    enum { AT_FIRST = 4 };
     leave_span(c);
     leave_points(c);
-    c->points.size = AT_FIRST;
+    c->points.size = POINTS_AT_FIRST;
     c->counting = (struct counting){.refused = false};
     take_plan(c, index);
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);

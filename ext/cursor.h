@@ -2,7 +2,7 @@
 #ifndef KEVO_EXT_CURSOR_H
 #define KEVO_EXT_CURSOR_H
 
-#include "engine/get_many.h"
+#include "engine/kevo.h"
 #include "ext/vtab.h"
 #include "sql/keycode.h"
 

@@ -3,7 +3,6 @@
 #include "engine/base/alloc.h"
 #include "engine/base/checksum.h"
 #include "engine/base/error.h"
-#include "engine/get_many.h"
 #include "engine/store/txn.h"
 
 /* ---- snapshots ----------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-#include "engine/get_many.h"
+#include "engine/kevo.h"
 
 #include <stdio.h>
 #include <stdlib.h>

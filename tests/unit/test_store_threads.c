@@ -1,4 +1,4 @@
-#include "engine/get_many.h"
+#include "engine/kevo.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -44,15 +44,6 @@ static void teardown(void) {
     ck_assert_uint_eq(fault_alloc_live(), 0);
 }
 
-/* Check's own assertions are not for threads. */
-#define expect(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static slice key_of(char text[8], unsigned i) {
     snprintf(text, 8, "key%03u", i);
     return kv_slice(text);
@@ -72,7 +63,7 @@ static slice value_of(char text[600], uint64_t number, unsigned key) {
 
 static uint64_t number_in(slice value) {
     char text[24];
-    expect(value.len >= sizeof text);
+    sure(value.len >= sizeof text);
     memcpy(text, value.data, sizeof text);
     text[23] = 0;
     return strtoull(text, NULL, 10);
@@ -85,7 +76,7 @@ static void fill_batch(kevo_batch *b, uint64_t number) {
         slice k = key_of(key, i);
         int rc = is_there(number, i) ? kevo_batch_put(b, k, value_of(value, number, i), &test_err)
                                      : kevo_batch_delete(b, k, &test_err);
-        expect(rc == 0);
+        sure(rc == 0);
     }
 }
 
@@ -95,29 +86,29 @@ static uint64_t walk(kevo_iter *it, bool forward) {
     char key[8];
     uint64_t number = 0;
     unsigned seen = 0;
-    expect((forward ? kevo_iter_first(it, &err) : kevo_iter_last(it, &err)) == 0);
+    sure((forward ? kevo_iter_first(it, &err) : kevo_iter_last(it, &err)) == 0);
     for (unsigned i = 0; i < KEYS; i++) {
         unsigned k = forward ? i : KEYS - 1 - i;
         if (!kevo_iter_valid(it)) break;
         if (seen == 0) number = number_in(kevo_iter_value(it));
         if (!is_there(number, k)) {
-            expect(!slice_eq(kevo_iter_key(it), key_of(key, k)));
+            sure(!slice_eq(kevo_iter_key(it), key_of(key, k)));
             continue;
         }
-        expect(slice_eq(kevo_iter_key(it), key_of(key, k)));
-        expect(number_in(kevo_iter_value(it)) == number);
+        sure(slice_eq(kevo_iter_key(it), key_of(key, k)));
+        sure(number_in(kevo_iter_value(it)) == number);
         seen++;
-        expect((forward ? kevo_iter_next(it, &err) : kevo_iter_prev(it, &err)) == 0);
+        sure((forward ? kevo_iter_next(it, &err) : kevo_iter_prev(it, &err)) == 0);
     }
-    expect(!kevo_iter_valid(it));
-    expect(seen == (number % 5 == 3 ? KEYS / 4 : KEYS));
+    sure(!kevo_iter_valid(it));
+    sure(seen == (number % 5 == 3 ? KEYS / 4 : KEYS));
     return number;
 }
 
 static uint64_t walk_new(const struct kevo_read *read, bool forward) {
     struct kevo_err err;
     kevo_iter *it;
-    expect(kevo_iter_new(store, read, &it, &err) == 0);
+    sure(kevo_iter_new(store, read, &it, &err) == 0);
     uint64_t number = walk(it, forward);
     kevo_iter_free(it);
     return number;
@@ -133,23 +124,23 @@ static void *read_newest(void *arg) {
         unsigned key = (unsigned)rng_below(&rng, KEYS);
         struct kevo_value v;
         int rc = kevo_get(store, NULL, key_of(text, key), &v, &err);
-        expect(rc == 0 || rc == KEVO_NOTFOUND);
+        sure(rc == 0 || rc == KEVO_NOTFOUND);
         if (rc == 0) {
             uint64_t number = number_in(v.slice);
-            expect(number >= before && number >= last && is_there(number, key));
+            sure(number >= before && number >= last && is_there(number, key));
             last = number;
             if (rng_below(&rng, 100) == 0) {
                 uint64_t later = walk_new(NULL, true);
-                expect(later >= number && number_in(v.slice) == number);
+                sure(later >= number && number_in(v.slice) == number);
                 last = later;
             }
             kevo_value_release(&v);
         } else {
-            expect(key % 4 != 0); /* these are never deleted */
+            sure(key % 4 != 0); /* these are never deleted */
         }
         if (rng_below(&rng, 20) == 0) {
             uint64_t number = walk_new(NULL, rng_below(&rng, 2));
-            expect(number >= last && number >= before);
+            sure(number >= last && number >= before);
             last = number;
         }
         atomic_fetch_add(&reads, 1);
@@ -166,11 +157,11 @@ static void get_many(const struct kevo_read *read, uint64_t number, struct rng *
     bool found[KEVO_GET_MANY];
     for (unsigned i = 0; i < count; i++)
         list[i] = key_of(text[i], key[i] = (unsigned)rng_below(rng, KEYS));
-    expect(kevo_get_many(store, read, list, &count, v, found, &err) == 0);
-    expect(count == KEVO_GET_MANY);
+    sure(kevo_get_many(store, read, list, &count, v, found, &err) == 0);
+    sure(count == KEVO_GET_MANY);
     for (unsigned i = 0; i < count; i++) {
-        expect(found[i] == is_there(number, key[i]));
-        if (found[i]) expect(number_in(v[i].slice) == number);
+        sure(found[i] == is_there(number, key[i]));
+        if (found[i]) sure(number_in(v[i].slice) == number);
         kevo_value_release(&v[i]);
     }
 }
@@ -181,19 +172,19 @@ static void *read_snapshots(void *arg) {
     char text[8];
     while (!atomic_load(&stop)) {
         kevo_snapshot *snap;
-        expect(kevo_snapshot_new(store, &snap, &err) == 0);
+        sure(kevo_snapshot_new(store, &snap, &err) == 0);
         struct kevo_read read = {.snapshot = snap};
         uint64_t number = walk_new(&read, true);
         for (unsigned i = 0; i < 30; i++) {
             unsigned key = (unsigned)rng_below(&rng, KEYS);
             struct kevo_value v;
             int rc = kevo_get(store, &read, key_of(text, key), &v, &err);
-            expect(rc == (is_there(number, key) ? 0 : KEVO_NOTFOUND));
-            if (rc == 0) expect(number_in(v.slice) == number);
+            sure(rc == (is_there(number, key) ? 0 : KEVO_NOTFOUND));
+            if (rc == 0) sure(number_in(v.slice) == number);
             kevo_value_release(&v);
         }
         get_many(&read, number, &rng);
-        expect(walk_new(&read, false) == number);
+        sure(walk_new(&read, false) == number);
         kevo_snapshot_free(snap);
         atomic_fetch_add(&reads, 1);
     }
@@ -204,7 +195,7 @@ static void *compact(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kv_compact(store, &err) == 0);
+        sure(kv_compact(store, &err) == 0);
     return NULL;
 }
 
@@ -213,12 +204,12 @@ static void *flush_and_look(void *arg) {
     struct kevo_stats stats;
     (void)arg;
     while (!atomic_load(&stop)) {
-        expect(kevo_flush(store, &err) == 0);
+        sure(kevo_flush(store, &err) == 0);
         kevo_get_stats(store, &stats);
-        expect(stats.last_batch >= 1 && stats.oldest_snapshot <= stats.last_batch);
-        expect(kevo_verify(store, &err) == 0);
-        expect(kevo_approximate_count(store, kv_slice("key"), kv_slice("kez")) > 0);
-        expect(kevo_last_commit(store).batch >= 1);
+        sure(stats.last_batch >= 1 && stats.oldest_snapshot <= stats.last_batch);
+        sure(kevo_verify(store, &err) == 0);
+        sure(kevo_approximate_count(store, kv_slice("key"), kv_slice("kez")) > 0);
+        sure(kevo_last_commit(store).batch >= 1);
     }
     return NULL;
 }
@@ -285,13 +276,13 @@ static void *read_at_marker(void *arg) {
         kevo_snapshot *snap;
         struct kevo_commit c = read_marker();
         int rc = kevo_snapshot_at(store, c, &snap, &err);
-        expect(rc == 0 || rc == KEVO_SNAPSHOT);
+        sure(rc == 0 || rc == KEVO_SNAPSHOT);
         if (rc) continue; /* pinned too late */
         struct kevo_read read = {.snapshot = snap};
         uint64_t number = walk_new(&read, true);
-        expect(number >= last);
+        sure(number >= last);
         last = number;
-        expect(walk_new(&read, false) == number);
+        sure(walk_new(&read, false) == number);
         kevo_snapshot_free(snap);
         atomic_fetch_add(&reads, 1);
     }
@@ -302,7 +293,7 @@ static void *flush_only(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kevo_flush(store, &err) == 0 && kv_compact(store, &err) == 0);
+        sure(kevo_flush(store, &err) == 0 && kv_compact(store, &err) == 0);
     return NULL;
 }
 
