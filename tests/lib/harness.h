@@ -6,6 +6,8 @@
 
 #include <check.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/kevo.h"
 
@@ -50,5 +52,14 @@ uint64_t fault_alloc_live(void); /* blocks not freed */
 /* A new empty directory below $TMPDIR or /tmp, removed with all in it at exit of
  * the process that made it. */
 const char *scratch_dir(void);
+
+/* For threads, which Check's own assertions are not for. */
+#define sure(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 #endif

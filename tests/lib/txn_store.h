@@ -2,31 +2,14 @@
 #ifndef KEVO_TESTS_TXN_STORE_H
 #define KEVO_TESTS_TXN_STORE_H
 
-#include "tests/lib/kv.h"
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
+#include "tests/lib/memory_store.h"
 
 static bool in_runs; /* each write goes to a file */
 
 static inline void setup_with(int authority) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
+    setup_env();
     if (in_runs) options.txn_memory_bytes = 4096;
     options.authority = authority;
-    store = kv_open(&options);
-}
-
-static inline void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static inline void reopen(void) {
-    kevo_close(store);
     store = kv_open(&options);
 }
 

@@ -476,21 +476,12 @@ enum { KEYS = 40 };
 static atomic_bool stop;
 static _Atomic uint64_t written;
 
-/* Check's own assertions are not for threads. */
-#define expect(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* Each batch gives all keys its number, but for one key that it alone deletes. */
 static void *write_batches(void *arg) {
     struct kevo_err err;
     kevo_batch *b;
     (void)arg;
-    expect(kevo_batch_new(&b, &err) == 0);
+    sure(kevo_batch_new(&b, &err) == 0);
     for (uint64_t n = 1; !atomic_load(&stop); n++) {
         char key[8], value[300];
         memset(value, 'v', sizeof value);
@@ -500,9 +491,9 @@ static void *write_batches(void *arg) {
             snprintf(key, sizeof key, "k%02u", k);
             int rc = k == n % KEYS ? kevo_batch_delete(b, kv_slice(key), &err)
                                    : kevo_batch_put(b, kv_slice(key), slice_of(value, 300), &err);
-            expect(rc == 0);
+            sure(rc == 0);
         }
-        expect(kevo_apply_batch(store, b, NULL, &err) == 0);
+        sure(kevo_apply_batch(store, b, NULL, &err) == 0);
         atomic_store(&written, n);
     }
     kevo_batch_free(b);
@@ -513,7 +504,7 @@ static void *compact(void *arg) {
     struct kevo_err err;
     (void)arg;
     while (!atomic_load(&stop))
-        expect(kv_compact(store, &err) == 0);
+        sure(kv_compact(store, &err) == 0);
     return NULL;
 }
 

@@ -1,29 +1,7 @@
 /* Deletions of ranges through the public interface. */
 #include <stdio.h>
 
-#include "tests/lib/kv.h"
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-    store = kv_open(&options);
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static void reopen(void) {
-    kevo_close(store);
-    store = kv_open(&options);
-}
+#include "tests/lib/memory_store.h"
 
 /* The bounds as strings, NULL: open. */
 static struct kevo_slice bound(const char *s) {

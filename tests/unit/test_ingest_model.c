@@ -128,14 +128,6 @@ END_TEST
 
 static atomic_bool stop;
 
-#define sure(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* Keys between those that are ingested, and beyond. */
 static void *write_others(void *arg) {
     struct kevo_err err;

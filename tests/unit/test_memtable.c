@@ -550,14 +550,6 @@ static void write_batch(uint64_t batch) {
         atomic_store_explicit(&published, batch, memory_order_release);
 }
 
-#define expect(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static void *get_loop(void *arg) {
     struct rng rng = rng_of((uint64_t)(size_t)arg);
     while (!atomic_load(&stopped)) {
@@ -565,25 +557,25 @@ static void *get_loop(void *arg) {
         if (snapshot == 0) continue;
         uint8_t key = (uint8_t)('a' + rng_below(&rng, BATCH_KEYS)), type;
         slice value;
-        expect(memtable_get(memtable, slice_of(&key, 1), snapshot, &type, &seq, &value) == 0);
-        expect(seq == snapshot && get_fixed64(value.data) == snapshot);
+        sure(memtable_get(memtable, slice_of(&key, 1), snapshot, &type, &seq, &value) == 0);
+        sure(seq == snapshot && get_fixed64(value.data) == snapshot);
     }
     return NULL;
 }
 
 static void *walk_loop(void *arg) {
     struct iter *it;
-    expect(memtable_iter_new(memtable, &it, NULL) == 0);
+    sure(memtable_iter_new(memtable, &it, NULL) == 0);
     while (!atomic_load(&stopped)) {
         uint64_t snapshot = atomic_load_explicit(&published, memory_order_acquire), seen = 0;
         bool forward = arg != NULL;
-        expect((forward ? it->ops->seek_first(it, NULL) : it->ops->seek_last(it, NULL)) == 0);
+        sure((forward ? it->ops->seek_first(it, NULL) : it->ops->seek_last(it, NULL)) == 0);
         while (it->valid) {
-            expect(it->value.len == 8 && get_fixed64(it->value.data) == it->seq);
+            sure(it->value.len == 8 && get_fixed64(it->value.data) == it->seq);
             seen += it->seq <= snapshot && !is_void(it->seq);
-            expect((forward ? it->ops->next(it, NULL) : it->ops->prev(it, NULL)) == 0);
+            sure((forward ? it->ops->next(it, NULL) : it->ops->prev(it, NULL)) == 0);
         }
-        expect(seen == (snapshot - (snapshot + 3) / 7) * (BATCH_KEYS + 1));
+        sure(seen == (snapshot - (snapshot + 3) / 7) * (BATCH_KEYS + 1));
     }
     iter_close(it);
     return NULL;
@@ -629,8 +621,8 @@ static void *get_single_loop(void *arg) {
         uint64_t wanted = snapshot - (rng_below(&rng, 2) ? 0 : rng_below(&rng, SINGLE_KEYS));
         uint8_t key[8], type;
         slice value;
-        expect(memtable_get(memtable, single_key(wanted, key), snapshot, &type, &seq, &value) == 0);
-        expect(seq == wanted && get_fixed64(value.data) == wanted);
+        sure(memtable_get(memtable, single_key(wanted, key), snapshot, &type, &seq, &value) == 0);
+        sure(seq == wanted && get_fixed64(value.data) == wanted);
     }
     return NULL;
 }
@@ -642,14 +634,14 @@ static void *walk_single_loop(void *arg) {
         uint8_t key[8];
         struct iter *it;
         if (snapshot == 0) continue;
-        expect(memtable_iter_new(memtable, &it, NULL) == 0);
+        sure(memtable_iter_new(memtable, &it, NULL) == 0);
         slice wanted = single_key(snapshot, key);
-        expect(it->ops->seek(it, wanted, snapshot, NULL) == 0);
+        sure(it->ops->seek(it, wanted, snapshot, NULL) == 0);
         while (it->valid && slice_eq(it->key, wanted)) {
             seen++;
-            expect(it->ops->next(it, NULL) == 0);
+            sure(it->ops->next(it, NULL) == 0);
         }
-        expect(seen == (snapshot + SINGLE_KEYS - 1) / SINGLE_KEYS);
+        sure(seen == (snapshot + SINGLE_KEYS - 1) / SINGLE_KEYS);
         iter_close(it);
     }
     return NULL;

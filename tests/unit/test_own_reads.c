@@ -4,25 +4,9 @@
 #include <stdio.h>
 
 #include "engine/base/coding.h"
-#include "tests/lib/kv.h"
+#include "tests/lib/memory_store.h"
 
 enum { KEYS = 400, MARKS = 6, STEPS = 6000, NONE = 0 };
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
 
 /* values[k] is the number last put under key k, or NONE. */
 struct state {
@@ -204,7 +188,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("own_reads");
     TCase *tc = tcase_create("own_reads");
-    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, setup_env, teardown);
     tcase_add_loop_test(tc, own_reads, 0, 9);
     tcase_add_loop_test(tc, values_outlive_their_transaction, 0, 2);
     suite_add_tcase(suite, tc);

@@ -6,26 +6,13 @@
 #include <stdlib.h>
 
 #include "tests/lib/fault_env.h"
-#include "tests/lib/kv.h"
+#include "tests/lib/memory_store.h"
 
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-    store = kv_open(&options);
+static void setup_rows(void) {
+    setup();
     kv_put(store, "a", "1");
     ck_ok(kevo_flush(store, &test_err));
     kv_put(store, "b", "1");
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
 }
 
 static void expect_value(const kevo_snapshot *snap, const char *key, const char *expected,
@@ -223,23 +210,14 @@ enum { KEYS = 12, READERS = 3, BATCHES = 3000 };
 static atomic_bool stop;
 static _Atomic unsigned resumed;
 
-/* Check's own assertions are not for threads. */
-#define expect(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static uint64_t number_at(const kevo_snapshot *snap, unsigned key, struct kevo_value *v) {
     struct kevo_read read = {.snapshot = snap};
     struct kevo_err err;
     char text[8];
     uint64_t number;
     snprintf(text, sizeof text, "key%02u", key);
-    expect(kevo_get_again(store, &read, kv_slice(text), v, &err) == 0);
-    expect(v->slice.len == sizeof number);
+    sure(kevo_get_again(store, &read, kv_slice(text), v, &err) == 0);
+    sure(v->slice.len == sizeof number);
     memcpy(&number, v->slice.data, sizeof number);
     return number;
 }
@@ -251,14 +229,14 @@ static void *read_and_park(void *arg) {
         struct kevo_value v = {.slice = {NULL, 0}};
         struct kevo_err err;
         kevo_snapshot *snap;
-        expect(kevo_snapshot_new(store, &snap, &err) == 0);
+        sure(kevo_snapshot_new(store, &snap, &err) == 0);
         uint64_t number = number_at(snap, 0, &v);
         while (kevo_snapshot_park(snap, &v)) {
             kevo_value_release(&v);
             if (rng_below(&rng, 4) == 0) sched_yield();
             if (!kevo_snapshot_resume(snap, &v)) break;
             atomic_fetch_add(&resumed, 1);
-            expect(number_at(snap, (unsigned)rng_below(&rng, KEYS), &v) == number);
+            sure(number_at(snap, (unsigned)rng_below(&rng, KEYS), &v) == number);
             if (atomic_load(&stop)) break;
         }
         kevo_value_release(&v);
@@ -313,7 +291,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("park");
     TCase *tcase = tcase_create("park");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, setup_rows, teardown);
     tcase_add_loop_test(tcase, goes_on, 0, 3);
     tcase_add_test(tcase, sees_the_same);
     tcase_add_test(tcase, older_view);

@@ -6,24 +6,12 @@
 #include <stdlib.h>
 
 #include "engine/mem/memtable.h"
-#include "tests/lib/kv.h"
+#include "tests/lib/memory_store.h"
 
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
+static void setup_options(void) {
+    setup_env();
     options.sync = KEVO_SYNC_OFF;
     store = kv_open(&options);
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
 }
 
 /* ---- the model ------------------------------------------------------------------- */
@@ -506,7 +494,7 @@ int main(void) {
     Suite *suite = suite_create("scan");
 
     TCase *affixes = tcase_create("prefix and suffix");
-    tcase_add_checked_fixture(affixes, setup, teardown);
+    tcase_add_checked_fixture(affixes, setup_options, teardown);
     tcase_set_timeout(affixes, 60);
     tcase_add_loop_test(affixes, prefixes_and_suffixes_against_a_model, 0, 4);
     tcase_add_loop_test(affixes, a_suffix_holds_while_the_transaction_writes, 0, 4);
@@ -515,7 +503,7 @@ int main(void) {
     suite_add_tcase(suite, affixes);
 
     TCase *sourcing = tcase_create("sources");
-    tcase_add_checked_fixture(sourcing, setup, teardown);
+    tcase_add_checked_fixture(sourcing, setup_options, teardown);
     tcase_set_timeout(sourcing, 60);
     tcase_add_test(sourcing, a_scan_of_one_table_merges_nothing);
     tcase_add_test(sourcing, void_entries_are_no_source);
@@ -523,7 +511,7 @@ int main(void) {
     suite_add_tcase(suite, sourcing);
 
     TCase *estimates = tcase_create("estimates");
-    tcase_add_checked_fixture(estimates, setup, teardown);
+    tcase_add_checked_fixture(estimates, setup_options, teardown);
     tcase_add_test(estimates, a_memtable_estimates_its_ranges);
     tcase_add_test(estimates, an_estimate_without_bounds_is_exact);
     tcase_add_test(estimates, a_store_estimates_its_ranges);

@@ -4,29 +4,7 @@
 #include <stdio.h>
 
 #include "engine/base/slice.h"
-#include "tests/lib/kv.h"
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-    store = kv_open(&options);
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static void reopen(void) {
-    kevo_close(store);
-    store = kv_open(&options);
-}
+#include "tests/lib/memory_store.h"
 
 /* Keys 000000, 000001, ... */
 static void put_range(unsigned from, unsigned to, const char *value) {

@@ -7,29 +7,7 @@
 #include "engine/base/slice.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/fault_env.h"
-#include "tests/lib/kv.h"
-
-static struct env *env;
-static struct kevo_options options;
-static kevo_store *store;
-
-static void setup(void) {
-    env = env_memory_new();
-    ck_assert_ptr_nonnull(env);
-    options = kv_options(env);
-    store = kv_open(&options);
-}
-
-static void teardown(void) {
-    kevo_close(store);
-    env_memory_free(env);
-    ck_assert_uint_eq(fault_alloc_live(), 0);
-}
-
-static void reopen(void) {
-    kevo_close(store);
-    store = kv_open(&options);
-}
+#include "tests/lib/memory_store.h"
 
 enum { AS_IT_IS, REOPENED, FLUSHED, FLUSHED_REOPENED, COMPACTED, PLACES };
 
