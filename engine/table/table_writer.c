@@ -8,7 +8,8 @@
 #include "engine/table/table_format.h"
 
 /* A file is written in pieces of so many bytes, each of which the system keeps in one huge page where
- * it can: that is mapped at once and looked up at once, and a table is read at random. */
+ * it can: that is mapped at once and looked up at once, and a table is read at random. The disk gets each
+ * as it comes: a sync of all of a table at once would keep those of the log waiting for as long. */
 enum { PIECE_BYTES = MEM_HUGE_BYTES };
 
 struct table_writer {
@@ -42,8 +43,10 @@ struct table_writer {
 static int write_out(struct table_writer *w, const uint8_t *data, size_t len,
                      struct kevo_err *err) {
     int rc = w->env->write(w->env, w->file, w->written_bytes, data, len, err);
-    if (rc == 0) w->written_bytes += len;
-    return rc;
+    if (rc) return rc;
+    w->env->write_soon(w->env, w->file, w->written_bytes, len);
+    w->written_bytes += len;
+    return 0;
 }
 
 static int write_piece(struct table_writer *w, struct kevo_err *err) {

@@ -492,6 +492,7 @@ static int (*write_as_is)(struct env *env, struct env_file *file, uint64_t offse
                           size_t len, struct kevo_err *err);
 static uint64_t written;
 static unsigned odd_ends; /* of writes that did not end a piece of 2 MB */
+static uint64_t begun;    /* to be brought to the disk */
 
 static int note_write(struct env *env, struct env_file *file, uint64_t offset, const void *data,
                       size_t len, struct kevo_err *err) {
@@ -502,7 +503,16 @@ static int note_write(struct env *env, struct env_file *file, uint64_t offset, c
     return write_as_is(env, file, offset, data, len, err);
 }
 
-/* Files are written in pieces that the system can keep in huge pages, whatever is in them. */
+static void note_begun(struct env *env, struct env_file *file, uint64_t offset, uint64_t len) {
+    (void)env;
+    (void)file;
+    ck_assert_uint_eq(offset, begun);
+    begun += len;
+    ck_assert_uint_eq(begun, written);
+}
+
+/* Files are written in pieces that the system can keep in huge pages, whatever is in them, and that are
+ * on their way to the disk by the time of the sync. */
 START_TEST(written_in_pieces) {
     enum { ENTRIES = 450, VALUE = 20000, HUGE = 5 << 20 };
     static struct iter_suite_entry entries[ENTRIES];
@@ -524,9 +534,12 @@ START_TEST(written_in_pieces) {
         value[i] = (char)rng_next(&rng);
     write_as_is = o.env->write;
     o.env->write = note_write;
-    written = odd_ends = 0;
+    o.env->write_soon = note_begun;
+    written = begun = 0;
+    odd_ends = 0;
     ck_ok(one_table_write(o.env, ONE_TABLE_PATH, set, &options, &o.summary));
     ck_assert_uint_eq(written, o.summary.file_bytes);
+    ck_assert_uint_eq(begun, written);
     ck_assert_uint_le(odd_ends, 1);
     ck_ok(one_table_open(&o));
     ck_ok(check_scans(o.table, set, false));
