@@ -97,7 +97,8 @@ enum kevo_sync {
     KEVO_SYNC_NORMAL = 1, /* after every wal_sync_bytes */
     KEVO_SYNC_FULL = 2,   /* before each commit returns */
     KEVO_SYNC_SOON = 3    /* kevo_txn_prepare() only: kevo_log_tail() comes next, and has the batch
-                             synced if it is long; the disk begins meanwhile */
+                             synced if it is long; that begins meanwhile, on a
+                             thread if there are to be any */
 };
 
 enum kevo_compression { KEVO_COMPRESSION_NONE = 0, KEVO_COMPRESSION_LZ4 = 1 };

@@ -39,6 +39,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/env.h"
 #include "engine/base/file_bytes.h"
+#include "engine/log/syncer.h"
 
 enum {
     WAL_SEGMENT_HEADER_BYTES = 80,
@@ -73,14 +74,15 @@ struct wal_writer {
     char *path;
     uint64_t number;
     uint64_t salt;
-    uint64_t offset;      /* where the next record begins */
-    uint64_t synced;      /* everything below is durable */
-    uint64_t started;     /* everything below is at least on its way to the disk */
-    uint64_t allocated;   /* size of the file */
-    uint64_t written;     /* below, all of it was written once */
-    struct wal_link last; /* the record before `offset` */
-    struct buf recent;    /* a copy of the bytes from `synced` to `offset`, while short */
-    bool failed;          /* what is on disk is not known any more */
+    uint64_t offset;       /* where the next record begins */
+    uint64_t synced;       /* everything below is durable */
+    uint64_t started;      /* everything below is at least on its way to the disk */
+    uint64_t allocated;    /* size of the file */
+    uint64_t written;      /* below, all of it was written once */
+    struct wal_link last;  /* the record before `offset` */
+    struct buf recent;     /* a copy of the bytes from `synced` to `offset`, while short */
+    struct syncer *syncer; /* syncs all up to `offset`; NULL: none does */
+    bool failed;           /* what is on disk is not known any more */
 };
 
 enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */
@@ -116,9 +118,14 @@ int wal_end_record(struct wal_run *run, const struct wal_writer *w, enum wal_typ
  * `failed` is set and all further appends are refused with KEVO_READONLY. */
 int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err);
 
-/* wal_sync() will come soon if there is more to sync than wal_unsynced() keeps: let the disk begin
- * with it. A hint. */
-void wal_start_sync(struct wal_writer *w);
+/* wal_sync() will come soon if there is more to sync than wal_unsynced() keeps: let `syncer`, which
+ * is idle, do it meanwhile, or without one the disk begin with it. A hint: whether it succeeds is
+ * wal_sync()'s to say, and any other call that changes the file waits for it. */
+void wal_start_sync(struct wal_writer *w, struct syncer *syncer);
+
+/* Wait for what wal_start_sync() began, before the file is changed or closed. Nobody relies on what it
+ * made durable; if it failed, that sets `failed`. */
+void wal_drop_sync(struct wal_writer *w);
 
 /* Make everything appended durable. A failure sets `failed`. Where that was little, what comes next
  * finds its place written already. */

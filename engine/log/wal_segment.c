@@ -90,6 +90,7 @@ int wal_renew(struct env *env, const char *dir, uint64_t number, uint64_t end, u
 }
 
 static void writer_free(struct wal_writer *w) {
+    wal_drop_sync(w);
     buf_release(&w->recent);
     w->env->close(w->env, w->file);
     mem_free(w->path);
@@ -179,6 +180,7 @@ int wal_reopen(struct env *env, const char *dir, uint64_t number, uint64_t salt,
 
 void wal_trim(struct wal_writer *w) {
     struct kevo_err ignored;
+    wal_drop_sync(w);
     if (!w->failed && w->allocated > w->offset &&
         w->env->truncate(w->env, w->file, w->offset, &ignored) == 0)
         w->allocated = w->written = w->offset;

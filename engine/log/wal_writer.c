@@ -72,6 +72,12 @@ static int refuse(const struct wal_writer *w, struct kevo_err *err) {
                      w->path);
 }
 
+void wal_drop_sync(struct wal_writer *w) {
+    struct syncer *syncer = w->syncer;
+    w->syncer = NULL;
+    if (syncer && syncer_end(syncer, NULL)) wal_fail(w);
+}
+
 static void write_soon(struct wal_writer *w) {
     w->env->write_soon(w->env, w->file, w->started, w->offset - w->started);
     w->started = w->offset;
@@ -79,6 +85,7 @@ static void write_soon(struct wal_writer *w) {
 
 int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_err *err) {
     const struct buf *b = &run->bytes;
+    wal_drop_sync(w);
     if (w->failed) return refuse(w, err);
     int rc = ensure_allocated(w, w->offset + b->len, err);
     if (rc == 0) rc = w->env->write(w->env, w->file, w->offset, b->data, b->len, err);
@@ -93,9 +100,13 @@ int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_
     return 0;
 }
 
-void wal_start_sync(struct wal_writer *w) {
+void wal_start_sync(struct wal_writer *w, struct syncer *syncer) {
     slice ignored;
-    if (w->offset > w->started && !wal_unsynced(w, &ignored)) write_soon(w);
+    if (w->failed || w->syncer || wal_unsynced(w, &ignored)) return;
+    if (syncer && syncer_begin(syncer, w->file))
+        w->syncer = syncer;
+    else if (w->offset > w->started)
+        write_soon(w);
 }
 
 /* Space that is allocated becomes written by metadata, which a sync has to wait for: that costs a log
@@ -111,11 +122,18 @@ static void write_ahead(struct wal_writer *w) {
         w->written = from + len;
 }
 
+static int end_sync(struct wal_writer *w, struct kevo_err *err) {
+    struct syncer *syncer = w->syncer;
+    w->syncer = NULL;
+    if (syncer) return syncer_end(syncer, err);
+    write_ahead(w);
+    return w->env->sync(w->env, w->file, err);
+}
+
 int wal_sync(struct wal_writer *w, struct kevo_err *err) {
     if (w->failed) return refuse(w, err);
     if (w->synced == w->offset) return 0;
-    write_ahead(w);
-    int rc = w->env->sync(w->env, w->file, err);
+    int rc = end_sync(w, err);
     if (rc) {
         wal_fail(w);
         return rc;
@@ -131,6 +149,7 @@ bool wal_unsynced(const struct wal_writer *w, slice *bytes) {
 }
 
 int wal_cut(struct wal_writer *w, uint64_t offset, struct wal_link last, struct kevo_err *err) {
+    wal_drop_sync(w);
     if (w->failed) return refuse(w, err);
     offset = wal_sector_end(offset);
     int rc = w->env->truncate(w->env, w->file, offset, err);

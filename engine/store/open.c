@@ -99,6 +99,7 @@ static void store_release(kevo_store *s) {
     manifest_state_release(&s->state);
     manifest_close(s->manifest);
     wal_close(s->wal);
+    syncer_release(&s->syncer);
     for (unsigned i = 0; i < s->spare_count; i++)
         wal_remove_spare(s->env, s->dir, s->spares[i]);
     buf_release(&s->run.bytes);
@@ -129,6 +130,7 @@ static int store_new(const char *dir, const struct kevo_options *o, kevo_store *
     open_tables_init(&s->open_tables, 1, 0);
     s->open_tables.closed = store_close_tables;
     s->open_tables.arg = s;
+    syncer_init(&s->syncer, s->env);
     pthread_mutex_init(&s->write_mutex, NULL);
     pthread_mutex_init(&s->door, NULL);
     pthread_mutex_init(&s->manifest_mutex, NULL);

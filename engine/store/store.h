@@ -131,6 +131,7 @@ struct kevo_store {
     struct memtable *active;  /* the current superversion's, which holds the reference */
     uint64_t active_since_us; /* when its first entry came, 0: it has none */
     struct wal_writer *wal;   /* NULL until the first write since open */
+    struct syncer syncer;     /* syncs the log while the memtable takes a batch */
     struct wal_run run;       /* the log records being built */
     uint64_t nonce_state;     /* random numbers for nonces */
     uint64_t last_id;         /* largest batch id ever used */

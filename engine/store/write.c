@@ -210,7 +210,7 @@ int store_prepare(kevo_store *s, int sync, struct kevo_commit commit, struct kev
     make_pending(s, p);
     count_write(&s->counters.wal_bytes, s->run.bytes.len);
     /* The disk takes about as long for the batch as the memtable. */
-    if (sync == KEVO_SYNC_SOON) wal_start_sync(s->wal);
+    if (sync == KEVO_SYNC_SOON) wal_start_sync(s->wal, s->options.background ? &s->syncer : NULL);
     rc = sync_log(s, sync, err);
     if (rc == 0) rc = batch_insert(payload, active, commit.batch, s->wal->path, err);
     if (rc) {
