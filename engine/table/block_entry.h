@@ -186,6 +186,7 @@ static inline int block_iter_stand(struct block_iter *it, const struct block_ent
     it->value_next = e->value_end;
     it->base.valid = true;
     it->base.type = e->type;
+    it->base.kept = e->shared;
     it->base.seq = e->seq + it->base_seq;
     it->base.key = slice_of(it->key.data, len);
     it->base.value = slice_of(data + e->value_at, e->value_end - e->value_at);

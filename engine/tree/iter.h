@@ -32,6 +32,8 @@ struct iter {
     const struct iter_ops *ops;
     bool valid;
     uint8_t type; /* enum entry_type */
+    /* After next() so many bytes of the key, at least, are those that it began with before. */
+    uint32_t kept;
     uint64_t seq;
     slice key, value; /* value is empty for ENTRY_DELETE */
 };
@@ -70,6 +72,7 @@ struct iter_stretch {
     struct iter *leaf;
     slice end;           /* borrowed until then; data NULL: all the leaf has */
     uint64_t end_prefix; /* slice_prefix64(end) */
+    bool inside;         /* leaf was seen to stand before `end` */
 };
 
 /* `it` is valid, and is not in a stretch already. */
@@ -138,6 +141,14 @@ static inline bool iter_in_stretch(const struct iter_stretch *s, slice key, bool
     if (prefix != s->end_prefix) return (prefix < s->end_prefix) == forward;
     int c = iter_cmp_tails(key, s->end);
     return forward ? c < 0 : c > 0;
+}
+
+/* Whether the leaf, moved forward since it stood in the stretch, still does. Where it stood before
+ * `end`, a key that begins with as many of the same bytes as `end` has lies before that too. */
+static inline bool iter_stays_in_stretch(struct iter_stretch *s) {
+    if (s->inside && s->leaf->kept >= s->end.len) return true;
+    s->inside = iter_in_stretch(s, s->leaf->key, true);
+    return s->inside;
 }
 
 /* End the stretch before `end` as well. */

@@ -193,7 +193,7 @@ int view_iter_seek(struct view_iter *v, slice key, struct kevo_err *err) {
 /* The next entry of the stretch, if it is all that has to be looked at: the first version of
  * a key, visible and alive. */
 static inline bool step_in_stretch(struct view_iter *v, struct iter *leaf) {
-    if (!leaf->valid || !iter_in_stretch(&v->stretch, leaf->key, true)) return false;
+    if (!leaf->valid || !iter_stays_in_stretch(&v->stretch)) return false;
     if (is_saved_key(v, leaf->key) || !visible(v, leaf->seq) || !lives(v, leaf)) return false;
     v->entry.valid = true;
     slice_copy(&v->entry.key, &leaf->key);

@@ -35,6 +35,14 @@ static int show(struct array_iter *a, size_t at, struct kevo_err *err) {
     return 0;
 }
 
+/* As much as two neighbours have in common, as in a table. */
+static uint32_t common(slice a, slice b) {
+    uint32_t n = 0;
+    while (n < a.len && n < b.len && a.data[n] == b.data[n])
+        n++;
+    return n;
+}
+
 static int array_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
     struct array_iter *a = (struct array_iter *)it;
     return show(a, iter_suite_seek_index(a->entries, a->count, key, seq), err);
@@ -57,7 +65,10 @@ static int array_seek_last(struct iter *it, struct kevo_err *err) {
 static int array_next(struct iter *it, struct kevo_err *err) {
     struct array_iter *a = (struct array_iter *)it;
     if (!it->valid) ck_abort_msg("motion from nowhere");
-    return show(a, a->at + 1, err);
+    size_t before = a->at;
+    int rc = show(a, before + 1, err);
+    if (it->valid) it->kept = common(a->entries[before].key, it->key);
+    return rc;
 }
 
 static int array_prev(struct iter *it, struct kevo_err *err) {

@@ -209,9 +209,19 @@ static void last(struct walk *w) {
     iter_suite_expect(w->it, w->sorted, w->n, w->at, "seek_last");
 }
 
+/* `it` has come to w->at from the entry before: as many bytes as it says are still there. */
+static void check_kept(const struct walk *w, const struct iter *it) {
+    if (w->at == w->n) return;
+    slice before = w->sorted[w->at - 1].key;
+    ck_assert_uint_le(it->kept, before.len);
+    ck_assert_uint_le(it->kept, it->key.len);
+    if (it->kept) ck_assert_mem_eq(it->key.data, before.data, it->kept);
+}
+
 static void next(struct walk *w) {
     moved("next", w->it->ops->next(w->it, &test_err));
     w->at++;
+    check_kept(w, w->it);
     iter_suite_expect(w->it, w->sorted, w->n, w->at, "next");
 }
 
@@ -269,6 +279,21 @@ static void check_scans(struct walk *w) {
         prev(w);
 }
 
+/* Let the stretch, which goes forward, end no later than at a key to come, or at what one begins
+ * with. */
+static void cut_stretch(const struct walk *w, struct iter_stretch *s, struct rng *rng) {
+    size_t last = w->at + rng_below(rng, 20);
+    slice end = w->sorted[last < w->n ? last : w->n - 1].key;
+    end.len = rng_below(rng, end.len + 1);
+    if (slice_cmp(end, s->leaf->key) > 0) iter_cut_stretch(s, end, true);
+}
+
+static bool in_stretch(struct iter_stretch *s, bool forward) {
+    bool is_in = iter_in_stretch(s, s->leaf->key, forward);
+    if (forward) ck_assert(iter_stays_in_stretch(s) == is_in);
+    return is_in;
+}
+
 /* Walk the leaf through its stretch, or a part of it, and let the iterator follow. */
 static void walk_stretch(struct walk *w, bool forward, struct rng *rng) {
     struct iter_stretch s;
@@ -277,13 +302,15 @@ static void walk_stretch(struct walk *w, bool forward, struct rng *rng) {
         step(w, forward); /* another has the same key */
         return;
     }
+    if (forward && rng_below(rng, 2)) cut_stretch(w, &s, rng);
     unsigned most = rng_below(rng, 3) ? UINT_MAX : (unsigned)rng_below(rng, 4);
-    while (s.leaf->valid && iter_in_stretch(&s, s.leaf->key, forward)) {
+    while (s.leaf->valid && in_stretch(&s, forward)) {
         iter_suite_expect(s.leaf, w->sorted, w->n, w->at, "in a stretch");
         if (most-- == 0) break;
         moved("motion in a stretch", forward ? s.leaf->ops->next(s.leaf, &test_err)
                                              : s.leaf->ops->prev(s.leaf, &test_err));
         w->at = forward ? w->at + 1 : w->at ? w->at - 1 : w->n;
+        if (forward && s.leaf->valid) check_kept(w, s.leaf);
     }
     moved("rejoin", iter_rejoin(w->it, &test_err));
     iter_suite_expect(w->it, w->sorted, w->n, w->at, "rejoin");

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "engine/tree/merge_iter.h"
 #include "tests/lib/array_iter.h"
 #include "tests/lib/iter_suite.h"
 
@@ -219,6 +220,25 @@ START_TEST(named_case) {
 }
 END_TEST
 
+/* Where two sources have a key, the rest of one of them is no stretch: its next key begins with the
+ * one that the other is at, and that one has a key between the two. */
+START_TEST(key_in_two_sources) {
+    static const struct iter_suite_entry newer[] = {PUT("a", 5, "1"), PUT("ab", 5, "3")};
+    static const struct iter_suite_entry older[] = {PUT("a", 4, "0"), PUT("aa", 4, "2")};
+    struct iter *sources[] = {array_iter_new(newer, 2), array_iter_new(older, 2)}, *merged;
+    struct view_iter v;
+    struct buf seen = {0};
+    must(merge_iter_new(sources, 2, &merged, &test_err));
+    must(view_iter_init(&v, merged, 9, slice_of(NULL, 0), slice_of(NULL, 0), &test_err));
+    must(view_iter_first(&v, &test_err));
+    for (; v.entry.valid; view_iter_next(&v, &test_err))
+        ck_assert(buf_append(&seen, v.entry.value.data, v.entry.value.len));
+    ck_assert(slice_eq(buf_slice(&seen), slice_of_str("123")));
+    buf_release(&seen);
+    view_iter_release(&v);
+}
+END_TEST
+
 /* ---- cost ------------------------------------------------------------------------------ */
 
 enum { MANY = 2000 };
@@ -362,6 +382,7 @@ int main(void) {
     TCase *tcase = tcase_create("view_iter");
     tcase_add_loop_test(tcase, random_views, 0, 40);
     tcase_add_loop_test(tcase, named_case, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_test(tcase, key_in_two_sources);
     tcase_add_test(tcase, bounds_stop_at_tombstones);
     tcase_add_test(tcase, many_versions_of_a_key);
     tcase_add_test(tcase, source_errors);
