@@ -120,15 +120,30 @@ static int result_key_column(struct cursor *c, sqlite3_context *context, unsigne
     return SQLITE_OK;
 }
 
-static int result_row_column(struct cursor *c, sqlite3_context *context, unsigned index) {
+/* A column of the row that c->reader is over. */
+static int result_read_column(struct cursor *c, sqlite3_context *context, unsigned index) {
     struct kevo_err err;
     struct value v;
-    if (c->plan.index) {
-        int rc = look_up_row(c);
-        if (rc != SQLITE_OK) return rc;
-    }
     if (row_reader_column(&c->reader, index, &v, &err)) return vtab_report(c->table, &err);
     result_value(context, &v, lender_of(c));
+    return SQLITE_OK;
+}
+
+static int result_row_column(struct cursor *c, sqlite3_context *context, unsigned index) {
+    int rc = c->plan.index ? look_up_row(c) : SQLITE_OK;
+    return rc == SQLITE_OK ? result_read_column(c, context, index) : rc;
+}
+
+/* The same of a row that the cursor stands on. */
+static inline int result_stored(struct cursor *c, sqlite3_context *context, unsigned index) {
+    enum value_type type;
+    slice bytes;
+    if (!row_reader_bytes(&c->reader, index, &type, &bytes))
+        return result_read_column(c, context, index);
+    if (type == VALUE_TEXT)
+        result_text(context, bytes, lender_of(c));
+    else
+        result_blob(context, bytes, lender_of(c));
     return SQLITE_OK;
 }
 
@@ -150,16 +165,23 @@ static bool is_tested(struct cursor *c) {
     return c->asked++ == 0 && c->asked_before > 1;
 }
 
-/* The same where the key is one column that needs no decoding. Statements that write do not show it
- * to anybody: they compare it, and put it into a list. */
-static void result_verbatim(struct cursor *c, sqlite3_context *context) {
+/* The only column of the key that the cursor stands on, as it is there. */
+static slice verbatim_of(const struct cursor *c) {
     size_t at = c->verbatim_at < c->key.len ? c->verbatim_at : c->key.len;
-    struct value v = {.bytes = slice_of(c->key.data + at, c->key.len - at)};
-    v.type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
-    if (v.type == VALUE_TEXT && (is_tested(c) || c->of_writer || c->plan.presumed))
-        result_text_to_compare(context, v.bytes);
-    else
-        result_value(context, &v, lender_of(c));
+    return slice_of(c->key.data + at, c->key.len - at);
+}
+
+/* Tell it where the key is one column that needs no decoding. Statements that write do not show it
+ * to anybody: they compare it, and put it into a list. */
+static int result_verbatim(struct cursor *c, sqlite3_context *context) {
+    if (c->verbatim_type == VALUE_BLOB) {
+        result_blob(context, verbatim_of(c), lender_of(c));
+    } else if (is_tested(c) || c->of_writer || c->plan.presumed) {
+        result_text_to_compare(context, verbatim_of(c));
+    } else {
+        result_text(context, verbatim_of(c), lender_of(c));
+    }
+    return SQLITE_OK;
 }
 
 /* An UPDATE that leaves a column alone need not carry it along. Of the key it is worth asking where
@@ -168,25 +190,30 @@ static bool may_keep_key(const struct cursor *c) {
     return c->plan.presumed && c->table->schema->kind != SCHEMA_ROWID;
 }
 
-int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
-    struct cursor *c = cursor_of(cursor);
+/* Any column, of any plan and statement. */
+static __attribute__((noinline)) int result_column(struct cursor *c, sqlite3_context *context,
+                                                   int column) {
     const struct schema *s = c->table->schema;
-    if (!c->counting.refused) {
-        int rc = cursor_be_seen(c);
-        if (rc != SQLITE_OK) return rc;
-    }
+    int rc = c->counting.refused ? SQLITE_OK : cursor_be_seen(c);
+    if (rc != SQLITE_OK) return rc;
     bool hidden = column == (int)s->column_count;
     int index = hidden ? -1 : s->row_index[column];
     if ((index >= 0 || may_keep_key(c)) && sqlite3_vtab_nochange(context)) return SQLITE_OK;
     if (hidden) return result_whole_key(c, context);
     if (index >= 0 && !c->plan.index) return result_row_column(c, context, (unsigned)index);
-    if (c->verbatim_at) {
-        result_verbatim(c, context);
-        return SQLITE_OK;
-    }
+    if (c->verbatim_at) return result_verbatim(c, context);
     int n = schema_key_position(c->keys, column);
     return n >= 0 ? result_key_column(c, context, (unsigned)n)
                   : result_row_column(c, context, (unsigned)index);
+}
+
+/* What a walk over the rows of a table asks for is told apart at once. */
+int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
+    struct cursor *c = cursor_of(cursor);
+    if (!c->counting.refused || column >= c->plain_count) return result_column(c, context, column);
+    int index = c->table->schema->row_index[column];
+    if (index >= 0) return result_stored(c, context, (unsigned)index);
+    return c->verbatim_at ? result_verbatim(c, context) : result_column(c, context, column);
 }
 
 int cursor_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *rowid) {

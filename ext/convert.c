@@ -82,21 +82,37 @@ bool texts_are_utf8(sqlite3 *db) {
     return utf8;
 }
 
-/* Copy 8 to 64 bytes a word at a time, since they are few. Whether one of them is zero. */
-static inline bool copy_short(char *to, slice text) {
+/* Not 0 if one of the bytes is. */
+static inline uint64_t zeros_in(uint64_t word) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-    uint64_t word, zeros = 0;
-    for (size_t at = 0, last = text.len - 8;; at += 8) {
-        if (at > last) at = last;
-        memcpy(&word, text.data + at, 8);
-        memcpy(to + at, &word, 8);
-        zeros |= (word - ones) & ~word & tops;
-        if (at == last) return zeros != 0;
-    }
+    return (word - ones) & ~word & tops;
+}
+
+/* Copy the word at `at`. Not 0 if one of its bytes is. */
+static inline uint64_t copy_word(char *to, slice text, size_t at) {
+    uint64_t word;
+    memcpy(&word, text.data + at, 8);
+    memcpy(to + at, &word, 8);
+    return zeros_in(word);
+}
+
+/* Copy at least 8 bytes a word at a time, since they are few. Whether one of them is zero. */
+static inline bool copy_short(char *to, slice text) {
+    size_t last = text.len - 8;
+    uint64_t zeros = copy_word(to, text, last);
+    for (size_t at = 0; at < last; at += 8)
+        zeros |= copy_word(to, text, at);
+    return zeros != 0;
+}
+
+enum { SHORTEST_BYTES = 8, SHORT_BYTES = 64 };
+
+static inline bool is_short(slice text) {
+    return text.len >= SHORTEST_BYTES && text.len <= SHORT_BYTES;
 }
 
 static bool copy_text(char *to, slice text) {
-    if (text.len >= 8 && text.len <= 64) return copy_short(to, text);
+    if (is_short(text)) return copy_short(to, text);
     if (text.len) memcpy(to, text.data, text.len);
     return text.len && memchr(text.data, 0, text.len);
 }
@@ -105,25 +121,42 @@ static char *lend(struct lender **lender, size_t bytes) {
     return lender ? lender_take(lender, bytes) : NULL;
 }
 
-/* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
- * copied once more, into memory allocated for it, when it is asked for by
- * sqlite3_column_text(). */
-static void result_text(sqlite3_context *context, slice text, struct lender **lender) {
+static void result_as_it_is(sqlite3_context *context, slice text) {
+    sqlite3_result_text64(context, (const char *)text.data, text.len, SQLITE_TRANSIENT,
+                          SQLITE_UTF8);
+}
+
+static __attribute__((noinline)) void result_any_text(sqlite3_context *context, slice text,
+                                                      struct lender **lender) {
     char local[256];
     char *lent = lend(lender, text.len + 1);
     char *copy = lent ? lent : text.len < sizeof local ? local : NULL;
     if (!copy || copy_text(copy, text)) {
         if (lent) lender_return(lent);
-        sqlite3_result_text64(context, (const char *)text.data, text.len, SQLITE_TRANSIENT,
-                              SQLITE_UTF8);
+        result_as_it_is(context, text);
         return;
     }
     copy[text.len] = 0;
     sqlite3_result_text(context, copy, -1, lent ? lender_return : SQLITE_TRANSIENT);
 }
 
+/* SQLite copies a text that is known to end in a zero byte together with it. One that is not is
+ * copied once more, into memory allocated for it, when it is asked for by
+ * sqlite3_column_text(). */
+void result_text(sqlite3_context *context, slice text, struct lender **lender) {
+    char local[SHORT_BYTES + 1];
+    if (lender || !is_short(text)) {
+        result_any_text(context, text, lender);
+    } else if (copy_short(local, text)) {
+        result_as_it_is(context, text);
+    } else {
+        local[text.len] = 0;
+        sqlite3_result_text(context, local, -1, SQLITE_TRANSIENT);
+    }
+}
+
 /* A NULL pointer would make NULL of an empty blob. */
-static void result_blob(sqlite3_context *context, slice blob, struct lender **lender) {
+void result_blob(sqlite3_context *context, slice blob, struct lender **lender) {
     char *lent = lend(lender, blob.len);
     if (lent && blob.len) memcpy(lent, blob.data, blob.len);
     const void *data = lent ? lent : blob.len ? (const void *)blob.data : "";

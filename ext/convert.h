@@ -28,6 +28,9 @@ bool texts_are_utf8(sqlite3 *db);
 /* Give the value to SQLite: a copy of its bytes, in memory that is lent for it if
  * `lender` is not NULL and has some. */
 void result_value(sqlite3_context *context, const struct value *v, struct lender **lender);
+/* The same, where it is known what it is. */
+void result_text(sqlite3_context *context, slice text, struct lender **lender);
+void result_blob(sqlite3_context *context, slice blob, struct lender **lender);
 /* The same for a text that nobody asks for by sqlite3_column_text(): a zero byte behind it
  * would be of no use. */
 void result_text_to_compare(sqlite3_context *context, slice text);

@@ -598,8 +598,10 @@ static void take_plan(struct cursor *c, int index) {
     c->plan = plan_of_index(index);
     c->keys = plan_schema(c->table->schema, plan);
     c->verbatim_at = 0;
-    if (!plan->index && keycode_is_verbatim(c->keys, 0))
+    if (!plan->index && keycode_is_verbatim(c->keys, 0)) {
         c->verbatim_at = keycode_prefix(c->keys, c->table->table_id, c->prefix);
+        c->verbatim_type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
+    }
     c->one_text = c->verbatim_at && c->keys->key[0].type == COLUMN_TEXT && plan->eq_count == 1 &&
                   plan->in_column < 0 && plan_arg_count(plan) == 1 && c->table->utf8;
 }
@@ -623,6 +625,9 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     c->points.size = POINTS_AT_FIRST;
     c->counting = (struct counting){.refused = false};
     take_plan(c, index);
+    /* A statement that writes may want to know less than that: see result_column(). */
+    c->plain_count =
+        c->plan.index || session_is_open(session_of(c)) ? 0 : (int)c->table->schema->column_count;
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
     int rc = argc && make_point(c, argv[0]) ? SQLITE_OK : make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);

@@ -15,8 +15,9 @@ struct cursor {
     int index; /* as SQLite numbers the plan */
     struct plan plan;
     const struct schema *keys; /* of the table, or of the index that the plan uses; NULL: no plan */
-    size_t verbatim_at;        /* 0, or where in a key its only column stands as it is */
-    bool one_text;             /* the plan is the one key that is a text, and nothing else */
+    size_t verbatim_at;        /* 0, or where in a key its only column stands as it is, */
+    enum value_type verbatim_type; /* ... and whether as a text or a blob */
+    bool one_text;                 /* the plan is the one key that is a text, and nothing else */
     uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES]; /* of the keys; with verbatim_at */
     struct plan_ranges ranges;
     size_t range; /* index of the range we are in */
@@ -28,8 +29,9 @@ struct cursor {
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
     bool of_writer;                 /* the statement began the transaction */
-    bool reads;                     /* cursor_read_now() was called since it was opened, */
-    unsigned read_epoch;            /* ... at last in this epoch of the session */
+    int plain_count;          /* 0, or of how many columns there is only to tell what they hold */
+    bool reads;               /* cursor_read_now() was called since it was opened, */
+    unsigned read_epoch;      /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */
     unsigned asked;           /* how often for the key as it is, of this row, */
     unsigned asked_before;    /* ... and of the one before */

@@ -13,7 +13,7 @@ enum {
     TAG_FLOAT = 10,  /* a real that is a single-precision number */
     TAG_UNUSED = 11, /* not written */
     TAG_SMALL = 12,  /* 12..23: the integers 0..11 */
-    TAG_BYTES = 24,
+    TAG_BYTES = ROWCODE_TAG_BYTES,
     SMALL_COUNT = TAG_BYTES - TAG_SMALL,
     MAX_NUMBER_BYTES = 9 /* tag and body of anything but text and blobs */
 };

@@ -11,6 +11,8 @@
 #include "engine/base/buf.h"
 #include "sql/schema.h"
 
+enum { ROWCODE_TAG_BYTES = 24 }; /* the least tag of texts and blobs */
+
 /* Replace *row by the bytes of a row; values[] has all columns of the schema, of
  * which those of s->row are used. Nothing is allocated once *row has grown.
  * KEVO_TOOBIG beyond KEVO_MAX_VALUE_BYTES; KEVO_NOMEM. */
@@ -32,6 +34,26 @@ static inline struct row_reader row_reader_of(slice row) {
 /* Read the index-th column of the row (an index into schema.row[]). Bytes point
  * into the row. KEVO_CORRUPT when a length runs past the row's end. */
 int row_reader_column(struct row_reader *r, unsigned index, struct value *v, struct kevo_err *err);
+
+/* The same where it is the next column, and a text or blob of up to 8 KB that makes sense. False:
+ * it is not. */
+static inline bool row_reader_bytes(const struct row_reader *r, unsigned index,
+                                    enum value_type *type, slice *bytes) {
+    if (r->next != index || r->row.len < 2) return false;
+    size_t left = r->row.len - (size_t)(r->p - r->row.data);
+    if (left < 2) return false;
+    unsigned tag = r->p[0], head = 1;
+    if (tag >= 0x80) {
+        if (r->p[1] >= 0x80) return false;
+        tag = (unsigned)r->p[1] << 7 | (tag & 0x7f);
+        head = 2;
+    }
+    size_t len = (tag - ROWCODE_TAG_BYTES) >> 1;
+    if (tag < ROWCODE_TAG_BYTES || len > left - head) return false;
+    *type = tag & 1 ? VALUE_BLOB : VALUE_TEXT;
+    *bytes = slice_of(r->p + head, len);
+    return true;
+}
 
 /* The same for one column alone. */
 int rowcode_column(slice row, unsigned index, struct value *v, struct kevo_err *err);
