@@ -427,13 +427,28 @@ static int add_ranges(struct cursor *c, const struct arguments *a) {
                : SQLITE_OK;
 }
 
+/* Whether the key asked for could be made at once: what add_ranges() would come to. */
+static bool add_text(struct cursor *c, sqlite3_value *v) {
+    if (sqlite3_value_type(v) != SQLITE_TEXT) return false;
+    const void *text = sqlite3_value_blob(v); /* NULL when it is empty */
+    size_t len = (size_t)sqlite3_value_bytes(v);
+    return len <= KEVO_MAX_KEY_BYTES - KEYCODE_MAX_PREFIX_BYTES &&
+           plan_ranges_add_point(&c->ranges, slice_of(c->prefix, c->verbatim_at),
+                                 slice_of(text, text ? len : 0));
+}
+
+static int add_argument(struct cursor *c, struct arguments *a, sqlite3_value *v) {
+    if (c->texts && add_text(c, v)) return SQLITE_OK;
+    int rc = fill_argument(c, a, (unsigned)c->plan.in_column, v);
+    return rc == SQLITE_OK ? add_ranges(c, a) : rc;
+}
+
 /* One set of ranges for each value of the IN list. */
 static int add_list(struct cursor *c, struct arguments *a, sqlite3_value *list) {
     sqlite3_value *v = NULL;
     int rc = sqlite3_vtab_in_first(list, &v);
     while (rc == SQLITE_OK && v) {
-        rc = fill_argument(c, a, (unsigned)c->plan.in_column, v);
-        if (rc == SQLITE_OK) rc = add_ranges(c, a);
+        rc = add_argument(c, a, v);
         if (rc == SQLITE_OK) rc = sqlite3_vtab_in_next(list, &v);
     }
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
@@ -569,7 +584,8 @@ static int narrow_to_one(struct cursor *c, sqlite3_value **argv) {
     }
     leave_range(c);
     plan_ranges_reset(&c->ranges);
-    if (rc == SQLITE_OK && found && !plan_ranges_add_point(&c->ranges, buf_slice(&c->saved)))
+    if (rc == SQLITE_OK && found &&
+        !plan_ranges_add_point(&c->ranges, slice_of(NULL, 0), buf_slice(&c->saved)))
         rc = SQLITE_NOMEM;
     return rc;
 }
@@ -602,18 +618,13 @@ static void take_plan(struct cursor *c, int index) {
         c->verbatim_at = keycode_prefix(c->keys, c->table->table_id, c->prefix);
         c->verbatim_type = c->keys->key[0].type == COLUMN_TEXT ? VALUE_TEXT : VALUE_BLOB;
     }
-    c->one_text = c->verbatim_at && c->keys->key[0].type == COLUMN_TEXT && plan->eq_count == 1 &&
-                  plan->in_column < 0 && plan_arg_count(plan) == 1 && c->table->utf8;
+    c->texts = c->verbatim_at && c->verbatim_type == VALUE_TEXT && plan->eq_count == 1 &&
+               plan_arg_count(plan) == 1 && c->table->utf8;
 }
 
-/* Whether the key asked for could be made at once: what make_ranges() would come to. */
 static bool make_point(struct cursor *c, sqlite3_value *v) {
-    if (!c->one_text || sqlite3_value_type(v) != SQLITE_TEXT) return false;
-    const void *text = sqlite3_value_blob(v); /* NULL when it is empty */
-    size_t len = (size_t)sqlite3_value_bytes(v);
-    return len <= KEVO_MAX_KEY_BYTES - KEYCODE_MAX_PREFIX_BYTES &&
-           plan_ranges_set_point(&c->ranges, slice_of(c->prefix, c->verbatim_at),
-                                 slice_of(text, text ? len : 0));
+    plan_ranges_reset(&c->ranges);
+    return c->texts && c->plan.in_column < 0 && add_text(c, v);
 }
 
 int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int argc,

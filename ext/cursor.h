@@ -17,7 +17,7 @@ struct cursor {
     const struct schema *keys; /* of the table, or of the index that the plan uses; NULL: no plan */
     size_t verbatim_at;        /* 0, or where in a key its only column stands as it is, */
     enum value_type verbatim_type; /* ... and whether as a text or a blob */
-    bool one_text;                 /* the plan is the one key that is a text, and nothing else */
+    bool texts;                    /* the plan is the key, which is one text, and nothing else */
     uint8_t prefix[KEYCODE_MAX_PREFIX_BYTES]; /* of the keys; with verbatim_at */
     struct plan_ranges ranges;
     size_t range; /* index of the range we are in */

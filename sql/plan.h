@@ -242,13 +242,10 @@ void plan_ranges_release(struct plan_ranges *r); /* frees; the struct is empty a
 int plan_ranges_add(struct plan_ranges *r, const struct schema *s, uint32_t table_id,
                     const struct plan *plan, const struct plan_arg *args, struct kevo_err *err);
 
-/* Let the one key, as a point, be all there is: what plan_ranges_add() makes of an equality with
- * all of the key. The key is `prefix` and `rest`. False when there is no memory. */
-bool plan_ranges_set_point(struct plan_ranges *r, slice prefix, slice rest);
-
-/* Append the one key, as a point, behind those there are. False when there is no memory.
- * For callers that bring the keys in an order of their own: not to be finished. */
-bool plan_ranges_add_point(struct plan_ranges *r, slice key);
+/* Append one key, `prefix` and `rest`, as a point behind those there are: what plan_ranges_add() makes
+ * of equalities with all of the key. For callers that bring the keys in an order of their own it is
+ * not to be finished. False when there is no memory. */
+bool plan_ranges_add_point(struct plan_ranges *r, slice prefix, slice rest);
 
 /* Replace the ranges by one point for each of `count` keys, in the order that the plan has
  * promised. `keys` has them one behind the other, each behind its length, a size_t. KEVO_NOMEM;

@@ -233,17 +233,18 @@ static int add_between(struct plan_ranges *r, const struct building *b, unsigned
     return 0;
 }
 
+/* The key [lower, lower + len) of r->bytes, whose end it is, as a point: with a zero byte behind it it
+ * is the first key above as well. False without memory. */
+static inline bool push_point(struct plan_ranges *r, size_t lower, size_t len) {
+    if (!reserve_spans(r, 1) || !buf_append(&r->bytes, "", 1)) return false;
+    r->spans[r->count++] = (struct plan_span){lower, lower, len, len + 1, 0, true};
+    return true;
+}
+
 /* All columns are equal to something: one key, the prefix itself. */
 static int add_point(struct plan_ranges *r, const struct building *b) {
     if (b->prefix_len > KEVO_MAX_KEY_BYTES) return 0;
-    size_t upper = b->bytes->len;
-    if (!buf_reserve(b->bytes, b->prefix_len + 1)) return kevo_nomem(b->err);
-    memcpy(b->bytes->data + upper, b->bytes->data + b->prefix, b->prefix_len);
-    b->bytes->data[upper + b->prefix_len] = 0;
-    b->bytes->len += b->prefix_len + 1;
-    r->spans[r->count++] =
-        (struct plan_span){b->prefix, upper, b->prefix_len, b->prefix_len + 1, 0, true};
-    return 0;
+    return push_point(r, b->prefix, b->prefix_len) ? 0 : kevo_nomem(b->err);
 }
 
 /* Append the equality columns' values to the prefix. *equal tells about the last one
@@ -385,9 +386,10 @@ static void sort_spans(struct plan_ranges *r) {
     }
 }
 
-static bool is_sorted(const struct plan_ranges *r) {
+/* In order, and none begins inside the one before it. */
+static bool is_finished(const struct plan_ranges *r) {
     for (size_t i = 1; i < r->count; i++)
-        if (cmp_spans(r, i - 1, i) >= 0) return false;
+        if (slice_cmp(plan_range_at(r, i - 1).upper, plan_range_at(r, i).lower) > 0) return false;
     return true;
 }
 
@@ -403,8 +405,8 @@ static void join_spans(struct plan_ranges *r, size_t into, size_t next) {
 }
 
 void plan_ranges_finish(struct plan_ranges *r) {
-    if (r->count < 2) return;
-    if (!is_sorted(r)) sort_spans(r);
+    if (is_finished(r)) return;
+    sort_spans(r);
     size_t last = 0;
     for (size_t i = 1; i < r->count; i++) {
         if (slice_cmp(plan_range_at(r, i).lower, plan_range_at(r, last).upper) < 0)
@@ -458,18 +460,14 @@ int plan_ranges_thin(struct plan_ranges *r,
     return 0;
 }
 
-bool plan_ranges_add_point(struct plan_ranges *r, slice key) {
-    size_t at = r->bytes.len;
-    if (!reserve_spans(r, 1) || !buf_append(&r->bytes, key.data, key.len)) return false;
-    r->spans[r->count++] = (struct plan_span){at, at, key.len, 0, 0, true};
-    return true;
-}
-
-bool plan_ranges_set_point(struct plan_ranges *r, slice prefix, slice rest) {
-    plan_ranges_reset(r);
-    if (!reserve_spans(r, 1) || !buf_set(&r->bytes, prefix) ||
-        !buf_append(&r->bytes, rest.data, rest.len))
-        return false;
-    r->spans[r->count++] = (struct plan_span){0, 0, r->bytes.len, 0, 0, true};
-    return true;
+bool plan_ranges_add_point(struct plan_ranges *r, slice prefix, slice rest) {
+    size_t at = r->bytes.len, len = prefix.len + rest.len;
+    if (!buf_reserve(&r->bytes, len + 1)) return false;
+    uint8_t *to = r->bytes.data + at;
+    if (prefix.len) memcpy(to, prefix.data, prefix.len);
+    if (rest.len) memcpy(to + prefix.len, rest.data, rest.len);
+    r->bytes.len = at + len;
+    if (push_point(r, at, len)) return true;
+    r->bytes.len = at;
+    return false;
 }

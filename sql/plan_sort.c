@@ -55,7 +55,7 @@ int plan_ranges_sort(struct plan_ranges *r, const struct schema *s, const struct
         plan_ranges_reset(r);
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        if (!plan_ranges_add_point(r, entries[i].key)) rc = kevo_nomem(err);
+        if (!plan_ranges_add_point(r, slice_of(NULL, 0), entries[i].key)) rc = kevo_nomem(err);
     }
     mem_free(entries);
     return rc;

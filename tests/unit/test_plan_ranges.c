@@ -565,8 +565,8 @@ START_TEST(unordered) {
     ck_assert(r.unordered && r.count > 2);
     plan_ranges_reset(&r);
     ck_assert(!r.unordered && r.count == 0);
-    ck_assert(plan_ranges_add_point(&r, slice_of_str("b")));
-    ck_assert(plan_ranges_add_point(&r, slice_of_str("a")));
+    ck_assert(plan_ranges_add_point(&r, slice_of(NULL, 0), slice_of_str("b")));
+    ck_assert(plan_ranges_add_point(&r, slice_of(NULL, 0), slice_of_str("a")));
     ck_assert(plan_range_at(&r, 0).point &&
               slice_eq(plan_range_at(&r, 0).lower, slice_of_str("b")));
     ck_assert(plan_range_at(&r, 1).point &&
