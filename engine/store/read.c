@@ -244,13 +244,15 @@ static void will_get(const struct superversion *sv, uint64_t hash) {
         memtable_will_get(sv->immutable[i], hash);
 }
 
+static inline void count_filter(kevo_store *s, uint64_t checks, uint64_t rejects) {
+    if (checks) count(&s->counters.filter_checks, checks);
+    if (rejects) count(&s->counters.filter_rejects, rejects);
+}
+
 static inline int ask_tables(kevo_store *s, struct version_lookup *q, uint64_t cover,
                              struct table_value *v, struct kevo_err *err) {
     int rc = version_lookup_get(q, cover, v, err);
-    if (q->filter_checks) {
-        count(&s->counters.filter_checks, q->filter_checks);
-        if (q->filter_rejects) count(&s->counters.filter_rejects, q->filter_rejects);
-    }
+    count_filter(s, q->filter_checks, q->filter_rejects);
     return rc;
 }
 
@@ -264,9 +266,10 @@ static int get_committed(kevo_store *s, struct superversion *sv, slice key, uint
     return rc == KEVO_NOTFOUND ? ask_tables(s, &q, cover, v, err) : rc;
 }
 
-/* What struct kevo_value's pins are. A value from a write buffer has no superversion; one from a
- * transaction's runs has it as well, since it keeps tables open. */
-enum { SUPERVERSION = 0, BLOCK = 1, BUFFER = 1, STORE = 2, RUNS = 3 };
+/* What struct kevo_value's pins are. One from a transaction's runs has a superversion as well, since it
+ * keeps tables open. A value from a write buffer has none, nor has one that was got with others and
+ * lies in a block. */
+enum { SUPERVERSION = 0, BLOCK = 1, STORE = 2, RUNS = 3, BUFFER = 3 };
 
 /* A transaction that asks for keys while it is neither small nor large goes on like that, as
  * INSERT and UPDATE do: most of what it asks for it has not written. */
@@ -424,42 +427,57 @@ static void begin_lookups(kevo_store *s, const struct superversion *sv,
         if (l->rc == KEVO_NOTFOUND) version_lookup_aim(&l->tables, l->cover);
     }
     for (unsigned i = 0; i < count; i++)
-        if (list[i].rc == KEVO_NOTFOUND) version_lookup_find(&list[i].tables);
+        version_lookup_find(&list[i].tables);
+    for (unsigned i = 0; i < count; i++)
+        version_lookup_hold(&list[i].tables, i ? &list[i - 1].tables : NULL);
 }
 
 static int end_lookup(kevo_store *s, struct lookup *l, struct kevo_err *err) {
     int rc = l->rc;
-    if (rc == KEVO_NOTFOUND) rc = ask_tables(s, &l->tables, l->cover, &l->value, err);
+    if (rc == KEVO_NOTFOUND) rc = version_lookup_get(&l->tables, l->cover, &l->value, err);
     if (rc || l->value.type != ENTRY_DELETE) return rc;
     if (l->value.block) cache_unpin(s->cache, l->value.block);
     return KEVO_NOTFOUND;
 }
 
-static void count_gets(kevo_store *s, unsigned gets, unsigned hits) {
+/* What version_lookup counts of all of them, and: `gets` ended, of which `hits` found something. */
+static void count_gets(kevo_store *s, const struct lookup *list, unsigned wanted, unsigned gets,
+                       unsigned hits) {
+    uint64_t checks = 0, rejects = 0;
+    for (unsigned i = 0; i < wanted; i++) {
+        checks += list[i].tables.filter_checks;
+        rejects += list[i].tables.filter_rejects;
+    }
     count(&s->counters.gets, gets);
     if (hits < gets) count(&s->counters.gets_missed, gets - hits);
+    count_filter(s, checks, rejects);
 }
 
-/* The values come with a reference on `sv` each, which are taken at once. */
+/* A value in a block of the cache needs no more than that. The others come with a reference on `sv`
+ * each, which are taken at once. */
 static int end_lookups(kevo_store *s, struct superversion *sv, struct lookup *list, unsigned *count,
                        struct kevo_value *values, bool *found, struct kevo_err *err) {
-    unsigned wanted = *count, hits = 0;
+    unsigned wanted = *count, hits = 0, refs = 0;
     int rc = 0;
     for (*count = 0; *count < wanted; ++*count) {
         unsigned i = *count;
+        if (i + 1 < wanted) version_lookup_will_read(&list[i + 1].tables);
         rc = end_lookup(s, &list[i], i ? NULL : err);
         if (rc < 0) break;
         found[i] = rc == 0;
         values[i] = (struct kevo_value){.slice = {NULL, 0}};
         if (rc) continue;
         values[i].slice = list[i].value.value;
-        values[i].pin[SUPERVERSION] = sv;
+        values[i].pin[SUPERVERSION] = list[i].value.block ? NULL : sv;
         values[i].pin[BLOCK] = list[i].value.block;
         values[i].pin[STORE] = s;
         hits++;
+        refs += !list[i].value.block;
     }
-    atomic_fetch_add_explicit(&sv->refs, hits, memory_order_relaxed);
-    count_gets(s, *count, hits);
+    for (unsigned i = *count + 1; i < wanted; i++)
+        version_lookup_drop(&list[i].tables);
+    if (refs) atomic_fetch_add_explicit(&sv->refs, refs, memory_order_relaxed);
+    count_gets(s, list, wanted, *count, hits);
     return rc < 0 && *count == 0 ? rc : 0;
 }
 
@@ -485,12 +503,13 @@ int kevo_get_many(kevo_store *store, const struct kevo_read *read, const struct 
 void kevo_value_release(struct kevo_value *value) {
     kevo_store *s = value->pin[STORE];
     if (s && store_check_process(s, NULL) == 0) {
-        if (!value->pin[SUPERVERSION])
+        if (value->pin[BLOCK]) cache_unpin(s->cache, value->pin[BLOCK]);
+        if (value->pin[SUPERVERSION]) {
+            superversion_release(value->pin[SUPERVERSION]);
+            version_unref(value->pin[RUNS]);
+        } else {
             memtable_unref(value->pin[BUFFER]);
-        else if (value->pin[BLOCK])
-            cache_unpin(s->cache, value->pin[BLOCK]);
-        superversion_release(value->pin[SUPERVERSION]);
-        version_unref(value->pin[RUNS]);
+        }
     }
     *value = (struct kevo_value){.slice = {NULL, 0}};
 }

@@ -128,36 +128,88 @@ static const uint8_t *guess_value(const struct block_frame *f, const struct bloc
     return f->data + from + (uint64_t)(to - from) * nth / count;
 }
 
+/* Pass one entry whose head is longer than four bytes. */
+static bool pass_unusual(struct walk *w, const struct block_frame *f, uint32_t *at,
+                         uint32_t *value_at) {
+    struct block_entry e;
+    if (!block_entry_decode(f, *at, *value_at, &e) || !take_key(w, f, &e)) return false;
+    w->len = BLOCK_TAGS_MAX_KEY;
+    *at = e.end;
+    *value_at = e.value_end;
+    return true;
+}
+
+/* Pass `left` entries, from the one whose head lies at e->at and its value at e->value_at, and come
+ * to the next. What they are was looked at when the tags were made: here it is just where the next
+ * one lies, and inside the block. */
+static inline bool pass(struct walk *w, const struct block_frame *f, unsigned left,
+                        struct block_entry *e) {
+    const uint32_t unusual = 0x80808000u | ENTRY_FLAGS_RESERVED;
+    uint32_t at = e->at, value_at = e->value_at, heads_end = f->heads_end;
+    const uint8_t *data = f->data;
+    uint8_t *key = w->bytes + TAGGED_BYTES;
+    for (; left > 0; left--) {
+        uint32_t head = get_fixed32(data + at);
+        if (unlikely(head & unusual)) {
+            if (!pass_unusual(w, f, &at, &value_at)) return false;
+            continue;
+        }
+        uint32_t code = head & ENTRY_SEQ_CODE, unshared = head >> 16 & 0xff;
+        uint32_t key_at = at + 4 + code + (code == 7);
+        at = key_at + unshared;
+        value_at += head >> 24;
+        if (unlikely(at > heads_end)) return false;
+        uint8_t *to = key + (head >> 8 & 0xff);
+        memcpy(to, data + key_at, 16);
+        if (unlikely(unshared > 16)) memcpy(to, data + key_at, unshared);
+    }
+    e->at = at;
+    e->value_at = value_at;
+    return true;
+}
+
+unsigned block_tags_aim(slice block, const struct block_tags *t, slice key, bool early) {
+    enum { LINE = 64, HEADS_LINES = 5, VALUE_LINES = 3 };
+    struct block_frame f = {0};
+    if (key.len == 0 || block_frame_of(block, &f, "", 0, NULL)) return t->count;
+    unsigned i = find_tag(t, 0, tag_of_key(key));
+    if (i >= t->count) return i;
+    unsigned restart = i / t->interval;
+    if (unlikely(restart >= f.restart_count)) return t->count;
+    const uint8_t *value = guess_value(&f, t, restart, i % t->interval);
+    for (unsigned k = 0; k < VALUE_LINES; k++)
+        __builtin_prefetch(value + (size_t)LINE * k);
+    if (!early) return i;
+    const uint8_t *heads = f.data + block_restart_at(&f, restart);
+    for (unsigned k = 0; k < HEADS_LINES; k++)
+        __builtin_prefetch(heads + (size_t)LINE * k);
+    return i;
+}
+
 /* Whether entry i has that key. */
 static bool walk_to(const struct block_frame *f, const struct block_tags *t, unsigned i, slice key,
                     struct block_entry *e) {
     struct walk w;
     unsigned restart = i / t->interval, left = i % t->interval;
     if (unlikely(restart >= f->restart_count)) return false;
-    const uint8_t *value = guess_value(f, t, restart, left);
-    __builtin_prefetch(value);
-    __builtin_prefetch(value + 64);
-    __builtin_prefetch(value + 128);
-    if (unlikely(!block_restart_decode(f, restart, e))) return false;
-    w.len = 0;
-    for (;; left--) {
-        if (unlikely(!take_key(&w, f, e))) return false;
-        if (left == 0) break;
-        if (unlikely(!block_entry_decode(f, e->end, e->value_end, e))) return false;
-    }
+    const uint8_t *p = f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)restart;
+    e->at = get_fixed32(p);
+    e->value_at = get_fixed32(p + 4);
+    w.len = BLOCK_TAGS_MAX_KEY;
+    if (unlikely(e->at >= f->heads_end || !pass(&w, f, left, e))) return false;
+    if (unlikely(!block_entry_decode(f, e->at, e->value_at, e) || !take_key(&w, f, e)))
+        return false;
     return w.len == key.len && memcmp(w.bytes + TAGGED_BYTES, key.data, key.len) == 0;
 }
 
-bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t max_seq,
-                    uint8_t *type, uint64_t *seq, slice *value) {
+bool block_tags_get(slice block, const struct block_tags *t, unsigned aim, slice key,
+                    uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value) {
     struct block_frame f;
     struct block_entry e;
-    if (key.len == 0 || block_frame_of(block, &f, "", 0, NULL)) return false;
-    uint8_t tag = tag_of_key(key);
-    unsigned i = find_tag(t, 0, tag);
-    for (unsigned tries = 0; i < t->count && tries < MOST_TRIES; tries++) {
-        if (!walk_to(&f, t, i, key, &e)) {
-            i = find_tag(t, i + 1, tag);
+    if (aim >= t->count || block_frame_of(block, &f, "", 0, NULL)) return false;
+    for (unsigned tries = 0; aim < t->count && tries < MOST_TRIES; tries++) {
+        if (!walk_to(&f, t, aim, key, &e)) {
+            aim = find_tag(t, aim + 1, tag_of_key(key));
             continue;
         }
         if (e.seq > max_seq) break;

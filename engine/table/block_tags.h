@@ -29,9 +29,13 @@ static inline size_t block_tags_room(size_t count) {
  * those that builders make. */
 bool block_tags_make(slice block, uint8_t *to, size_t room, struct block_tags *t);
 
-/* As block_get(), for a key that is in the block, most likely. False: ask
- * block_get(), which tells as well what may be wrong. */
-bool block_tags_get(slice block, const struct block_tags *t, slice key, uint64_t max_seq,
-                    uint8_t *type, uint64_t *seq, slice *value);
+/* The first entry that may be the key's, or t->count or more: none is. Its value is asked for; `early`,
+ * where block_tags_get() does not follow at once, what that reads as well. */
+unsigned block_tags_aim(slice block, const struct block_tags *t, slice key, bool early);
+
+/* As block_get(), for a key that is in the block, most likely; `aim` is what block_tags_aim() says.
+ * False: ask block_get(), which tells as well what may be wrong. */
+bool block_tags_get(slice block, const struct block_tags *t, unsigned aim, slice key,
+                    uint64_t max_seq, uint8_t *type, uint64_t *seq, slice *value);
 
 #endif

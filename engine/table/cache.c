@@ -47,6 +47,9 @@ struct shard {
     pthread_mutex_t mutex;
     struct slot *slots;
     size_t slot_count; /* a power of two, more than the entries */
+    /* The same for cache_aim(), which takes no lock: it may see one of them and not yet the other. */
+    struct slot *_Atomic slots_seen;
+    _Atomic size_t mask_seen;
     size_t entry_count;
     struct list probation, protected;
     uint64_t capacity_bytes;
@@ -84,10 +87,16 @@ static uint64_t used_bytes(const struct shard *s) {
 
 /* ---- making ---------------------------------------------------------------- */
 
+static void set_slots(struct shard *s, struct slot *slots, size_t count) {
+    s->slots = slots;
+    s->slot_count = count;
+    atomic_store_explicit(&s->slots_seen, slots, memory_order_relaxed);
+    atomic_store_explicit(&s->mask_seen, count - 1, memory_order_relaxed);
+}
+
 static bool shard_init(struct shard *s, uint64_t capacity_bytes) {
     s->capacity_bytes = capacity_bytes;
-    s->slot_count = FIRST_SLOTS;
-    s->slots = mem_array(s->slot_count, sizeof *s->slots);
+    set_slots(s, mem_array(FIRST_SLOTS, sizeof *s->slots), FIRST_SLOTS);
     if (!s->slots) return false;
     if (pthread_mutex_init(&s->mutex, NULL) == 0) return true;
     mem_free(s->slots);
@@ -176,9 +185,9 @@ static size_t home_of(const struct shard *s, uint32_t hash) {
 }
 
 /* Bring in the last bytes of a block while its entry is being looked at. */
-static void prefetch_end(const struct entry *e) {
-    for (int line = 0; line < 7; line++)
-        __builtin_prefetch((const uint8_t *)e - 64 * line);
+static inline void prefetch_end(const struct entry *e, unsigned lines) {
+    for (unsigned line = 0; line < lines; line++)
+        __builtin_prefetch((const uint8_t *)e - (size_t)64 * line);
 }
 
 static struct entry *find(const struct shard *s, uint32_t hash, uint64_t id, uint64_t offset) {
@@ -187,7 +196,7 @@ static struct entry *find(const struct shard *s, uint32_t hash, uint64_t id, uin
         struct entry *e = s->slots[i].entry;
         if (!e) return NULL;
         if (s->slots[i].hash != hash) continue;
-        prefetch_end(e);
+        prefetch_end(e, CACHE_END_LINES);
         if (e->offset == offset && e->id == id) return e;
     }
 }
@@ -218,8 +227,7 @@ static bool reserve_slot(struct shard *s) {
     size_t old_count = s->slot_count;
     struct slot *old = s->slots, *new = mem_array(old_count, 2 * sizeof *new);
     if (!new) return s->entry_count + 1 < s->slot_count;
-    s->slots = new;
-    s->slot_count *= 2;
+    set_slots(s, new, 2 * old_count);
     for (size_t i = 0; i < old_count; i++)
         if (old[i].entry) put_slot(s, old[i]);
     mem_free(old);
@@ -374,16 +382,16 @@ struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset) {
     return b;
 }
 
-void cache_prefetch(const struct cache_block *b) {
-    prefetch_end((const struct entry *)b);
+void cache_prefetch(const struct cache_block *b, unsigned lines) {
+    prefetch_end((const struct entry *)b, lines);
 }
 
 void cache_aim(struct cache *c, uint64_t id, uint64_t offset) {
     uint32_t hash = hash_of(id, offset);
-    struct shard *s = shard_of(c, hash);
-    pthread_mutex_lock(&s->mutex);
-    __builtin_prefetch(&s->slots[home_of(s, hash)]);
-    pthread_mutex_unlock(&s->mutex);
+    const struct shard *s = shard_of(c, hash);
+    uintptr_t slots = (uintptr_t)atomic_load_explicit(&s->slots_seen, memory_order_relaxed);
+    size_t mask = atomic_load_explicit(&s->mask_seen, memory_order_relaxed);
+    __builtin_prefetch((const void *)(slots + (hash / MAX_SHARDS & mask) * sizeof *s->slots));
 }
 
 bool cache_peek(struct cache *c, uint64_t id, uint64_t offset) {

@@ -59,11 +59,13 @@ uint64_t cache_new_id(struct cache *c);
 /* The block at `offset` of table `id`, pinned, or NULL. */
 struct cache_block *cache_get(struct cache *c, uint64_t id, uint64_t offset);
 
-/* Bring in the memory of a block that may be gone, and its memory with it. */
-void cache_prefetch(const struct cache_block *b);
+/* Bring in the memory of a block that may be gone, and its memory with it: what a lookup reads of it and
+ * the end of its bytes, where a search begins, or hardly more than the former. */
+enum { CACHE_END_LINES = 7, CACHE_ENTRY_LINES = 4 };
+void cache_prefetch(const struct cache_block *b, unsigned lines);
 
 /* The block may be asked for next: bring in where it is looked up; or, and tell whether it
- * is there, the end of it. Neither pins nor counts. */
+ * is there, the end of it. Neither pins nor counts; the first takes no lock. */
 void cache_aim(struct cache *c, uint64_t id, uint64_t offset);
 bool cache_peek(struct cache *c, uint64_t id, uint64_t offset);
 

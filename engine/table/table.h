@@ -163,13 +163,23 @@ int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *bytes, 
                struct kevo_err *err);
 
 /* A table_get in steps, between which memory comes, for callers that get several keys at once: what the
- * filter says; ask for what the search of the index will read; find the block, which is asked for;
- * and search from there. Each takes what the one before returned. */
+ * filter says; ask for what the search of the index will read; find the block, which is asked for; have
+ * the cache look it up; and search from there. Each takes what the one before returned. */
 bool table_may_have(struct table *t, uint64_t hash, uint64_t max_seq);
 size_t table_will_find(const struct table *t, slice key);
 size_t table_find(const struct table *t, slice key, size_t aim);
-int table_get_at(struct table *t, size_t block, slice key, uint64_t max_seq, struct table_value *v,
-                 struct kevo_err *err);
+struct table_hold {
+    struct cache_block *block; /* the block, pinned, or NULL: the cache did not have it, */
+    bool asked;                /* ... if it was asked. Zeroed: it is looked up later */
+    bool aimed;                /* its tags were asked for the key, */
+    unsigned aim;              /* ... and said that */
+};
+void table_hold(struct table *t, size_t block, slice key, struct table_hold *hold);
+/* It is searched next, or the one after: bring in what is stored of it, if it is to be decompressed. */
+void table_will_read(const struct table *t, size_t block, const struct table_hold *hold);
+/* Takes the pin over. */
+int table_get_at(struct table *t, size_t block, const struct table_hold *hold, slice key,
+                 uint64_t max_seq, struct table_value *v, struct kevo_err *err);
 
 /* An iterator over the table, which must outlive it. `keep` false for readers that pass once
  * (compaction): blocks they decompress do not enter the cache, and the memory of the map behind

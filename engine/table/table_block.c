@@ -132,14 +132,16 @@ static struct cache_block *look_up(struct table *t, size_t i, uint64_t offset) {
     return b;
 }
 
-int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
-                    struct kevo_err *err) {
+struct cache_block *table_block_hold(struct table *t, size_t i) {
+    if (table_index_kind(&t->index, i) != BLOCK_LZ4) return NULL;
+    return look_up(t, i, table_index_offset(&t->index, i));
+}
+
+int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct buf *scratch,
+                         struct table_block *b, struct kevo_err *err) {
     struct stored s;
-    *b = (struct table_block){0};
-    assert(i < t->index.count);
-    b->offset = table_index_offset(&t->index, i);
-    if (table_index_kind(&t->index, i) == BLOCK_LZ4) b->pin = look_up(t, i, b->offset);
-    if (!b->pin) {
+    *b = (struct table_block){.offset = table_index_offset(&t->index, i), .pin = held};
+    if (!held) {
         int rc = find_stored(t, i, &s, err);
         if (rc) return rc;
         if (s.kind == BLOCK_LZ4 && scratch) return pass_by(t, &s, scratch, &b->bytes, err);
@@ -150,6 +152,11 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
     }
     if (b->pin) b->bytes = slice_of(b->pin->data, b->pin->len);
     return 0;
+}
+
+int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
+                    struct kevo_err *err) {
+    return table_block_get_held(t, i, table_block_hold(t, i), scratch, b, err);
 }
 
 int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *bytes, uint64_t *brought,
@@ -189,15 +196,13 @@ static void make_tags(struct cache_block *b) {
     atomic_store_explicit(&b->note, note, memory_order_release);
 }
 
-bool table_block_tags(const struct table_block *b, struct block_tags *t) {
-    struct cache_block *c = b->pin;
-    if (!c) return false;
-    uint32_t note = atomic_load_explicit(&c->note, memory_order_acquire);
+bool table_block_tags(struct cache_block *b, bool asked_for, struct block_tags *t) {
+    uint32_t note = atomic_load_explicit(&b->note, memory_order_acquire);
     if (note < TAGS_AT) {
-        if (is_time(c, note)) make_tags(c);
+        if (asked_for && is_time(b, note)) make_tags(b);
         return false;
     }
-    *t = (struct block_tags){c->data + c->len, (uint16_t)(note / TAGS_COUNT),
+    *t = (struct block_tags){b->data + b->len, (uint16_t)(note / TAGS_COUNT),
                              (uint16_t)(note % TAGS_COUNT - TAGS_AT)};
     return true;
 }

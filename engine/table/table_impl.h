@@ -44,9 +44,14 @@ struct table_block {
 int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
                     struct kevo_err *err);
 
-/* The tags of a block, if it has any: they are made when it was found in the cache a few times. They
+/* The same in two steps, of which the first is what the cache has, pinned, or NULL. */
+struct cache_block *table_block_hold(struct table *t, size_t i);
+int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct buf *scratch,
+                         struct table_block *b, struct kevo_err *err);
+
+/* The tags of a pinned block, if it has any: they are made when it was `asked_for` a few times. They
  * live as long as the pin. */
-bool table_block_tags(const struct table_block *b, struct block_tags *t);
+bool table_block_tags(struct cache_block *b, bool asked_for, struct block_tags *t);
 
 /* Block i without the cache, decompressed into *scratch if need be; b->pin is NULL.
  * `again`: check the checksum of a raw block even if it was right before. */
@@ -64,9 +69,9 @@ void table_block_aim(const struct table *t, size_t i, unsigned step);
 
 /* Block i is asked for at once: bring it in from where the cache had it the last time, which is
  * most likely where it still is, before the cache has looked up whether that is so. */
-static inline void table_block_prefetch(const struct table *t, size_t i) {
+static inline void table_block_prefetch(const struct table *t, size_t i, unsigned lines) {
     const struct cache_block *place = atomic_load_explicit(&t->places[i], memory_order_relaxed);
-    if (place) cache_prefetch(place);
+    if (place) cache_prefetch(place, lines);
 }
 
 /* Bring block i as it is stored into the processor's cache, without waiting. i may be

@@ -54,7 +54,7 @@ static int enter_block(struct table_iter *it, size_t i, struct kevo_err *err) {
     if (it->at == i) return 0;
     leave_block(it);
     struct buf *scratch = it->run < SCAN_RUN ? NULL : &it->scratch;
-    if (it->keep) table_block_prefetch(t, i);
+    if (it->keep) table_block_prefetch(t, i, CACHE_END_LINES);
     int rc = it->keep ? table_block_get(t, i, scratch, &it->source, err)
                       : table_block_read(t, i, false, &it->scratch, &it->source, err);
     if (rc) return rc;

@@ -197,16 +197,19 @@ static bool ask_filter(struct table *t, uint64_t hash, bool guessed) {
 
 static size_t find_block(const struct table *t, slice key) {
     size_t i = table_index_find(&t->index, key);
-    if (i < t->index.count) table_block_prefetch(t, i);
+    if (i < t->index.count) table_block_prefetch(t, i, CACHE_END_LINES);
     return i;
 }
 
-static int search(const struct table *t, const struct table_block *b, slice key, uint64_t max_seq,
-                  struct table_value *v, bool *past_end, struct kevo_err *err) {
+static int search(const struct table *t, const struct table_block *b, const struct table_hold *hold,
+                  slice key, uint64_t max_seq, struct table_value *v, bool *past_end,
+                  struct kevo_err *err) {
     struct block_tags tags;
-    if (table_block_tags(b, &tags) &&
-        block_tags_get(b->bytes, &tags, key, max_seq, &v->type, &v->seq, &v->value))
-        return 0;
+    if (b->pin && table_block_tags(b->pin, true, &tags)) {
+        unsigned aim = hold->aimed ? hold->aim : block_tags_aim(b->bytes, &tags, key, false);
+        if (block_tags_get(b->bytes, &tags, aim, key, max_seq, &v->type, &v->seq, &v->value))
+            return 0;
+    }
     return block_get(b->bytes, key, max_seq, &v->type, &v->seq, &v->value, past_end, t->path,
                      b->offset, err);
 }
@@ -222,20 +225,23 @@ size_t table_will_find(const struct table *t, slice key) {
 size_t table_find(const struct table *t, slice key, size_t aim) {
     size_t i = table_index_find_aimed(&t->index, key, aim);
     if (i == t->index.count) return i;
-    table_block_prefetch(t, i);
+    table_block_prefetch(t, i, CACHE_ENTRY_LINES);
     table_block_aim(t, i, 1);
     return i;
 }
 
-static inline int get_from(struct table *t, size_t i, slice key, uint64_t max_seq,
-                           struct table_value *v, struct kevo_err *err) {
+static const struct table_hold not_asked = {.asked = false};
+
+static inline int get_from(struct table *t, size_t i, const struct table_hold *hold, slice key,
+                           uint64_t max_seq, struct table_value *v, struct kevo_err *err) {
     bool past_end = true;
     *v = (struct table_value){0};
-    for (; i < t->index.count; i++) {
+    for (; i < t->index.count; i++, hold = &not_asked) {
         struct table_block b;
-        int rc = table_block_get(t, i, NULL, &b, err);
+        int rc = hold->asked ? table_block_get_held(t, i, hold->block, NULL, &b, err)
+                             : table_block_get(t, i, NULL, &b, err);
         if (rc) return rc;
-        rc = search(t, &b, key, max_seq - t->base_seq, v, &past_end, err);
+        rc = search(t, &b, hold, key, max_seq - t->base_seq, v, &past_end, err);
         if (rc == 0) {
             v->seq += t->base_seq;
             v->block = b.pin;
@@ -258,12 +264,28 @@ int table_get(struct table *t, slice key, uint64_t hash, uint64_t max_seq, struc
     if (filtered) *filtered = !maybe;
     if (!maybe) return KEVO_NOTFOUND;
     if (!guessed) i = find_block(t, key);
-    return get_from(t, i, key, max_seq, v, err);
+    return get_from(t, i, &not_asked, key, max_seq, v, err);
 }
 
-int table_get_at(struct table *t, size_t i, slice key, uint64_t max_seq, struct table_value *v,
-                 struct kevo_err *err) {
-    return get_from(t, i, key, max_seq, v, err);
+void table_hold(struct table *t, size_t i, slice key, struct table_hold *hold) {
+    struct block_tags tags;
+    if (i == t->index.count) return;
+    struct cache_block *b = table_block_hold(t, i);
+    hold->block = b;
+    hold->asked = true;
+    if (!b || !table_block_tags(b, false, &tags)) return;
+    hold->aim = block_tags_aim(slice_of(b->data, b->len), &tags, key, true);
+    hold->aimed = true;
+}
+
+void table_will_read(const struct table *t, size_t i, const struct table_hold *hold) {
+    if (hold->asked && !hold->block && table_index_kind(&t->index, i) == BLOCK_LZ4)
+        table_block_fetch(t, i);
+}
+
+int table_get_at(struct table *t, size_t i, const struct table_hold *hold, slice key,
+                 uint64_t max_seq, struct table_value *v, struct kevo_err *err) {
+    return get_from(t, i, hold, key, max_seq, v, err);
 }
 
 void table_position(struct table *t, slice key, uint64_t *file_bytes, uint64_t *entries) {

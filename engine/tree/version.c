@@ -270,7 +270,7 @@ static int ask(struct version_lookup *q, struct table_file *f, struct kevo_err *
 static int ask_aimed(struct version_lookup *q, struct kevo_err *err) {
     struct table_value v;
     if (!q->table) return 0;
-    return take(q, table_get_at(q->table, q->place, q->key, q->max_seq, &v, err), &v);
+    return take(q, table_get_at(q->table, q->place, &q->hold, q->key, q->max_seq, &v, err), &v);
 }
 
 /* The files below level 0 that may hold the key, newest first: one a level. */
@@ -309,6 +309,7 @@ void version_lookup_init(struct version_lookup *q, const struct version *version
     q->cover = 0;
     q->top_next = q->deeper_next = 0;
     q->table = NULL;
+    q->hold = (struct table_hold){.asked = false};
     q->best = (struct table_value){0};
     q->found = false;
     find_deeper(q);
@@ -355,6 +356,20 @@ void version_lookup_aim(struct version_lookup *q, uint64_t cover) {
 
 void version_lookup_find(struct version_lookup *q) {
     if (q->table) q->place = table_find(q->table, q->key, q->place);
+}
+
+void version_lookup_hold(struct version_lookup *q, const struct version_lookup *before) {
+    bool same = before && before->table == q->table && before->place == q->place;
+    if (q->table && !same) table_hold(q->table, q->place, q->key, &q->hold);
+}
+
+void version_lookup_will_read(const struct version_lookup *q) {
+    if (q->table) table_will_read(q->table, q->place, &q->hold);
+}
+
+void version_lookup_drop(struct version_lookup *q) {
+    if (q->hold.block) cache_unpin(q->home->cache, q->hold.block);
+    q->hold = (struct table_hold){.asked = false};
 }
 
 int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_value *v,

@@ -66,6 +66,7 @@ struct version_lookup {
     size_t top_next, deeper_next; /* of level 0, and of deeper[]: who is asked next */
     struct table *table;          /* its filter said that it may have the key, or NULL */
     size_t place;                 /* ... as table_will_find() and table_find() say it */
+    struct table_hold hold;
 };
 void version_lookup_init(struct version_lookup *q, const struct version *version,
                          const struct table_home *home, slice key, uint64_t hash, uint64_t max_seq);
@@ -78,6 +79,14 @@ int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_va
  * version_lookup_get(), which gets the same `cover`. */
 void version_lookup_aim(struct version_lookup *q, uint64_t cover);
 void version_lookup_find(struct version_lookup *q);
+
+/* ... and two more: have the cache look up that block, unless it is that of `before`, the lookup of
+ * another key, or NULL, which may bring it in; and bring in what is stored of it, if the cache does
+ * not have it, shortly before version_lookup_get(). Who held and will not get calls
+ * version_lookup_drop(). */
+void version_lookup_hold(struct version_lookup *q, const struct version_lookup *before);
+void version_lookup_will_read(const struct version_lookup *q);
+void version_lookup_drop(struct version_lookup *q);
 
 /* An iterator over one level below 0, opening its files as it goes; holds a
  * reference on the version. Files outside [lower, upper) are never touched (data

@@ -89,6 +89,9 @@ int tree_get(const struct version *version, const struct table_home *home, slice
     /* With and without the steps in between. */
     if (hash & 1) version_lookup_aim(&q, cover);
     if (hash & 1) version_lookup_find(&q);
+    if ((hash & 3) == 3) version_lookup_hold(&q, NULL);
+    if ((hash & 3) == 3) version_lookup_will_read(&q);
+    if ((hash & 15) == 15) version_lookup_drop(&q);
     int rc = version_lookup_get(&q, cover, v, err);
     *filter_checks += q.filter_checks;
     *filter_rejects += q.filter_rejects;
