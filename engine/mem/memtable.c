@@ -5,6 +5,7 @@
 #include "engine/base/alloc.h"
 #include "engine/base/checksum.h"
 #include "engine/base/error.h"
+#include "engine/mem/memtable_find.h"
 #include "engine/table/cache.h"
 
 /* The i-th of all nodes that were ever put apart, or a later one in its place. */
@@ -62,7 +63,12 @@ void memtable_borrow(struct memtable *m, struct cache *cache) {
     arena_tell(&m->arena, (struct arena_watch){borrow, took, give_back, cache});
 }
 
+void memtable_own(struct memtable *m) {
+    m->has_one_owner = true;
+}
+
 void memtable_reset(struct memtable *m) {
+    m->waiting.count = 0;
     arena_reset(&m->arena);
     range_stack_release(&m->ranges);
     node_chains_clear(&m->chains);
@@ -108,6 +114,7 @@ void memtable_unref(struct memtable *m) {
     range_stack_release(&m->ranges);
     pthread_mutex_destroy(&m->link_mutex);
     key_filter_release(&m->filter);
+    waiting_release(&m->waiting);
     release_chains(m);
     mem_free(m->head);
     mem_free(m);
@@ -334,9 +341,41 @@ static bool is_any_apart(const struct memtable *m) {
            atomic_load_explicit(&m->added, memory_order_acquire);
 }
 
+/* Most came so long ago that they have to be brought in again. */
+static void prefetch_waiting(const struct waiting *list, size_t at) {
+    enum { AHEAD = 8 };
+    if (at + AHEAD >= list->count) return;
+    const struct memnode *n = list->nodes[at + AHEAD].node;
+    __builtin_prefetch(n, 1);
+    __builtin_prefetch(&n->next, 1);
+}
+
+/* In their order most have their place behind the one before. */
+static void link_waiting(struct memtable *m) {
+    struct walk walks[MEMTABLE_GROUP_MAX];
+    struct waiting *list = &m->waiting;
+    waiting_sort(list);
+    for (size_t at = 0; at < list->count;) {
+        unsigned count = 0;
+        for (; at < list->count && count < MEMTABLE_GROUP_MAX; at++) {
+            struct walk *w = &walks[count];
+            prefetch_waiting(list, at);
+            w->added = list->nodes[at].node;
+            w->target = (struct target){w->added->prefix, node_key(w->added), w->added->seq};
+            if (count == 0 && brackets(m, m->splice[0], 0, &w->target))
+                link_here(m, w->added);
+            else
+                count++;
+        }
+        if (count > 0) link_together(m, walks, count);
+    }
+    list->count = 0;
+}
+
 void memtable_link(struct memtable *m) {
     struct walk walks[MEMTABLE_GROUP_MAX];
     unsigned count = 0;
+    if (m->waiting.count) link_waiting(m);
     if (!is_any_apart(m)) return;
     pthread_mutex_lock(&m->link_mutex);
     uint32_t at = atomic_load_explicit(&m->linked, memory_order_relaxed);
@@ -360,9 +399,18 @@ static void count_live(struct memtable *m, uint64_t more) {
     atomic_store_explicit(&m->live_count, live + more, memory_order_relaxed);
 }
 
+/* A list as large as this makes no searches longer; sorting more at once takes more time for each. */
+enum { MOST_WAITING = 2048 };
+
+static void let_wait(struct memtable *m, struct memnode *n) {
+    if (m->filter.words) key_filter_set(&m->filter, key_hash(node_key(n)));
+    if (m->waiting.count >= MOST_WAITING) link_waiting(m);
+    if (!waiting_add(&m->waiting, n)) link_node(m, n);
+}
+
 static bool link_at_once(struct memtable *m, struct memnode *n) {
     struct target t = {n->prefix, node_key(n), n->seq};
-    if (is_any_apart(m) || !brackets(m, m->splice[0], 0, &t)) return false;
+    if (is_any_apart(m) || m->waiting.count || !brackets(m, m->splice[0], 0, &t)) return false;
     if (is_hashed(m)) add_hash(m, n, key_hash(t.key));
     link_here(m, n); /* the levels above bracket it as well: see move_splice() */
     return true;
@@ -394,7 +442,11 @@ int memtable_add(struct memtable *m, slice key, uint64_t seq, uint8_t type, slic
     if (want_chains(m)) begin_chains(m);
     note_seq(m, seq);
     count_live(m, 1);
-    if (!link_at_once(m, n)) put_apart(m, n);
+    if (link_at_once(m, n)) return 0;
+    if (m->has_one_owner)
+        let_wait(m, n);
+    else
+        put_apart(m, n);
     return 0;
 }
 
@@ -440,8 +492,7 @@ void memtable_void(struct memtable *m, struct arena_mark mark, uint64_t seq) {
     range_stack_pop(&m->ranges, seq);
 }
 
-/* First node at or after the target, void or not; NULL when there is none. */
-static struct memnode *find(const struct memtable *m, const struct target *t) {
+struct memnode *memtable_find(const struct memtable *m, const struct target *t) {
     int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
     struct memnode *n = m->head, *last = NULL;
     for (;;) {
@@ -459,8 +510,7 @@ static struct memnode *find(const struct memtable *m, const struct target *t) {
     }
 }
 
-/* Last node before the target; the head when there is none. */
-static struct memnode *find_before(const struct memtable *m, const struct target *t) {
+struct memnode *memtable_find_before(const struct memtable *m, const struct target *t) {
     int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
     struct memnode *n = m->head;
     for (;;) {
@@ -473,7 +523,7 @@ static struct memnode *find_before(const struct memtable *m, const struct target
     }
 }
 
-static struct memnode *find_last(const struct memtable *m) {
+struct memnode *memtable_find_last(const struct memtable *m) {
     int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
     struct memnode *n = m->head;
     for (;;) {
@@ -511,7 +561,7 @@ static struct memnode *find_apart(const struct memtable *m, const struct target 
 }
 
 static struct memnode *find_in_list(const struct memtable *m, const struct target *t) {
-    struct memnode *n = find(m, t);
+    struct memnode *n = memtable_find(m, t);
     while (n && n->prefix == t->prefix && slice_eq(node_key(n), t->key)) {
         if (!node_is_void(n)) return n;
         n = node_next(n, 0);
@@ -536,6 +586,14 @@ static void count_find(struct memtable *m) {
     atomic_store_explicit(&m->finds, finds + 1, memory_order_relaxed);
 }
 
+/* The newest version of the key where entries wait: among them, or if they are many, in the list. */
+static struct memnode *find_own(struct memtable *m, const struct target *t, uint64_t hash) {
+    if (m->filter.words && !key_filter_has(&m->filter, hash)) return NULL;
+    if (m->waiting.count > MEMTABLE_GROUP_MAX) link_waiting(m);
+    struct memnode *n = waiting_find(&m->waiting, t), *linked = find_in_list(m, t);
+    return !n || (linked && linked->seq > n->seq) ? linked : n;
+}
+
 /* The newest version of the key among the nodes that are linked. */
 static struct memnode *find_linked(struct memtable *m, const struct target *t, uint64_t hash) {
     if (m->filter.words && !key_filter_has(&m->filter, hash)) return NULL;
@@ -544,14 +602,18 @@ static struct memnode *find_linked(struct memtable *m, const struct target *t, u
     return n;
 }
 
+static struct memnode *find_shared(struct memtable *m, const struct target *t, uint64_t hash) {
+    struct memnode *n = find_apart(m, t); /* first: they may go to the list */
+    struct memnode *linked = find_linked(m, t, hash);
+    return linked && (!n || n->seq < linked->seq) ? linked : n;
+}
+
 int memtable_get_hashed(struct memtable *m, slice key, uint64_t hash, uint64_t max_seq,
                         uint8_t *type, uint64_t *seq, slice *value) {
     /* As it is once all has been flushed, and nothing was written since. */
     if (memtable_live_count(m) == 0) return KEVO_NOTFOUND;
     struct target t = target_of(key, max_seq);
-    struct memnode *n = find_apart(m, &t); /* first: they may go to the list */
-    struct memnode *linked = find_linked(m, &t, hash);
-    if (linked && (!n || n->seq < linked->seq)) n = linked;
+    struct memnode *n = m->has_one_owner ? find_own(m, &t, hash) : find_shared(m, &t, hash);
     if (!n) return KEVO_NOTFOUND;
     *type = atomic_load_explicit(&n->type, memory_order_acquire);
     *seq = n->seq;
@@ -571,7 +633,8 @@ static const struct memnode *skip_void(const struct memnode *n) {
 bool memtable_overlaps(struct memtable *m, slice lower, slice upper) {
     memtable_link(m);
     struct target first = target_of(lower, SEQ_MAX), end = target_of(upper, SEQ_MAX);
-    const struct memnode *n = skip_void(lower.data ? find(m, &first) : node_next(m->head, 0));
+    const struct memnode *n =
+        skip_void(lower.data ? memtable_find(m, &first) : node_next(m->head, 0));
     return n && (!upper.data || node_before(n, &end));
 }
 
@@ -609,190 +672,4 @@ void memtable_estimate(struct memtable *m, slice lower, slice upper, uint64_t *e
         if (*entries) *bytes = (uint64_t)((double)*bytes / (double)*entries * (double)live);
         *entries = live;
     }
-}
-
-/* ---- iterator ---------------------------------------------------------------- */
-
-/* Nodes know their successors only. So a step back searches for a node some way before, and
- * records those from there on; the steps after it take one of them each. What is added
- * between two of them meanwhile is not seen. Meanwhile a scout goes through those that will be
- * recorded next, so that their memory has arrived by then. */
-enum { BEHIND_LEVEL = 2, BEHIND_MOST = 64 };
-
-struct memtable_iter {
-    struct iter base;
-    struct memtable *memtable;
-    struct memnode *node;
-    struct memnode *behind[BEHIND_MOST]; /* a ring of nodes before it, the nearest last */
-    unsigned behind_end, behind_count;
-    struct memnode *scout; /* NULL: none; it goes no further than to: */
-    struct memnode *scout_end;
-};
-
-static struct memtable_iter *of(struct iter *it) {
-    return (struct memtable_iter *)it;
-}
-
-/* Stand on n. False when it is void. */
-static bool stand_on(struct memtable_iter *mi, struct memnode *n) {
-    uint8_t type = atomic_load_explicit(&n->type, memory_order_acquire);
-    if (type == NODE_VOID) return false;
-    mi->node = n;
-    mi->base.valid = true;
-    mi->base.type = type;
-    mi->base.seq = n->seq;
-    mi->base.key = node_key(n);
-    mi->base.value = node_value(n);
-    return true;
-}
-
-/* All of a short entry, which may lie anywhere. n may be NULL. */
-static void prefetch_entry(const struct memnode *n) {
-    enum { LINE = 64 };
-    if (!n) return;
-    const uint8_t *bytes = (const uint8_t *)n;
-    __builtin_prefetch(bytes);
-    __builtin_prefetch(bytes + LINE);
-    __builtin_prefetch(bytes + (size_t)2 * LINE);
-}
-
-static int forward_from(struct memtable_iter *mi, struct memnode *n) {
-    mi->behind_count = 0;
-    while (n && !stand_on(mi, n))
-        n = node_next(n, 0);
-    if (!n) {
-        mi->base.valid = false;
-        return 0;
-    }
-    prefetch_entry(atomic_load_explicit(&n->next[0], memory_order_relaxed));
-    if (n->height > 1) prefetch_node(atomic_load_explicit(&n->next[1], memory_order_relaxed));
-    return 0;
-}
-
-/* A node some way before n, or the head. */
-static struct memnode *find_far_before(const struct memtable *m, const struct memnode *n) {
-    struct target t = {n->prefix, node_key(n), n->seq};
-    int level = atomic_load_explicit(&m->height, memory_order_relaxed) - 1;
-    struct memnode *found = m->head;
-    while (level >= BEHIND_LEVEL) {
-        struct memnode *next = node_next(found, level);
-        prefetch_node(node_next(found, level - 1));
-        if (next && node_before(next, &t))
-            found = next;
-        else
-            level--;
-    }
-    return found;
-}
-
-static void send_scout(struct memtable_iter *mi, struct memnode *end) {
-    mi->scout = end == mi->memtable->head ? NULL : find_far_before(mi->memtable, end);
-    mi->scout_end = end;
-    prefetch_entry(mi->scout);
-}
-
-static void move_scout(struct memtable_iter *mi) {
-    for (int steps = 0; steps < 2 && mi->scout && mi->scout != mi->scout_end; steps++) {
-        mi->scout = node_next(mi->scout, 0);
-        prefetch_entry(mi->scout);
-    }
-}
-
-/* Record nodes before `end`, the last of them at least; none when it is the first. */
-static void record_behind(struct memtable_iter *mi, const struct memnode *end) {
-    struct memnode *begin = find_far_before(mi->memtable, end);
-    mi->behind_count = 0;
-    for (struct memnode *n = begin; n != end; n = node_next(n, 0)) {
-        prefetch_entry(node_next(n, 0));
-        if (n == mi->memtable->head) continue;
-        mi->behind[mi->behind_end++ % BEHIND_MOST] = n;
-        if (mi->behind_count < BEHIND_MOST) mi->behind_count++;
-    }
-    send_scout(mi, begin);
-}
-
-/* Stand on the last entry before `n`. */
-static int step_back(struct memtable_iter *mi, struct memnode *n) {
-    do {
-        if (mi->behind_count == 0) record_behind(mi, n);
-        if (mi->behind_count == 0) {
-            mi->base.valid = false;
-            return 0;
-        }
-        mi->behind_count--;
-        n = mi->behind[--mi->behind_end % BEHIND_MOST];
-    } while (!stand_on(mi, n));
-    move_scout(mi);
-    return 0;
-}
-
-/* Stand on n, or on the last entry before it. */
-static int backward_from(struct memtable_iter *mi, struct memnode *n) {
-    mi->behind_count = 0;
-    if (n == mi->memtable->head) {
-        mi->base.valid = false;
-        return 0;
-    }
-    return stand_on(mi, n) ? 0 : step_back(mi, n);
-}
-
-static int iter_seek(struct iter *it, slice key, uint64_t seq, struct kevo_err *err) {
-    (void)err;
-    struct target t = target_of(key, seq);
-    return forward_from(of(it), find(of(it)->memtable, &t));
-}
-
-static int iter_seek_first(struct iter *it, struct kevo_err *err) {
-    (void)err;
-    return forward_from(of(it), node_next(of(it)->memtable->head, 0));
-}
-
-static int iter_seek_before(struct iter *it, slice key, struct kevo_err *err) {
-    (void)err;
-    struct target t = target_of(key, SEQ_MAX);
-    return backward_from(of(it), find_before(of(it)->memtable, &t));
-}
-
-static int iter_seek_last(struct iter *it, struct kevo_err *err) {
-    (void)err;
-    return backward_from(of(it), find_last(of(it)->memtable));
-}
-
-static int iter_next(struct iter *it, struct kevo_err *err) {
-    (void)err;
-    assert(it->valid);
-    return forward_from(of(it), node_next(of(it)->node, 0));
-}
-
-static int iter_prev(struct iter *it, struct kevo_err *err) {
-    (void)err;
-    assert(it->valid);
-    return step_back(of(it), of(it)->node);
-}
-
-static void iter_free(struct iter *it) {
-    memtable_unref(of(it)->memtable);
-    mem_free(it);
-}
-
-static const struct iter_ops memtable_iter_ops = {
-    .seek = iter_seek,
-    .seek_first = iter_seek_first,
-    .seek_before = iter_seek_before,
-    .seek_last = iter_seek_last,
-    .next = iter_next,
-    .prev = iter_prev,
-    .close = iter_free,
-};
-
-int memtable_iter_new(struct memtable *m, struct iter **it, struct kevo_err *err) {
-    struct memtable_iter *mi = mem_zalloc(sizeof *mi);
-    *it = NULL;
-    if (!mi) return kevo_nomem(err);
-    mi->base.ops = &memtable_iter_ops;
-    mi->memtable = m;
-    memtable_ref(m);
-    memtable_link(m);
-    *it = &mi->base;
-    return 0;
 }

@@ -23,11 +23,15 @@
  *  5. While the ring is empty only the writer changes the list, else who has link_mutex.
  *
  * The same structure serves as a transaction's write buffer, with sequence numbers
- * of its own (SEQ_PRIVATE and up).
+ * of its own (SEQ_PRIVATE and up). It has one owner, and mostly nobody needs its list before it is
+ * whole: entries wait by the thousand (waiting.h), are sorted, and go into the list one behind the
+ * other. Point reads ask the filter, and where it does not say no, those that wait if they are few;
+ * else they are linked.
  *
  * Range tombstones lie beside the entries, in a range_stack.
  *
- * Threads: memtable_add, memtable_delete_ranges and memtable_void by one thread at a time, the
+ * Threads: where there is one owner, all by one thread at a time, but for ref and unref. Else
+ * memtable_add, memtable_delete_ranges and memtable_void by one thread at a time, the
  * writer; reading, memtable_link, ref and unref from any thread. A point read takes no lock; what
  * needs the list whole links what is in the ring, or waits for whoever does that. */
 #ifndef KEVO_MEM_MEMTABLE_H
@@ -39,6 +43,7 @@
 #include "engine/mem/key_filter.h"
 #include "engine/mem/node_chains.h"
 #include "engine/mem/range_stack.h"
+#include "engine/mem/waiting.h"
 #include "engine/tree/iter.h"
 
 enum { MEMTABLE_MAX_HEIGHT = 14, MEMTABLE_GROUP_MAX = 32 };
@@ -57,6 +62,8 @@ struct memtable {
     _Atomic uint32_t linked, added;                    /* from the one up to the other */
     _Atomic uint64_t prefixes[MEMTABLE_GROUP_MAX];     /* of their keys */
     pthread_mutex_t link_mutex;
+    bool has_one_owner;          /* see memtable_own(): entries are not put into the ring, but */
+    struct waiting waiting;      /* ... here */
     struct key_filter filter;    /* see memtable_add_filter(); zeroed: none */
     struct node_chains chains;   /* see memtable_add_chains(); zeroed: none */
     _Atomic uint64_t live_count; /* entries that are not void */
@@ -86,6 +93,8 @@ void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
  * sequence numbers. Who asks for nothing that is there pays nothing. They are borrowed as the
  * memory of entries is, and done without if there is none. */
 void memtable_add_chains(struct memtable *m, uint64_t bytes_expected, unsigned finds);
+/* Before anything is added: whatever is called for it is called by one thread at a time. */
+void memtable_own(struct memtable *m);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */
 

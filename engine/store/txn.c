@@ -43,7 +43,9 @@ int txn_add_range(struct memtable *m, slice lower, slice upper, uint64_t seq,
 
 static struct memtable *new_buffer(kevo_store *s) {
     struct memtable *m = memtable_new(0, BUFFER_CHUNK_BYTES);
-    if (m) memtable_borrow(m, s->cache);
+    if (!m) return NULL;
+    memtable_borrow(m, s->cache);
+    memtable_own(m);
     return m;
 }
 
@@ -309,6 +311,7 @@ int kevo_batch_new(kevo_batch **batch, struct kevo_err *err) {
         mem_free(b);
         return kevo_nomem(err);
     }
+    memtable_own(b->buffer);
     *batch = b;
     return 0;
 }

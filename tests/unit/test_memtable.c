@@ -33,6 +33,16 @@ static void setup_with_few_chains(void) {
     ck_assert_uint_eq(memtable->chains.count, 4);
 }
 
+static void setup_own(void) {
+    setup();
+    memtable_own(memtable);
+}
+
+static void setup_own_with_filter(void) {
+    setup_with_filter();
+    memtable_own(memtable);
+}
+
 static void teardown(void) {
     memtable_unref(memtable);
     ck_assert_uint_eq(fault_alloc_live(), 0);
@@ -410,6 +420,7 @@ END_TEST
  * so that those of a group lie between each other, in runs upwards and at random. */
 START_TEST(apart_is_as_at_once) {
     struct rng rng = rng_of(harness_seed());
+    uint64_t seldom = memtable->has_one_owner ? 6000 : 40;
     struct memtable *other = memtable_new(0, 4096);
     for (uint64_t seq = 1, at = 0; seq <= 20000; seq++) {
         uint8_t key[12] = {0};
@@ -420,7 +431,7 @@ START_TEST(apart_is_as_at_once) {
         must(memtable_add(other, k, same, ENTRY_PUT, v, &test_err));
         memtable_link(other);
         must(memtable_add(memtable, k, same, ENTRY_PUT, v, &test_err));
-        if (rng_below(&rng, 40) == 0) memtable_link(memtable);
+        if (rng_below(&rng, seldom) == 0) memtable_link(memtable);
     }
     struct iter *a, *b;
     must(memtable_iter_new(memtable, &a, &test_err));
@@ -519,6 +530,71 @@ START_TEST(chains_come_when_they_are_of_use) {
     add("b", 1, "z");
     memtable_link(memtable);
     ck_assert_str_eq(get("b", 9), "z@1");
+}
+END_TEST
+
+/* ---- entries of one owner -------------------------------------------------------------- */
+
+/* The same is found of what waits and of what is in the list at once, whether it was asked for often
+ * or not for long; of the first half of the tests all keys have one prefix. */
+START_TEST(waiting_is_as_at_once) {
+    enum { ADDS = 6000, KEYS = 700 };
+    struct rng rng = rng_of(harness_seed() + (uint64_t)_i);
+    struct memtable *other = memtable_new(0, 4096);
+    uint64_t gets = _i % 2 ? 1 : 3000;
+    for (uint64_t seq = 1; seq <= ADDS; seq++) {
+        struct arena_mark mark = memtable_mark(memtable), mark_of_other = memtable_mark(other);
+        unsigned key = (unsigned)rng_below(&rng, rng_below(&rng, 2) ? 5 : KEYS);
+        add_to_both(other, _i < 4 ? key : key << 16, seq);
+        memtable_link(other);
+        if (rng_below(&rng, 9) == 0) {
+            memtable_void(memtable, mark, seq - 1);
+            memtable_void(other, mark_of_other, seq - 1);
+        }
+        if (rng_below(&rng, gets)) continue;
+        key = (unsigned)rng_below(&rng, KEYS);
+        get_from_both(other, _i < 4 ? key : key << 16, rng_below(&rng, 4) ? seq : seq / 2);
+    }
+    for (unsigned n = 0; n < KEYS; n++)
+        get_from_both(other, _i < 4 ? n : n << 16, SEQ_MAX);
+    memtable_unref(other);
+}
+END_TEST
+
+/* Entries that cannot wait go to the list at once; those that cannot be sorted go as they come. */
+START_TEST(waiting_without_memory) {
+    enum { ADDS = 100 };
+    for (uint64_t nth = 1;; nth++) {
+        struct rng rng = rng_of(harness_seed() + nth);
+        struct memtable *m = memtable_new(0, 1 << 20);
+        struct iter *it;
+        unsigned seen = 0;
+        memtable_own(m);
+        must(memtable_add(m, slice_of_str("z"), 1, ENTRY_PUT, slice_of(NULL, 0), &test_err));
+        fault_alloc_fail_at(nth, _i == 1);
+        for (unsigned i = 0; i < ADDS; i++) {
+            uint8_t key[8];
+            put_fixed64(key, rng_below(&rng, UINT64_MAX / 2));
+            must(memtable_add(m, slice_of(key, 8), i + 2, ENTRY_PUT, slice_of(NULL, 0), &test_err));
+        }
+        memtable_link(m);
+        bool hit = fault_alloc_hit();
+        fault_alloc_fail_at(0, false);
+        must(memtable_iter_new(m, &it, &test_err));
+        must(it->ops->seek_first(it, &test_err));
+        uint8_t last[8] = {0};
+        for (; it->valid; seen++) {
+            if (it->key.len == 8) {
+                ck_assert(seen == 0 || slice_cmp(slice_of(last, 8), it->key) < 0);
+                memcpy(last, it->key.data, 8);
+            }
+            must(it->ops->next(it, &test_err));
+        }
+        ck_assert_uint_eq(seen, ADDS + 1);
+        iter_close(it);
+        memtable_unref(m);
+        if (!hit) break;
+    }
 }
 END_TEST
 
@@ -671,7 +747,9 @@ int main(void) {
     } kinds[] = {{"plain", setup},
                  {"with filter", setup_with_filter},
                  {"with filter and chains", setup_with_chains},
-                 {"with few chains", setup_with_few_chains}};
+                 {"with few chains", setup_with_few_chains},
+                 {"own", setup_own},
+                 {"own, with filter", setup_own_with_filter}};
     Suite *suite = suite_create("memtable");
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         TCase *tc = tcase_create(kinds[i].name);
@@ -694,6 +772,15 @@ int main(void) {
         if (i == 0) tcase_add_test(tc, chains_come_when_they_are_of_use);
         if (i > 0) tcase_add_loop_test(tc, as_without_chains, 0, 8);
         tcase_add_test(tc, apart_is_as_at_once);
+        if (kinds[i].setup == setup_own) {
+            tcase_add_test(tc, a_filter_that_comes_later);
+            tcase_add_loop_test(tc, waiting_without_memory, 0, 2);
+        }
+        if (kinds[i].setup == setup_own || kinds[i].setup == setup_own_with_filter) {
+            tcase_add_loop_test(tc, waiting_is_as_at_once, 0, 8);
+            suite_add_tcase(suite, tc);
+            continue;
+        }
         tcase_add_test(tc, readers_need_no_lock);
         tcase_add_test(tc, single_entries_are_found_at_once);
         suite_add_tcase(suite, tc);
