@@ -146,9 +146,9 @@ struct kevo_options {
                                    snapshots that are not pinned yet */
     uint64_t settle_ms;           /* when nothing was committed for so long the store settles, as
                                    said at kevo_on_settle(); 0: never */
-    bool background;              /* run flush and compaction on threads, and touch memory ahead
-                                   of who needs it, readers too; if not, kevo_step() does
-                                   the former */
+    bool background;              /* run flush and compaction on threads, sync a long batch on one,
+                                   and touch memory on another ahead of who needs it,
+                                   readers too; if not, kevo_step() flushes and compacts */
     unsigned file_mode;           /* permission bits of new files, e.g. 0644;
                                    directories get the search bits as well */
     bool set_owner;               /* a new directory is given to owner_user and owner_group, if
@@ -753,11 +753,11 @@ struct kevo_stats {
     /* the last recovery */
     uint64_t recovered_batches, recovered_bytes, recovery_us, torn_bytes;
     /* durations since open */
-    struct kevo_latency get;   /* one call of KEVO_GET_SAMPLE */
-    struct kevo_latency write; /* kevo_put, kevo_delete, kevo_apply_batch, kevo_txn_prepare that
+    struct kevo_latency get;      /* one call of KEVO_GET_SAMPLE */
+    struct kevo_latency write;    /* kevo_put, kevo_delete, kevo_apply_batch, kevo_txn_prepare that
                                   succeeded, waiting for others and stalls included */
-    struct kevo_latency wal_sync;
-    struct kevo_latency flush;      /* of one memtable */
+    struct kevo_latency wal_sync; /* of one that a thread began: what was left to wait for */
+    struct kevo_latency flush;    /* of one memtable */
     struct kevo_latency compaction; /* of one merge; trivial moves are not measured */
     struct kevo_latency stall;      /* of one writer, slowed down or stopped */
 };

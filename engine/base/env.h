@@ -71,7 +71,8 @@ struct env {
     int (*allocate)(struct env *env, struct env_file *file, uint64_t size_bytes,
                     struct kevo_err *err);
     /* Start to write [offset, offset + len) to the disk, so that a later sync finds less
-     * to do. A hint: nothing is durable by it. */
+     * to do. A hint: nothing is durable by it. But if the system tells of a write that it gave up,
+     * later syncs of the file fail. */
     void (*write_soon)(struct env *env, struct env_file *file, uint64_t offset, uint64_t len);
     int (*size)(struct env *env, struct env_file *file, uint64_t *size_bytes, struct kevo_err *err);
     /* All of the file, read-only, until unmap. A file of 0 bytes maps to NULL. */

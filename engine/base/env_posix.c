@@ -26,6 +26,7 @@ struct env_file {
     size_t window_bytes;
     uint64_t unsynced_bytes; /* written since the last sync */
     uint64_t end;            /* behind all that was written */
+    int lost;                /* errno of a write that the system gave up, 0: none is known of */
     char path[];
 };
 
@@ -258,6 +259,7 @@ static int posix_sync(struct env *env, struct env_file *f, struct kevo_err *err)
     (void)env;
     drop_window(f); /* its pages are clean now, and would have to be made writable again */
     f->unsynced_bytes = 0;
+    if (f->lost) return env_fail_file(err, "write", f->path, f->lost);
     while (fdatasync(f->fd) < 0)
         if (errno != EINTR) return env_fail_file(err, "sync", f->path, errno);
     return KEVO_OK;
@@ -301,7 +303,9 @@ static int posix_allocate(struct env *env, struct env_file *f, uint64_t size_byt
 
 static void posix_write_soon(struct env *env, struct env_file *f, uint64_t offset, uint64_t len) {
     (void)env;
-    sync_file_range(f->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+    if (sync_file_range(f->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE) == 0) return;
+    /* No later sync may tell. Other errors mean that there is no such call for the file. */
+    if (errno == EIO || errno == ENOSPC || errno == EDQUOT) f->lost = errno;
 }
 
 static int posix_map(struct env *env, struct env_file *f, uint64_t size_bytes, const uint8_t **data,

@@ -20,6 +20,7 @@ static void run(void *arg) {
         s->state = SYNCER_BUSY;
         pthread_mutex_unlock(&s->mutex);
         int rc = s->env->sync(s->env, s->file, &s->err);
+        if (rc) s->failed(s->arg);
         pthread_mutex_lock(&s->mutex);
         s->rc = rc;
         s->state = SYNCER_DONE;
@@ -40,12 +41,14 @@ void syncer_release(struct syncer *s) {
     pthread_mutex_destroy(&s->mutex);
 }
 
-bool syncer_begin(struct syncer *s, struct env_file *file) {
+bool syncer_begin(struct syncer *s, struct env_file *file, void (*failed)(void *arg), void *arg) {
     struct kevo_err ignored;
     assert(s->state == SYNCER_IDLE);
     if (!s->thread && s->env->thread_start(s->env, run, s, &s->thread, &ignored)) return false;
     pthread_mutex_lock(&s->mutex);
     s->file = file;
+    s->failed = failed;
+    s->arg = arg;
     s->state = SYNCER_ASKED;
     pthread_mutex_unlock(&s->mutex);
     pthread_cond_signal(&s->wish); /* not before, or the thread would wait for the mutex */

@@ -19,7 +19,9 @@ struct syncer {
     pthread_mutex_t mutex;
     pthread_cond_t wish, done;
     struct env_thread *thread; /* NULL: not started */
-    struct env_file *file;     /* of the sync that was begun */
+    struct env_file *file;     /* of the sync that was begun, */
+    void (*failed)(void *arg); /* ... and what was said with it */
+    void *arg;
     enum syncer_state { SYNCER_IDLE, SYNCER_ASKED, SYNCER_BUSY, SYNCER_DONE } state;
     int rc; /* of the one that is done, with: */
     struct kevo_err err;
@@ -29,8 +31,9 @@ struct syncer {
 void syncer_init(struct syncer *s, struct env *env);
 void syncer_release(struct syncer *s); /* an idle one */
 
-/* Begin to sync the file. False: there is no thread for it, and nothing was begun. */
-bool syncer_begin(struct syncer *s, struct env_file *file);
+/* Begin to sync the file. Where that fails on the thread it calls failed(arg) at once, before anybody
+ * has asked. False: there is no thread for it, and nothing was begun. */
+bool syncer_begin(struct syncer *s, struct env_file *file, void (*failed)(void *arg), void *arg);
 
 /* Wait for the sync that was begun; what env->sync() said of it. */
 int syncer_end(struct syncer *s, struct kevo_err *err);

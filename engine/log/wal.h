@@ -82,7 +82,9 @@ struct wal_writer {
     struct wal_link last;  /* the record before `offset` */
     struct buf recent;     /* a copy of the bytes from `synced` to `offset`, while short */
     struct syncer *syncer; /* syncs all up to `offset`; NULL: none does */
-    bool failed;           /* what is on disk is not known any more */
+    bool failed;           /* what is on disk is not known any more, */
+    struct kevo_err
+        cause; /* ... for this reason, if the syncer's sync failed; msg empty: another */
 };
 
 enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */
@@ -135,6 +137,8 @@ int wal_sync(struct wal_writer *w, struct kevo_err *err);
  * that failed it may lack what is read from memory, and no later sync will tell. Leaves a mark
  * beside the segment for whoever opens it before that memory is gone; as far as that is possible. */
 void wal_fail(struct wal_writer *w);
+/* The mark alone, from any thread. */
+void wal_mark_unsynced(struct wal_writer *w);
 
 /* If there is such a mark: write the segment anew, as far as `end`, from what is read of it, durably. */
 int wal_renew(struct env *env, const char *dir, uint64_t number, uint64_t end, unsigned mode,

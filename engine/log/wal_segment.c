@@ -47,9 +47,13 @@ static int unsynced_path(char path[ENV_PATH_MAX], const char *segment, struct ke
 }
 
 void wal_fail(struct wal_writer *w) {
+    w->failed = true;
+    wal_mark_unsynced(w);
+}
+
+void wal_mark_unsynced(struct wal_writer *w) {
     char path[ENV_PATH_MAX];
     struct env_file *mark;
-    w->failed = true;
     if (unsynced_path(path, w->path, NULL)) return;
     if (w->env->open(w->env, path, ENV_WRITE | ENV_CREATE, 0600, &mark, NULL) == 0)
         w->env->close(w->env, mark);

@@ -66,16 +66,23 @@ static int undo_append(struct wal_writer *w, int rc) {
 }
 
 static int refuse(const struct wal_writer *w, struct kevo_err *err) {
+    const char *cause = w->cause.msg;
     return kevo_fail(err, KEVO_READONLY,
-                     "%s: an earlier write or sync failed; no more is written until the store is "
-                     "opened again",
-                     w->path);
+                     "%.200s: an earlier write or sync failed; no more is written until the store "
+                     "is opened again%s%.200s",
+                     w->path, *cause ? ": " : "", cause);
 }
 
 void wal_drop_sync(struct wal_writer *w) {
     struct syncer *syncer = w->syncer;
     w->syncer = NULL;
-    if (syncer && syncer_end(syncer, NULL)) wal_fail(w);
+    if (syncer && syncer_end(syncer, &w->cause)) wal_fail(w);
+}
+
+/* The system tells of it once: whoever comes next, if this process is killed before it has asked the
+ * syncer, must know. */
+static void sync_has_failed(void *writer) {
+    wal_mark_unsynced(writer);
 }
 
 static void write_soon(struct wal_writer *w) {
@@ -103,7 +110,7 @@ int wal_append_run(struct wal_writer *w, const struct wal_run *run, struct kevo_
 void wal_start_sync(struct wal_writer *w, struct syncer *syncer) {
     slice ignored;
     if (w->failed || w->syncer || wal_unsynced(w, &ignored)) return;
-    if (syncer && syncer_begin(syncer, w->file))
+    if (syncer && syncer_begin(syncer, w->file, sync_has_failed, w))
         w->syncer = syncer;
     else if (w->offset > w->started)
         write_soon(w);

@@ -80,6 +80,7 @@ static int begin(struct checkpoint *c, struct kevo_err *err) {
     int rc;
     pthread_mutex_lock(&s->write_mutex);
     pthread_mutex_lock(&s->manifest_mutex);
+    if (s->wal) wal_drop_sync(s->wal); /* which may be one that fails */
     if (s->wal && s->wal->failed)
         rc = kevo_fail(err, KEVO_READONLY,
                        "%s: an earlier write or sync of the log failed; the store must be opened "

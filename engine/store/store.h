@@ -30,7 +30,7 @@
  *     drop.c       tables that deletions of ranges hide, removed unread
  *     settle.c     flushes and merges, when nothing is written for a while
  *     warm.c       blocks brought into the cache then
- *     work.c       the threads that do it, or kevo_step(); the cache has one of its own
+ *     work.c       the threads that do it, or kevo_step(); the cache and the log have one each
  *     stats.c      statistics, verification, estimates
  *     report.c     statistics as text
  *
@@ -39,6 +39,7 @@
  *   door            the queue of writers; held for a few instructions, nothing inside
  *   manifest_mutex  the manifest and `state`; held over its fsync
  *   mutex           everything else below; held for a few instructions
+ * and inside of any the cache's and the syncer's own.
  *
  * Invariants:
  *  1. Memtable and log segment go together: segment n protects the memtable whose

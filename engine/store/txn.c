@@ -256,7 +256,8 @@ static int txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, stru
     if (rc) return rc;
     if (is_prepared(txn)) {
         *commit = txn->prepared;
-        return 0;
+        bool owed = sync == KEVO_SYNC_FULL && s->wal->offset > s->wal->synced;
+        return owed ? store_sync_log(s, err) : 0;
     }
     if (txn->prepared.batch) rc = cut_prepared(txn, err);
     if (rc) return rc;

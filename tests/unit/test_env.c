@@ -1,13 +1,19 @@
 /* The same suite over the operating system and over files in memory. */
 #include "engine/base/env.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +113,49 @@ START_TEST(a_log_outlives_its_process) {
     expect_log(f, copy, end, LOG_BYTES);
     env->close(env, f);
     free(copy);
+    tear_down(POSIX);
+}
+END_TEST
+
+/* From here on this process cannot begin to write to a disk. */
+static bool refuse_write_soon(int reason) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sync_file_range, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)reason),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+enum { NO_FILTERS = 77 };
+
+/* What a sync says after that, of two files, only one of which was to be written soon. */
+static int sync_without(int reason) {
+    struct env_file *f = create_file("some", "text"), *other = create_file("other", "text");
+    if (!refuse_write_soon(reason)) return NO_FILTERS;
+    env->write_soon(env, f, 0, 4);
+    int first = env->sync(env, f, &test_err), again = env->sync(env, f, NULL);
+    if (env->sync(env, other, NULL) || first != again) return 1;
+    return first < 0 ? -first : first;
+}
+
+/* A write that the system gave up, and tells of then, was not made durable by a sync that comes
+ * later. That the file has no such call, or no memory was there for it, is nothing. */
+START_TEST(a_write_that_was_given_up) {
+    static const struct {
+        int reason, rc;
+    } cases[] = {{EIO, KEVO_IOERR}, {ENOSPC, KEVO_FULL}, {ESPIPE, 0}, {ENOMEM, 0}};
+    int status;
+    set_up(POSIX);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) _exit(sync_without(cases[_i].reason));
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFEXITED(status));
+    if (WEXITSTATUS(status) != NO_FILTERS) ck_assert_int_eq(WEXITSTATUS(status), -cases[_i].rc);
     tear_down(POSIX);
 }
 END_TEST
@@ -531,6 +580,7 @@ int main(void) {
 
     TCase *one = tcase_create("one");
     tcase_add_test(one, a_log_outlives_its_process);
+    tcase_add_loop_test(one, a_write_that_was_given_up, 0, 4);
     tcase_add_test(one, no_memory_for_an_env);
     suite_add_tcase(s, one);
     return harness_run(s);

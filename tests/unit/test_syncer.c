@@ -4,11 +4,18 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "engine/store/store.h"
+#include "tests/lib/crash_env.h"
 #include "tests/lib/txn_store.h"
 #include "tests/lib/wal_log.h"
 
 static struct syncer syncer;
 static struct env_file *file;
+static unsigned told; /* by the thread, of failures */
+
+static void note_failure(void *count) {
+    ++*(unsigned *)count;
+}
 
 static void setup_alone(void) {
     log_setup();
@@ -29,7 +36,7 @@ START_TEST(one_thread_for_all) {
     enum { SYNCS = 200 };
     log_plan_fault(FAULT_THREAD | FAULT_SYNC, 0, 0, false);
     for (unsigned i = 0; i < SYNCS; i++) {
-        ck_assert(syncer_begin(&syncer, file));
+        ck_assert(syncer_begin(&syncer, file, note_failure, &told));
         if (i % 3 == 0) usleep(i % 7 * 50);
         ck_ok(syncer_end(&syncer, &test_err));
     }
@@ -37,26 +44,40 @@ START_TEST(one_thread_for_all) {
 }
 END_TEST
 
-/* Whoever did it. */
+static bool is_not_done(struct syncer *s) {
+    pthread_mutex_lock(&s->mutex);
+    bool not_done = s->state != SYNCER_DONE;
+    pthread_mutex_unlock(&s->mutex);
+    return not_done;
+}
+
+/* Whoever did it; the thread tells before it is asked. */
 START_TEST(failures) {
     for (unsigned i = 0; i < 20; i++) {
         log_plan_fault(FAULT_SYNC, 1, KEVO_FULL, false);
-        ck_assert(syncer_begin(&syncer, file));
+        told = 0;
+        ck_assert(syncer_begin(&syncer, file, note_failure, &told));
         usleep(i * 50);
+        while (i % 4 == 0 && is_not_done(&syncer))
+            usleep(100);
         ck_assert_int_eq(syncer_end(&syncer, i % 2 ? &test_err : NULL), KEVO_FULL);
+        ck_assert_uint_le(told, 1);
+        if (i % 4 == 0) ck_assert_uint_eq(told, 1);
+        told = 0;
         if (i % 2) ck_assert_ptr_nonnull(strstr(test_err.msg, LOG_DIR "/file"));
         test_err = (struct kevo_err){.rc = 0};
-        ck_assert(syncer_begin(&syncer, file));
+        ck_assert(syncer_begin(&syncer, file, note_failure, &told));
         ck_ok(syncer_end(&syncer, &test_err));
+        ck_assert_uint_eq(told, 0);
     }
 }
 END_TEST
 
 START_TEST(a_thread_that_cannot_be_started) {
     log_plan_fault(FAULT_THREAD | FAULT_SYNC, 1, KEVO_NOMEM, false);
-    ck_assert(!syncer_begin(&syncer, file));
+    ck_assert(!syncer_begin(&syncer, file, note_failure, &told));
     ck_assert_uint_eq(fault_env_calls(log_fault), 1);
-    ck_assert(syncer_begin(&syncer, file));
+    ck_assert(syncer_begin(&syncer, file, note_failure, &told));
     ck_ok(syncer_end(&syncer, &test_err));
     ck_assert_uint_eq(fault_env_calls(log_fault), 3);
 }
@@ -88,7 +109,7 @@ START_TEST(a_thread_without_a_processor) {
     slow.thread_join = join_late;
     syncer_init(&s, &slow);
     for (unsigned i = 0; i < 3; i++) {
-        ck_assert(syncer_begin(&s, file));
+        ck_assert(syncer_begin(&s, file, note_failure, &told));
         log_plan_fault(FAULT_SYNC, 0, 0, false);
         s.env = log_fault; /* whoever ends it syncs */
         ck_ok(syncer_end(&s, &test_err));
@@ -104,7 +125,7 @@ START_TEST(released_at_any_moment) {
         struct syncer s;
         syncer_init(&s, log_fault);
         for (unsigned k = 0; k < i % 4; k++) {
-            ck_assert(syncer_begin(&s, file));
+            ck_assert(syncer_begin(&s, file, note_failure, &told));
             usleep(i * 37 % 200);
             ck_ok(syncer_end(&s, &test_err));
         }
@@ -181,7 +202,10 @@ START_TEST(a_failed_sync_closes_the_log) {
     wal_start_sync(w, &syncer);
     switch (_i) {
     case 0: ck_assert_int_eq(wal_sync(w, &test_err), KEVO_IOERR); break;
-    case 1: ck_assert_int_eq(log_append(w, next), KEVO_READONLY); break;
+    case 1:
+        ck_assert_int_eq(log_append(w, next), KEVO_READONLY);
+        ck_assert_ptr_nonnull(strstr(test_err.msg, "opened again: cannot sync " LOG_DIR));
+        break;
     case 2: ck_assert_int_eq(wal_cut(w, 512, log_nothing, &test_err), KEVO_READONLY); break;
     default: wal_trim(w); break;
     }
@@ -301,6 +325,109 @@ START_TEST(a_batch_that_cannot_be_synced) {
 }
 END_TEST
 
+static void wait_for_file(const char *name) {
+    struct env_stat st;
+    for (unsigned i = 0; env->stat(env, name, &st, NULL); i++) {
+        ck_assert_uint_lt(i, 100000);
+        usleep(100);
+    }
+}
+
+/* A process that is killed before it has asked leaves the mark all the same: the system has told of
+ * the failure once, and will not tell the next one. */
+START_TEST(the_thread_marks_a_log_itself) {
+    struct kevo_commit c, none = {0, 0};
+    kevo_txn *t;
+    plan(FAULT_SYNC, ".wal", 1);
+    ck_ok(prepare_long(&t, "a", none, &c));
+    wait_for_file(KV_DIR "/000001.unsynced");
+    ck_assert(!store->wal->failed);
+    ck_assert_int_eq(kevo_checkpoint(store, "/copy", &test_err), KEVO_READONLY);
+    ck_assert_int_eq(end_of_log(), KEVO_READONLY);
+    kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+}
+END_TEST
+
+/* Who wants more of a batch that is prepared gets it. */
+START_TEST(prepared_again_for_good) {
+    struct kevo_commit c, again, none = {0, 0};
+    kevo_txn *t;
+    ck_ok(kevo_resolve(store, none, &test_err));
+    t = kv_txn(store);
+    ck_ok(kevo_txn_put(t, slice_of_str("a"), slice_of_str("1"), &test_err));
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_SOON, &c, &test_err));
+    ck_assert_uint_lt(store->wal->synced, store->wal->offset);
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_SOON, &again, &test_err));
+    ck_assert_uint_lt(store->wal->synced, store->wal->offset);
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_FULL, &again, &test_err));
+    ck_assert_uint_eq(store->wal->synced, store->wal->offset);
+    ck_assert_uint_eq(again.batch, c.batch);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+}
+END_TEST
+
+/* ---- a power loss --------------------------------------------------------------------- */
+
+/* As a marker has it. */
+struct kept {
+    struct kevo_commit last;
+    struct kevo_tail tail;
+    uint8_t bytes[WAL_RECENT_MAX];
+};
+
+static void commit_and_keep(const char *key, size_t len, struct kept *k) {
+    enum { CAPACITY = 60000 };
+    static const uint8_t value[2 * WAL_RECENT_MAX];
+    struct kevo_tail tail;
+    ck_ok(kevo_resolve(store, k->last, &test_err));
+    kevo_txn *t = kv_txn(store);
+    ck_ok(kevo_txn_put(t, slice_of_str(key), slice_of(value, len), &test_err));
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_SOON, &k->last, &test_err));
+    ck_ok(kevo_log_tail(store, CAPACITY, true, &tail, &test_err));
+    k->tail = tail;
+    k->tail.bytes = slice_of(k->bytes, tail.bytes.len);
+    if (tail.bytes.len) memcpy(k->bytes, tail.bytes.data, tail.bytes.len);
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+}
+
+/* The store in what the disk could hold has what the marker says. */
+static void expect_kept(struct env *image, struct kept *k, const char *key) {
+    kevo_store *live = store;
+    struct kevo_options o = options;
+    o.env = image;
+    o.background = false;
+    ck_ok(kevo_open(KV_DIR, &o, &store, &test_err));
+    if (kevo_lacks(store, k->last)) ck_ok(kevo_restore(store, k->last, &k->tail, &test_err));
+    ck_ok(kevo_resolve(store, k->last, &test_err));
+    ck_assert(has(key));
+    kevo_close(store);
+    store = live;
+}
+
+/* What kevo_log_tail() has said is durable is, or is in the tail. */
+START_TEST(a_power_loss_after_each_batch) {
+    static struct kept k;
+    struct env *crash = crash_env_new();
+    char key[20];
+    options = kv_options(crash);
+    options.background = true;
+    options.authority = KEVO_AUTHORITY_EXTERNAL;
+    store = kv_open(&options);
+    for (unsigned i = 0; i < 60; i++) {
+        snprintf(key, sizeof key, "%05u", i);
+        commit_and_keep(key, i % 3 == 1 ? 100 : 2 * WAL_RECENT_MAX - i % 7 * 1000, &k);
+        struct env *image = crash_env_image(crash, (enum crash_mode)(i % CRASH_MODES), i);
+        expect_kept(image, &k, key);
+        crash_env_free(image);
+    }
+    kevo_close(store);
+    crash_env_free(crash);
+}
+END_TEST
+
 /* Without threads, or where none can be had, the disk begins with it all the same. */
 START_TEST(a_store_without_the_thread) {
     struct kevo_commit last, none = {0, 0};
@@ -321,7 +448,8 @@ END_TEST
 
 int main(void) {
     Suite *suite = suite_create("syncer");
-    TCase *alone = tcase_create("alone"), *stores = tcase_create("stores");
+    TCase *alone = tcase_create("alone"), *stores = tcase_create("stores"),
+          *power = tcase_create("power loss");
     tcase_add_checked_fixture(alone, setup_alone, teardown_alone);
     tcase_add_test(alone, one_thread_for_all);
     tcase_add_test(alone, failures);
@@ -337,6 +465,10 @@ int main(void) {
     tcase_add_loop_test(stores, a_batch_that_nobody_wants, 0, 2);
     tcase_add_loop_test(stores, a_batch_that_cannot_be_synced, 0, 2);
     tcase_add_loop_test(stores, a_store_without_the_thread, 0, 2);
+    tcase_add_test(stores, the_thread_marks_a_log_itself);
+    tcase_add_test(stores, prepared_again_for_good);
     suite_add_tcase(suite, stores);
+    tcase_add_test(power, a_power_loss_after_each_batch);
+    suite_add_tcase(suite, power);
     return harness_run(suite);
 }
