@@ -76,7 +76,8 @@ static void prepare_next(const struct table_iter *it, size_t next, size_t after)
         table_block_fetch(t, next);
         return;
     }
-    if (next < t->index.count) table_block_aim(t, next, 2);
+    if (next < t->index.count && !table_block_prefetch(t, next, CACHE_END_LINES))
+        table_block_aim(t, next, 2);
     if (after < t->index.count) table_block_aim(t, after, 1);
 }
 
