@@ -211,7 +211,7 @@ static __attribute__((noinline)) int result_column(struct cursor *c, sqlite3_con
 int cursor_column(sqlite3_vtab_cursor *cursor, sqlite3_context *context, int column) {
     struct cursor *c = cursor_of(cursor);
     if (!c->counting.refused || column >= c->plain_count) return result_column(c, context, column);
-    int index = c->table->schema->row_index[column];
+    int index = c->plain_index[column];
     if (index >= 0) return result_stored(c, context, (unsigned)index);
     return c->verbatim_at ? result_verbatim(c, context) : result_column(c, context, column);
 }

@@ -637,8 +637,9 @@ int cursor_filter(sqlite3_vtab_cursor *cursor, int index, const char *words, int
     c->counting = (struct counting){.refused = false};
     take_plan(c, index);
     /* A statement that writes may want to know less than that: see result_column(). */
-    c->plain_count =
-        c->plan.index || session_is_open(session_of(c)) ? 0 : (int)c->table->schema->column_count;
+    bool plain = !c->plan.index && !session_is_open(session_of(c));
+    c->plain_count = plain ? (int)c->table->schema->column_count : 0;
+    c->plain_index = c->table->schema->row_index;
     assert(argc == (int)plan_arg_count(&c->plan) && argc <= MAX_ARGS);
     int rc = argc && make_point(c, argv[0]) ? SQLITE_OK : make_ranges(c, argc, argv);
     if (rc == SQLITE_OK && c->ranges.unordered && c->plan.order_consumed) rc = sort_rows(c);

@@ -29,7 +29,8 @@ struct cursor {
     struct kevo_value value;        /* on a point */
     unsigned epoch;                 /* of the session when the iterator was made */
     bool of_writer;                 /* the statement began the transaction */
-    int plain_count;          /* 0, or of how many columns there is only to tell what they hold */
+    int plain_count;          /* 0, or of how many columns there is only to tell what they hold, */
+    const int *plain_index;   /* ... and the schema's row_index of them */
     bool reads;               /* cursor_read_now() was called since it was opened, */
     unsigned read_epoch;      /* ... at last in this epoch of the session */
     slice key, row;           /* of the row or entry we stand on, or stood on before counting */

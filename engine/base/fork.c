@@ -1,16 +1,15 @@
 #include "engine/base/fork.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "engine/kevo.h"
 
-static _Atomic unsigned generation;
+_Atomic unsigned fork_count;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int watch_rc;
 
 static void in_child(void) {
-    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
 }
 
 static void watch(void) {
@@ -20,8 +19,4 @@ static void watch(void) {
 int fork_watch(void) {
     pthread_once(&once, watch);
     return watch_rc;
-}
-
-unsigned fork_generation(void) {
-    return atomic_load_explicit(&generation, memory_order_relaxed);
 }

@@ -5,8 +5,14 @@
 #ifndef KEVO_BASE_FORK_H
 #define KEVO_BASE_FORK_H
 
+#include <stdatomic.h>
+
+extern _Atomic unsigned fork_count;
+
 /* A number that differs after every fork(), in the child. Cheap: a plain load. */
-unsigned fork_generation(void);
+static inline unsigned fork_generation(void) {
+    return atomic_load_explicit(&fork_count, memory_order_relaxed);
+}
 
 /* Start counting; called before the first fork_generation() that is kept. Safe to
  * call again. 0, or KEVO_NOMEM. */

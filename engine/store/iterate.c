@@ -406,17 +406,21 @@ static inline bool is_plain(const kevo_iter *it) {
     return !it->txn && it->suffix.len == 0;
 }
 
+/* After a transaction's writes, and where not every key is wanted. */
+static __attribute__((noinline)) int next_wanted(kevo_iter *iter, struct kevo_err *err) {
+    if (buffer_changed(iter)) {
+        if (!buf_set(&iter->at, iter->view.entry.key)) return refuse(iter, kevo_nomem(err));
+        int rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
+        if (rc || !has_not_moved(iter)) return rc;
+    }
+    return pass_forward(iter, view_iter_next(&iter->view, err), err);
+}
+
 int kevo_iter_next(kevo_iter *iter, struct kevo_err *err) {
     assert(iter->view.entry.valid);
     int rc = store_check_process(iter->store, err);
     if (rc) return refuse(iter, rc);
-    if (is_plain(iter)) return view_iter_next(&iter->view, err);
-    if (buffer_changed(iter)) {
-        if (!buf_set(&iter->at, iter->view.entry.key)) return refuse(iter, kevo_nomem(err));
-        rc = kevo_iter_seek(iter, buf_slice(&iter->at), err);
-        if (rc || !has_not_moved(iter)) return rc;
-    }
-    return pass_forward(iter, view_iter_next(&iter->view, err), err);
+    return is_plain(iter) ? view_iter_next(&iter->view, err) : next_wanted(iter, err);
 }
 
 int kevo_iter_prev(kevo_iter *iter, struct kevo_err *err) {

@@ -201,22 +201,29 @@ static inline bool step_in_stretch(struct view_iter *v, struct iter *leaf) {
     return true;
 }
 
-int view_iter_next(struct view_iter *v, struct kevo_err *err) {
+/* The stretch is at its end, or what comes next in it has to be looked at more closely. */
+static __attribute__((noinline)) int next_of_all(struct view_iter *v, struct kevo_err *err) {
+    int rc = end_stretch(v, err);
+    return rc ? rc : find_forward(v, true, err);
+}
+
+static __attribute__((noinline)) int turn_forward(struct view_iter *v, struct kevo_err *err) {
     struct iter *s = v->source;
+    v->entry.valid = false;
+    forget_stretch(v);
+    int rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err);
+    return rc ? rc : find_forward(v, true, err);
+}
+
+int view_iter_next(struct view_iter *v, struct kevo_err *err) {
     int rc;
     assert(v->entry.valid);
+    if (!v->forward) return turn_forward(v, err);
     v->entry.valid = false;
-    if (!v->forward) {
-        forget_stretch(v);
-        rc = s->ops->seek(s, buf_slice(&v->saved_key), 0, err);
-        return rc ? rc : find_forward(v, true, err);
-    }
     if ((rc = save_key(v, v->entry.key, err))) return rc;
     struct iter *leaf = v->stretch.leaf;
     if ((rc = leaf->ops->next(leaf, err))) return rc;
-    if (step_in_stretch(v, leaf)) return 0;
-    rc = end_stretch(v, err);
-    return rc ? rc : find_forward(v, true, err);
+    return step_in_stretch(v, leaf) ? 0 : next_of_all(v, err);
 }
 
 /* ---- backward: the source stands before all versions of the key shown ----- */
