@@ -31,17 +31,22 @@ static int find_stored(const struct table *t, size_t i, struct stored *s, struct
 }
 
 /* Ask memory for all of it at once. More than a few blocks' worth would push out what is
- * needed first. */
-static void fetch(slice stored) {
+ * needed first. `early`: something else is done before it is read, and that should not wait, as it
+ * would for the few lines that can be on their way to the first level of the cache. */
+static inline void fetch(slice stored, bool early) {
     enum { LINE = 64, MOST_BYTES = 8192 };
     size_t len = stored.len < MOST_BYTES ? stored.len : MOST_BYTES;
-    for (size_t at = 0; at < len; at += LINE)
-        __builtin_prefetch(stored.data + at);
+    for (size_t at = 0; at < len; at += LINE) {
+        if (early)
+            __builtin_prefetch(stored.data + at, 0, 2);
+        else
+            __builtin_prefetch(stored.data + at);
+    }
 }
 
 void table_block_fetch(const struct table *t, size_t i) {
     struct stored s;
-    if (i < t->index.count && find_stored(t, i, &s, NULL) == 0) fetch(s.payload);
+    if (i < t->index.count && find_stored(t, i, &s, NULL) == 0) fetch(s.payload, true);
 }
 
 void table_block_aim(const struct table *t, size_t i, unsigned step) {
@@ -94,7 +99,7 @@ static int expand(const struct table *t, const struct stored *s, const struct st
 static int bring_in(struct table *t, struct stored *s, bool guess, struct cache_block **pin,
                     struct kevo_err *err) {
     struct stored_block compressed;
-    fetch(s->payload);
+    fetch(s->payload, false);
     int rc = open_compressed(t, s, &compressed, err);
     if (rc) return rc;
     struct cache_block *b = cache_new_block(t->cache, compressed.len, guess);
