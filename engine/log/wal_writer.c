@@ -132,7 +132,11 @@ static void write_ahead(struct wal_writer *w) {
 static int end_sync(struct wal_writer *w, struct kevo_err *err) {
     struct syncer *syncer = w->syncer;
     w->syncer = NULL;
-    if (syncer) return syncer_end(syncer, err);
+    if (syncer) {
+        int rc = syncer_end(syncer, &w->cause);
+        if (rc && err) *err = w->cause;
+        return rc;
+    }
     write_ahead(w);
     return w->env->sync(w->env, w->file, err);
 }

@@ -372,10 +372,17 @@ static void link_waiting(struct memtable *m) {
     list->count = 0;
 }
 
+/* A batch may be read for several stores at the same time. */
+static void link_own(struct memtable *m) {
+    pthread_mutex_lock(&m->link_mutex);
+    if (m->waiting.count) link_waiting(m);
+    pthread_mutex_unlock(&m->link_mutex);
+}
+
 void memtable_link(struct memtable *m) {
     struct walk walks[MEMTABLE_GROUP_MAX];
     unsigned count = 0;
-    if (m->waiting.count) link_waiting(m);
+    if (m->has_one_owner) link_own(m);
     if (!is_any_apart(m)) return;
     pthread_mutex_lock(&m->link_mutex);
     uint32_t at = atomic_load_explicit(&m->linked, memory_order_relaxed);

@@ -50,7 +50,7 @@ void waiting_sort(struct waiting *w) {
         sort_run(w->nodes, w->count);
         return;
     }
-    struct waiting_node *other = mem_array(w->cap, sizeof *other), *from = w->nodes;
+    struct waiting_node *other = mem_alloc(w->cap * sizeof *other), *from = w->nodes;
     if (!other) return;
     for (size_t at = 0; at < w->count; at += RUN)
         sort_run(from + at, w->count - at < RUN ? w->count - at : RUN);

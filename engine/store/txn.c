@@ -255,9 +255,14 @@ static int txn_prepare(kevo_txn *txn, int sync, struct kevo_commit *commit, stru
     int rc = check_no_stranger(txn, err);
     if (rc) return rc;
     if (is_prepared(txn)) {
-        *commit = txn->prepared;
+        struct kevo_err ignored;
         bool owed = sync == KEVO_SYNC_FULL && s->wal->offset > s->wal->synced;
-        return owed ? store_sync_log(s, err) : 0;
+        rc = owed ? store_sync_log(s, err) : 0;
+        if (rc)
+            cut_prepared(txn, &ignored); /* as if this had been the first time */
+        else
+            *commit = txn->prepared;
+        return rc;
     }
     if (txn->prepared.batch) rc = cut_prepared(txn, err);
     if (rc) return rc;

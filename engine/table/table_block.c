@@ -142,8 +142,9 @@ struct cache_block *table_block_hold(struct table *t, size_t i) {
     return look_up(t, i, table_index_offset(&t->index, i));
 }
 
-int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct buf *scratch,
-                         struct table_block *b, struct kevo_err *err) {
+/* As the cache has it, or by itself. */
+static int get_block(struct table *t, size_t i, struct cache_block *held, struct buf *scratch,
+                     struct table_block *b, struct kevo_err *err) {
     struct stored s;
     *b = (struct table_block){.offset = table_index_offset(&t->index, i), .pin = held};
     if (!held) {
@@ -161,7 +162,15 @@ int table_block_get_held(struct table *t, size_t i, struct cache_block *held, st
 
 int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
                     struct kevo_err *err) {
-    return table_block_get_held(t, i, table_block_hold(t, i), scratch, b, err);
+    return get_block(t, i, table_block_hold(t, i), scratch, b, err);
+}
+
+int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct table_block *b,
+                         struct kevo_err *err) {
+    bool cached = table_index_kind(&t->index, i) == BLOCK_LZ4;
+    if (!held && cached && cache_peek(t->cache, t->cache_id, table_index_offset(&t->index, i)))
+        held = table_block_hold(t, i);
+    return get_block(t, i, held, NULL, b, err);
 }
 
 int table_warm(struct table *t, size_t *block, unsigned count, uint64_t *bytes, uint64_t *brought,

@@ -44,10 +44,11 @@ struct table_block {
 int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table_block *b,
                     struct kevo_err *err);
 
-/* The same in two steps, of which the first is what the cache has, pinned, or NULL. */
+/* The same in two steps, of which the first is what the cache has, pinned, or NULL. What another one
+ * brings in between the two is found by the second. */
 struct cache_block *table_block_hold(struct table *t, size_t i);
-int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct buf *scratch,
-                         struct table_block *b, struct kevo_err *err);
+int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct table_block *b,
+                         struct kevo_err *err);
 
 /* The tags of a pinned block, if it has any: they are made when it was `asked_for` a few times. They
  * live as long as the pin. */

@@ -238,7 +238,7 @@ static inline int get_from(struct table *t, size_t i, const struct table_hold *h
     *v = (struct table_value){0};
     for (; i < t->index.count; i++, hold = &not_asked) {
         struct table_block b;
-        int rc = hold->asked ? table_block_get_held(t, i, hold->block, NULL, &b, err)
+        int rc = hold->asked ? table_block_get_held(t, i, hold->block, &b, err)
                              : table_block_get(t, i, NULL, &b, err);
         if (rc) return rc;
         rc = search(t, &b, hold, key, max_seq - t->base_seq, v, &past_end, err);

@@ -695,6 +695,38 @@ START_TEST(what_is_held_for_keys_behind_a_failure_is_let_go_of) {
 }
 END_TEST
 
+/* Keys that are not there between those of one block do not have it decompressed for each. */
+START_TEST(a_block_is_brought_in_once_for_many_keys) {
+    enum { GROUP = 16 };
+    static const char value[40] = "as long as those of others, and alike";
+    char text[GROUP][8];
+    slice keys[GROUP];
+    struct kevo_value values[GROUP];
+    bool found[GROUP];
+    unsigned count = GROUP;
+    kevo_close(store);
+    options.compression = KEVO_COMPRESSION_LZ4;
+    options.block_bytes = 4096;
+    store = kv_open(&options);
+    for (unsigned i = 0; i < GROUP; i++) {
+        snprintf(text[i], sizeof text[i], "k%03u", i);
+        keys[i] = kv_slice(text[i]);
+        if (i % 2 == 0) ck_ok(kevo_put(store, keys[i], slice_of(value, sizeof value), &test_err));
+    }
+    ck_ok(kevo_flush(store, &test_err));
+    uint64_t misses = kv_stats(store).cache_misses, hits = kv_stats(store).cache_hits;
+    ck_ok(kevo_get_many(store, NULL, keys, &count, values, found, &test_err));
+    ck_assert_uint_eq(count, GROUP);
+    for (unsigned i = 0; i < GROUP; i++) {
+        ck_assert(found[i] == (i % 2 == 0));
+        kevo_value_release(&values[i]);
+    }
+    struct kevo_stats now = kv_stats(store);
+    ck_assert_uint_gt(now.cache_misses, misses); /* of the first looks all are in vain */
+    ck_assert_uint_ge(now.cache_hits - hits, GROUP / 2 - 1);
+}
+END_TEST
+
 /* ---- main -------------------------------------------------------------------------- */
 
 int main(void) {
@@ -744,6 +776,7 @@ int main(void) {
     tcase_add_test(upkeep, estimates_follow_the_tables);
     tcase_add_test(upkeep, verify_finds_damage_and_names_the_table);
     tcase_add_test(upkeep, what_is_held_for_keys_behind_a_failure_is_let_go_of);
+    tcase_add_test(upkeep, a_block_is_brought_in_once_for_many_keys);
     suite_add_tcase(suite, upkeep);
 
     return harness_run(suite);

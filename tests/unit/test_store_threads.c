@@ -345,6 +345,46 @@ START_TEST(readers_at_the_marker_see_what_was_committed) {
 }
 END_TEST
 
+static kevo_batch *shared;
+static pthread_barrier_t together;
+
+static void *apply_shared(void *to) {
+    struct kevo_err err;
+    pthread_barrier_wait(&together);
+    sure(kevo_apply_batch(to, shared, NULL, &err) == 0);
+    return NULL;
+}
+
+/* Nothing of a batch changes as it is applied: it can be to two stores at the same time. */
+START_TEST(a_batch_for_two_stores) {
+    enum { CHANGES = 1500, ROUNDS = 20 };
+    kevo_store *other;
+    struct rng rng = rng_of(harness_seed());
+    options.background = false;
+    options.memtable_bytes = 1 << 20;
+    store = kv_open(&options);
+    ck_ok(kevo_open("/other", &options, &other, &test_err));
+    ck_ok(kevo_batch_new(&shared, &test_err));
+    pthread_barrier_init(&together, NULL, 2);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        pthread_t id;
+        kevo_batch_reset(shared);
+        for (unsigned i = 0; i < CHANGES; i++) {
+            uint64_t key = rng_next(&rng);
+            ck_ok(kevo_batch_put(shared, slice_of(&key, sizeof key), kv_slice("v"), &test_err));
+        }
+        ck_assert_int_eq(pthread_create(&id, NULL, apply_shared, other), 0);
+        apply_shared(store);
+        pthread_join(id, NULL);
+    }
+    ck_assert_uint_eq(kv_stats(store).puts, CHANGES * ROUNDS);
+    ck_assert_uint_eq(kv_stats(other).puts, CHANGES * ROUNDS);
+    pthread_barrier_destroy(&together);
+    kevo_batch_free(shared);
+    kevo_close(other);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("store_threads");
     TCase *tc = tcase_create("threads");
@@ -352,6 +392,7 @@ int main(void) {
     tcase_add_loop_test(tc, readers_see_whole_batches, 0, 2);
     tcase_add_loop_test(tc, readers_see_whole_batches_while_all_is_compacted, 0, 2);
     tcase_add_test(tc, readers_at_the_marker_see_what_was_committed);
+    tcase_add_test(tc, a_batch_for_two_stores);
     suite_add_tcase(suite, tc);
     return harness_run(suite);
 }

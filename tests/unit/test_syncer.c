@@ -368,6 +368,25 @@ START_TEST(prepared_again_for_good) {
 }
 END_TEST
 
+/* Or what cannot be had, as if it had been asked for at first. */
+START_TEST(prepared_again_in_vain) {
+    struct kevo_commit c, none = {0, 0};
+    kevo_txn *t;
+    ck_ok(kevo_resolve(store, none, &test_err));
+    t = kv_txn(store);
+    ck_ok(kevo_txn_put(t, slice_of_str("a"), slice_of_str("1"), &test_err));
+    ck_ok(kevo_txn_prepare(t, KEVO_SYNC_SOON, &c, &test_err));
+    plan(FAULT_SYNC, ".wal", 1);
+    ck_assert_int_eq(kevo_txn_prepare(t, KEVO_SYNC_FULL, &c, &test_err), KEVO_IOERR);
+    ck_assert_uint_eq(c.batch, 0);
+    ck_assert_int_eq(kevo_txn_prepare(t, KEVO_SYNC_OFF, &c, &test_err), KEVO_READONLY);
+    ck_assert_uint_eq(c.batch, 0);
+    kevo_txn_rollback(t);
+    kevo_txn_unref(t);
+    ck_assert(!has("a"));
+}
+END_TEST
+
 /* ---- a power loss --------------------------------------------------------------------- */
 
 /* As a marker has it. */
@@ -467,6 +486,7 @@ int main(void) {
     tcase_add_loop_test(stores, a_store_without_the_thread, 0, 2);
     tcase_add_test(stores, the_thread_marks_a_log_itself);
     tcase_add_test(stores, prepared_again_for_good);
+    tcase_add_test(stores, prepared_again_in_vain);
     suite_add_tcase(suite, stores);
     tcase_add_test(power, a_power_loss_after_each_batch);
     suite_add_tcase(suite, power);
