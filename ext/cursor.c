@@ -427,7 +427,7 @@ static int add_ranges(struct cursor *c, const struct arguments *a) {
                : SQLITE_OK;
 }
 
-/* Whether the key asked for could be made at once: what add_ranges() would come to. */
+/* A key that is one text, as what add_ranges() would come to. False: ask that. */
 static bool add_text(struct cursor *c, sqlite3_value *v) {
     if (sqlite3_value_type(v) != SQLITE_TEXT) return false;
     const void *text = sqlite3_value_blob(v); /* NULL when it is empty */
@@ -622,6 +622,7 @@ static void take_plan(struct cursor *c, int index) {
                plan_arg_count(plan) == 1 && c->table->utf8;
 }
 
+/* Begin anew with the one key asked for. False: there are no ranges yet, and make_ranges() is to make them. */
 static bool make_point(struct cursor *c, sqlite3_value *v) {
     plan_ranges_reset(&c->ranges);
     return c->texts && c->plan.in_column < 0 && add_text(c, v);

@@ -82,9 +82,8 @@ struct wal_writer {
     struct wal_link last;  /* the record before `offset` */
     struct buf recent;     /* a copy of the bytes from `synced` to `offset`, while short */
     struct syncer *syncer; /* syncs all up to `offset`; NULL: none does */
-    bool failed;           /* what is on disk is not known any more, */
-    struct kevo_err
-        cause; /* ... for this reason, if the syncer's sync failed; msg empty: another */
+    bool failed;           /* what is on disk is not known any more */
+    struct kevo_err cause; /* of that, if it was the syncer's sync; msg empty: another */
 };
 
 enum { WAL_RECENT_MAX = 64 << 10 }; /* bytes of `recent` */

@@ -73,10 +73,15 @@ static int refuse(const struct wal_writer *w, struct kevo_err *err) {
                      w->path, *cause ? ": " : "", cause);
 }
 
-void wal_drop_sync(struct wal_writer *w) {
+/* Wait for the syncer, which has been given something to do. */
+static int end_begun(struct wal_writer *w) {
     struct syncer *syncer = w->syncer;
     w->syncer = NULL;
-    if (syncer && syncer_end(syncer, &w->cause)) wal_fail(w);
+    return syncer_end(syncer, &w->cause);
+}
+
+void wal_drop_sync(struct wal_writer *w) {
+    if (w->syncer && end_begun(w)) wal_fail(w);
 }
 
 /* The system tells of it once: whoever comes next, if this process is killed before it has asked the
@@ -130,15 +135,13 @@ static void write_ahead(struct wal_writer *w) {
 }
 
 static int end_sync(struct wal_writer *w, struct kevo_err *err) {
-    struct syncer *syncer = w->syncer;
-    w->syncer = NULL;
-    if (syncer) {
-        int rc = syncer_end(syncer, &w->cause);
-        if (rc && err) *err = w->cause;
-        return rc;
+    if (!w->syncer) {
+        write_ahead(w);
+        return w->env->sync(w->env, w->file, err);
     }
-    write_ahead(w);
-    return w->env->sync(w->env, w->file, err);
+    int rc = end_begun(w);
+    if (rc && err) *err = w->cause;
+    return rc;
 }
 
 int wal_sync(struct wal_writer *w, struct kevo_err *err) {

@@ -372,7 +372,7 @@ static void link_waiting(struct memtable *m) {
     list->count = 0;
 }
 
-/* A batch may be read for several stores at the same time. */
+/* A batch may be put into several stores at the same time. */
 static void link_own(struct memtable *m) {
     pthread_mutex_lock(&m->link_mutex);
     if (m->waiting.count) link_waiting(m);
@@ -382,7 +382,10 @@ static void link_own(struct memtable *m) {
 void memtable_link(struct memtable *m) {
     struct walk walks[MEMTABLE_GROUP_MAX];
     unsigned count = 0;
-    if (m->has_one_owner) link_own(m);
+    if (m->has_one_owner) {
+        link_own(m);
+        return;
+    }
     if (!is_any_apart(m)) return;
     pthread_mutex_lock(&m->link_mutex);
     uint32_t at = atomic_load_explicit(&m->linked, memory_order_relaxed);

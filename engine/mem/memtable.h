@@ -93,7 +93,8 @@ void memtable_add_filter(struct memtable *m, uint64_t bytes_expected);
  * sequence numbers. Who asks for nothing that is there pays nothing. They are borrowed as the
  * memory of entries is, and done without if there is none. */
 void memtable_add_chains(struct memtable *m, uint64_t bytes_expected, unsigned finds);
-/* Before anything is added: whatever is called for it is called by one thread at a time. */
+/* Before anything is added: whatever is called for it is called by one thread at a time, but for
+ * memtable_link() and iterators, as long as nothing is added. */
 void memtable_own(struct memtable *m);
 void memtable_ref(struct memtable *m);
 void memtable_unref(struct memtable *m); /* m may be NULL */

@@ -97,16 +97,20 @@ static inline bool block_entry_decode(const struct block_frame *f, uint32_t at, 
                   (e->type || value_len == 0));
 }
 
-/* Where the head of restart point i lies. */
+/* Where the head of restart point i lies, and its value. */
 static inline uint32_t block_restart_at(const struct block_frame *f, uint32_t i) {
     return get_fixed32(f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)i);
+}
+
+static inline uint32_t block_restart_value_at(const struct block_frame *f, uint32_t i) {
+    return get_fixed32(f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)i + 4);
 }
 
 /* The first entry of restart point i; it shares nothing. */
 static inline bool block_restart_decode(const struct block_frame *f, uint32_t i,
                                         struct block_entry *e) {
-    const uint8_t *p = f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)i;
-    return block_entry_decode(f, get_fixed32(p), get_fixed32(p + 4), e) && e->shared == 0;
+    return block_entry_decode(f, block_restart_at(f, i), block_restart_value_at(f, i), e) &&
+           e->shared == 0;
 }
 
 /* How many leading bytes a[0..n) and b[0..n) have in common. */

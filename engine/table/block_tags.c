@@ -120,9 +120,9 @@ static unsigned find_tag(const struct block_tags *t, unsigned from, uint8_t tag)
 /* Where the value of the nth entry of a restart run would be if all of the run were as long. */
 static const uint8_t *guess_value(const struct block_frame *f, const struct block_tags *t,
                                   unsigned restart, unsigned nth) {
-    const uint8_t *p = f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)restart;
     bool last = restart + 1 == f->restart_count;
-    uint32_t from = get_fixed32(p + 4), to = last ? f->heads_at : get_fixed32(p + 12);
+    uint32_t from = block_restart_value_at(f, restart);
+    uint32_t to = last ? f->heads_at : block_restart_value_at(f, restart + 1);
     unsigned count = last ? t->count - restart * t->interval : t->interval;
     if (from > to || to > f->heads_at) return f->data;
     return f->data + from + (uint64_t)(to - from) * nth / count;
@@ -192,9 +192,8 @@ static bool walk_to(const struct block_frame *f, const struct block_tags *t, uns
     struct walk w;
     unsigned restart = i / t->interval, left = i % t->interval;
     if (unlikely(restart >= f->restart_count)) return false;
-    const uint8_t *p = f->data + f->heads_end + BLOCK_RESTART_BYTES * (size_t)restart;
-    e->at = get_fixed32(p);
-    e->value_at = get_fixed32(p + 4);
+    e->at = block_restart_at(f, restart);
+    e->value_at = block_restart_value_at(f, restart);
     w.len = BLOCK_TAGS_MAX_KEY;
     if (unlikely(e->at >= f->heads_end || !pass(&w, f, left, e))) return false;
     if (unlikely(!block_entry_decode(f, e->at, e->value_at, e) || !take_key(&w, f, e)))

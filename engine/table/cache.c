@@ -180,8 +180,12 @@ static struct shard *shard_of(struct cache *c, uint32_t hash) {
     return &c->shards[hash & (c->shard_count - 1)];
 }
 
+static size_t home_with(size_t mask, uint32_t hash) {
+    return hash / MAX_SHARDS & mask;
+}
+
 static size_t home_of(const struct shard *s, uint32_t hash) {
-    return (hash / MAX_SHARDS) & (s->slot_count - 1);
+    return home_with(s->slot_count - 1, hash);
 }
 
 /* Bring in the last bytes of a block while its entry is being looked at. */
@@ -391,7 +395,7 @@ void cache_aim(struct cache *c, uint64_t id, uint64_t offset) {
     const struct shard *s = shard_of(c, hash);
     uintptr_t slots = (uintptr_t)atomic_load_explicit(&s->slots_seen, memory_order_relaxed);
     size_t mask = atomic_load_explicit(&s->mask_seen, memory_order_relaxed);
-    __builtin_prefetch((const void *)(slots + (hash / MAX_SHARDS & mask) * sizeof *s->slots));
+    __builtin_prefetch((const void *)(slots + home_with(mask, hash) * sizeof *s->slots));
 }
 
 bool cache_peek(struct cache *c, uint64_t id, uint64_t offset) {

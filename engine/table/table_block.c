@@ -138,6 +138,7 @@ static struct cache_block *look_up(struct table *t, size_t i, uint64_t offset) {
 }
 
 struct cache_block *table_block_hold(struct table *t, size_t i) {
+    assert(i < t->index.count);
     if (table_index_kind(&t->index, i) != BLOCK_LZ4) return NULL;
     return look_up(t, i, table_index_offset(&t->index, i));
 }
@@ -167,8 +168,8 @@ int table_block_get(struct table *t, size_t i, struct buf *scratch, struct table
 
 int table_block_get_held(struct table *t, size_t i, struct cache_block *held, struct table_block *b,
                          struct kevo_err *err) {
-    bool cached = table_index_kind(&t->index, i) == BLOCK_LZ4;
-    if (!held && cached && cache_peek(t->cache, t->cache_id, table_index_offset(&t->index, i)))
+    bool kept = table_index_kind(&t->index, i) == BLOCK_LZ4;
+    if (!held && kept && cache_peek(t->cache, t->cache_id, table_index_offset(&t->index, i)))
         held = table_block_hold(t, i);
     return get_block(t, i, held, NULL, b, err);
 }

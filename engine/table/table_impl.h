@@ -68,9 +68,9 @@ int table_block_count(struct table *t, size_t i, struct buf *scratch, uint32_t *
  * the cache or as it is stored (step 2). */
 void table_block_aim(const struct table *t, size_t i, unsigned step);
 
-/* Block i is asked for at once: bring it in from where the cache had it the last time, which is
- * most likely where it still is, before the cache has looked up whether that is so. Or it will be
- * next. False: nothing is known of it. */
+/* Block i is asked for now or next: bring it in from where the cache had it the last time, which is
+ * most likely where it still is, before the cache has looked up whether that is so. False: nothing is
+ * known of it. */
 static inline bool table_block_prefetch(const struct table *t, size_t i, unsigned lines) {
     const struct cache_block *place = atomic_load_explicit(&t->places[i], memory_order_relaxed);
     if (place) cache_prefetch(place, lines);

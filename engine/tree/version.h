@@ -80,10 +80,9 @@ int version_lookup_get(struct version_lookup *q, uint64_t cover, struct table_va
 void version_lookup_aim(struct version_lookup *q, uint64_t cover);
 void version_lookup_find(struct version_lookup *q);
 
-/* ... and two more: have the cache look up that block, unless it is that of `before`, the lookup of
- * another key, or NULL, which may bring it in; and bring in what is stored of it, if the cache does
- * not have it, shortly before version_lookup_get(). Who held and will not get calls
- * version_lookup_drop(). */
+/* ... and two more: have the cache look up that block, but not where the lookup before this one, NULL
+ * for the first, has the same block; and bring in what is stored of it, if the cache does not have
+ * it, shortly before version_lookup_get(). Who held and will not get calls version_lookup_drop(). */
 void version_lookup_hold(struct version_lookup *q, const struct version_lookup *before);
 void version_lookup_will_read(const struct version_lookup *q);
 void version_lookup_drop(struct version_lookup *q);

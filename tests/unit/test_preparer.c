@@ -12,6 +12,7 @@
 #include "engine/table/cache.h"
 #include "tests/lib/fault_env.h"
 #include "tests/lib/kv.h"
+#include "tests/lib/late_thread.h"
 
 enum { MB = 1 << 20, PAGES = 8, BLOCK = 4200, PAGE = MEM_HUGE_BYTES / BLOCK /* or a few less */ };
 
@@ -142,25 +143,6 @@ START_TEST(threads_that_cannot_be_started) {
 }
 END_TEST
 
-/* An env whose thread gets to nothing until it is joined. */
-static struct late_thread {
-    void (*run)(void *arg);
-    void *arg;
-} late;
-
-static int start_late(struct env *e, void (*run)(void *arg), void *arg, struct env_thread **thread,
-                      struct kevo_err *err) {
-    (void)e, (void)err;
-    late = (struct late_thread){run, arg};
-    *thread = (struct env_thread *)(void *)&late;
-    return 0;
-}
-
-static void join_late(struct env *e, struct env_thread *thread) {
-    (void)e, (void)thread;
-    late.run(late.arg);
-}
-
 static uint64_t used_bytes(void) {
     struct cache_stats stats;
     cache_get_stats(cache, &stats);
@@ -177,9 +159,7 @@ static bool has(uint64_t block) {
 
 /* A cache whose thread makes nothing ready. */
 static void setup_late(struct env *slow) {
-    *slow = *env_posix();
-    slow->thread_start = start_late;
-    slow->thread_join = join_late;
+    *slow = with_late_thread(env_posix());
     cache_free(cache);
     cache = cache_new(2 * PAGES * MEM_HUGE_BYTES, 0);
     cache_prepare(cache, slow);

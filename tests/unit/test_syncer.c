@@ -6,6 +6,7 @@
 
 #include "engine/store/store.h"
 #include "tests/lib/crash_env.h"
+#include "tests/lib/late_thread.h"
 #include "tests/lib/txn_store.h"
 #include "tests/lib/wal_log.h"
 
@@ -83,30 +84,9 @@ START_TEST(a_thread_that_cannot_be_started) {
 }
 END_TEST
 
-/* An env whose thread gets to nothing until it is joined. */
-static struct late_thread {
-    void (*run)(void *arg);
-    void *arg;
-} late;
-
-static int start_late(struct env *e, void (*run)(void *arg), void *arg, struct env_thread **thread,
-                      struct kevo_err *err) {
-    (void)e, (void)err;
-    late = (struct late_thread){run, arg};
-    *thread = (struct env_thread *)(void *)&late;
-    return 0;
-}
-
-static void join_late(struct env *e, struct env_thread *thread) {
-    (void)e, (void)thread;
-    late.run(late.arg);
-}
-
 START_TEST(a_thread_without_a_processor) {
-    struct env slow = *log_memory;
+    struct env slow = with_late_thread(log_memory);
     struct syncer s;
-    slow.thread_start = start_late;
-    slow.thread_join = join_late;
     syncer_init(&s, &slow);
     for (unsigned i = 0; i < 3; i++) {
         ck_assert(syncer_begin(&s, file, note_failure, &told));
@@ -258,6 +238,14 @@ static int end_of_log(void) {
     return rc;
 }
 
+static void commit_long(const char *key, struct kevo_commit last, struct kevo_commit *c) {
+    kevo_txn *t;
+    ck_ok(prepare_long(&t, key, last, c));
+    ck_ok(end_of_log());
+    kevo_txn_commit(t);
+    kevo_txn_unref(t);
+}
+
 static bool has(const char *key) {
     struct kevo_value v;
     int rc = kevo_get(store, NULL, slice_of_str(key), &v, &test_err);
@@ -267,18 +255,14 @@ static bool has(const char *key) {
 
 START_TEST(a_store_syncs_a_batch_once) {
     struct kevo_commit last = {0, 0};
-    kevo_txn *t;
     char key[] = "a";
     for (unsigned i = 0; i < 10; i++, key[0]++) {
         struct kevo_commit c;
         uint64_t syncs = kv_stats(store).wal_syncs;
         if (i > 0) plan(FAULT_SYNC | FAULT_THREAD, ".wal", 0);
-        ck_ok(prepare_long(&t, key, last, &c));
-        ck_ok(end_of_log());
+        commit_long(key, last, &c);
         if (i > 0) ck_assert_uint_eq(fault_env_calls(disk), 1);
         ck_assert_uint_eq(kv_stats(store).wal_syncs, syncs + 1);
-        kevo_txn_commit(t);
-        kevo_txn_unref(t);
         last = c;
     }
     ck_assert(has("a") && has("j"));
@@ -289,18 +273,12 @@ END_TEST
 START_TEST(a_batch_that_nobody_wants) {
     struct kevo_commit last, c, none = {0, 0};
     kevo_txn *t;
-    ck_ok(prepare_long(&t, "a", none, &last));
-    ck_ok(end_of_log());
-    kevo_txn_commit(t);
-    kevo_txn_unref(t);
+    commit_long("a", none, &last);
     ck_ok(prepare_long(&t, "b", last, &c));
     kevo_txn_rollback(t);
     kevo_txn_unref(t);
     if (_i == 0) return;
-    ck_ok(prepare_long(&t, "c", last, &c));
-    ck_ok(end_of_log());
-    kevo_txn_commit(t);
-    kevo_txn_unref(t);
+    commit_long("c", last, &c);
     ck_assert(has("a") && !has("b") && has("c"));
 }
 END_TEST
@@ -309,10 +287,7 @@ END_TEST
 START_TEST(a_batch_that_cannot_be_synced) {
     struct kevo_commit last, c, none = {0, 0};
     kevo_txn *t;
-    ck_ok(prepare_long(&t, "a", none, &last));
-    ck_ok(end_of_log());
-    kevo_txn_commit(t);
-    kevo_txn_unref(t);
+    commit_long("a", none, &last);
     plan(FAULT_SYNC, ".wal", 1);
     ck_ok(prepare_long(&t, "b", last, &c));
     ck_assert_int_eq(_i ? end_of_log() : kevo_resolve(store, last, &test_err),
@@ -450,17 +425,13 @@ END_TEST
 /* Without threads, or where none can be had, the disk begins with it all the same. */
 START_TEST(a_store_without_the_thread) {
     struct kevo_commit last, none = {0, 0};
-    kevo_txn *t;
     plan(FAULT_THREAD, NULL, 1);
     if (_i) {
         kevo_close(store);
         options.background = false;
         store = kv_open(&options);
     }
-    ck_ok(prepare_long(&t, "a", none, &last));
-    ck_ok(end_of_log());
-    kevo_txn_commit(t);
-    kevo_txn_unref(t);
+    commit_long("a", none, &last);
     ck_assert(has("a"));
 }
 END_TEST
