@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run each script of shell/ in the stock sqlite3 shell, on a new database with the
-# extension loaded, and compare all it says with the .out file beside it.
+# extension loaded, and compare all it says with the .out file beside it. And put what README.md
+# shows as SQL into the shell as it is, a database for each piece: none of it may fail.
 #
 #     tests/sql/run_shell.sh path/to/kevo.so            compare
 #     tests/sql/run_shell.sh path/to/kevo.so --accept   write the .out files anew
@@ -27,6 +28,25 @@ for script in *.sql; do
     elif diff -u "$name.out" "$work/$name.out"; then
         passed=$((passed + 1))
     else
+        failed=$((failed + 1))
+    fi
+done
+# In README-1.sql and so on.
+awk -v to="$work/README" '
+    /^```$/ { in_piece = 0 }
+    in_piece { print >(to "-" count ".sql") }
+    /^```sql$/ { in_piece = 1; count++ }' ../../../README.md
+for script in "$work"/README-*.sql; do
+    name=$(basename "$script" .sql)
+    load=".load $module"
+    if grep -q '^\.load ' "$script"; then load='.bail on'; fi
+    mkdir "$work/$name"
+    if (cd "$work/$name" && LD_LIBRARY_PATH=$(dirname "$module") sqlite3 -bail -cmd "$load" app.db \
+        <"$script") >"$work/$name.out" 2>&1; then
+        passed=$((passed + 1))
+    else
+        printf '%s:\n' "$name"
+        cat "$script" "$work/$name.out"
         failed=$((failed + 1))
     fi
 done
